@@ -1,0 +1,68 @@
+"""Generative augmentation for small labelled image sets, by the GLICO method (Azuri & Weinshall, ICPR 2020).
+
+augment = GLICOAugment.fit(dataset)
+dataset = augment.wrap(dataset, transform=...)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glico_augment.augment import GLICOAugment
+    from glico_augment.classifier import Classifier
+    from glico_augment.codes import SphereCodes
+    from glico_augment.config import FitConfig
+    from glico_augment.dataset import GLICODataset
+    from glico_augment.errors import DivergenceError, FileFormatError
+    from glico_augment.fitting import FitProgress
+    from glico_augment.generator import Generator
+    from glico_augment.losses import FeatureLoss, LaplacianLoss, PerceptualLoss, RandomPerceptualLoss
+    from glico_augment.sphere import geodesic_distance, lerp, normalize, sample_uniform, slerp
+
+__version__ = "0.1.0"
+
+# Public names by module, imported when first asked for, so that `glico --help` need not wait for torch.
+_MODULES = {
+    "augment": ("GLICOAugment",),
+    "classifier": ("Classifier",),
+    "codes": ("SphereCodes",),
+    "config": ("FitConfig",),
+    "dataset": ("GLICODataset",),
+    "errors": ("DivergenceError", "FileFormatError"),
+    "fitting": ("FitProgress",),
+    "generator": ("Generator",),
+    "losses": ("FeatureLoss", "LaplacianLoss", "PerceptualLoss", "RandomPerceptualLoss"),
+    "sphere": ("geodesic_distance", "lerp", "normalize", "sample_uniform", "slerp"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "Classifier",
+    "DivergenceError",
+    "FeatureLoss",
+    "FileFormatError",
+    "FitConfig",
+    "FitProgress",
+    "GLICOAugment",
+    "GLICODataset",
+    "Generator",
+    "LaplacianLoss",
+    "PerceptualLoss",
+    "RandomPerceptualLoss",
+    "SphereCodes",
+    "geodesic_distance",
+    "lerp",
+    "normalize",
+    "sample_uniform",
+    "slerp",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,439 @@
+"""The augmentation: fit it on a few labelled images, then swap real images for synthetic ones of their class."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+from torchvision import tv_tensors
+
+from glico_augment import image_types, samples
+from glico_augment.classifier import Classifier
+from glico_augment.codes import SphereCodes
+from glico_augment.config import FitConfig
+from glico_augment.file_format import check_writable
+from glico_augment.fitting import Callback, Fit, choose_device
+from glico_augment.generator import Generator
+from glico_augment.image_set import read_image_set, read_label
+from glico_augment.model import GLICOModel
+from glico_augment.progress import ProgressBar
+from glico_augment.record import FitRecord, load_model, save_model
+from glico_augment.resume import Checkpoint
+from glico_augment.swap import SwapParams, SwapSettings, draw_params
+
+if TYPE_CHECKING:
+    from glico_augment.dataset import GLICODataset
+
+
+class GLICOAugment(nn.Module):
+    """Swap images for synthetic ones of the same class, made by a generator fitted on a small labelled set.
+
+    Method: `Generative Latent Implicit Conditional Optimization when Learning from Small Sample
+    <https://arxiv.org/abs/2003.14297>`_ (Azuri & Weinshall, ICPR 2020). Make one with :meth:`fit` or :meth:`load`.
+
+    Use it around a dataset (:meth:`wrap`), or call it as a transform on one sample, ``augment(image, label)``, or on
+    a batch, ``augment(images, labels)``, as torchvision's ``v2.CutMix``. Every image has its own coin ``p``, partner
+    and ratio ``r ~ U[0, max_ratio]``. The result has the type, dtype, value range, size, channels and device of the
+    input; labels and all other entries of the sample pass through. Like torchvision's transforms it draws from
+    torch's global generator and does not depend on ``train()`` and ``eval()``.
+
+    .. note::
+        Put it before normalisation, and before MixUp and CutMix, which need the labels it leaves alone. A label that
+        was not in the fitted set passes its image through, with one warning.
+
+    Args:
+        model: codes, generator and classifier.
+        record: how they were made.
+        p: probability in ``[0, 1]`` that an image is swapped.
+        max_ratio: largest share in ``[0, 1]`` of the arc from an image's code to its partner's.
+        interpolation: ``"slerp"``, or ``"lerp"`` for the paper's ablation.
+        noise_std: ``σ`` of the generator's noise, at least 0; None for that of the fit.
+        labels_getter: finds the label or labels in a sample; None looks where ``v2.CutMix`` looks.
+
+    Example::
+
+        augment = GLICOAugment.fit(ImageFolder("photos/train"))
+        dataset = augment.wrap(ImageFolder("photos/train"), transform=v2.Compose([v2.AutoAugment(), v2.ToTensor()]))
+    """
+
+    def __init__(
+        self,
+        model: GLICOModel,
+        record: FitRecord,
+        *,
+        p: float = 0.5,
+        max_ratio: float = 0.4,
+        interpolation: str = "slerp",
+        noise_std: float | None = None,
+        labels_getter: samples.LabelsGetter | None = None,
+    ) -> None:
+        super().__init__()
+        noise_std = record.config.noise_std if noise_std is None else noise_std
+        self._settings = SwapSettings(p, max_ratio, interpolation, noise_std)
+        self.model = model.requires_grad_(False).eval()
+        self.record = record
+        self.labels_getter = labels_getter or samples.find_labels
+        self._replicas: dict[torch.device, GLICOModel] = {}
+        self._has_checked_values = False
+        self._has_warned_unknown = False
+
+    @classmethod
+    def fit(
+        cls,
+        dataset: Any,
+        config: FitConfig | None = None,
+        *,
+        unlabeled: Any = None,
+        device: torch.device | str | None = None,
+        seed: int = 0,
+        progress: bool = True,
+        callback: Callback | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int = 200,
+        num_workers: int = 0,
+        p: float = 0.5,
+        max_ratio: float = 0.4,
+        **overrides: Any,
+    ) -> GLICOAugment:
+        """Learn a generator and one code an image.
+
+        Args:
+            dataset: map-style, of pairs ``(image, label)``: PIL images, or uint8, uint16 or float tensors and
+                arrays; integer labels of at least two classes. Read once, and held as uint8.
+            config: the hyper-parameters; None for the defaults.
+            unlabeled: further images, learned with the others but never swapped in (the transductive mode). Images
+                alone or tuples that begin with one.
+            device: where to fit; None picks CUDA, MPS or the CPU. The result is on the CPU and works on any device.
+            seed: of all that is random. On a CPU one seed gives one result, bit for bit.
+            progress: show a bar (needs tqdm).
+            callback: called with a :class:`FitProgress` after every step; a true return value ends the fit.
+            checkpoint: file to write every ``checkpoint_every`` steps and at the end. The same call with the same
+                file continues an interrupted fit, and returns at once after a complete one.
+            checkpoint_every: steps between writes.
+            num_workers: processes that read the dataset.
+            p: see :class:`GLICOAugment`.
+            max_ratio: see :class:`GLICOAugment`.
+            overrides: fields of :class:`FitConfig` to set, as in ``fit(dataset, epochs=50)``.
+
+        Raises:
+            TypeError, ValueError: for input that cannot be fitted; the message says what was expected.
+            FileNotFoundError: if pretrained weights are asked for and not to be had.
+            DivergenceError: if the loss becomes NaN or infinite.
+            OSError: if ``checkpoint`` cannot be written.
+        """
+        config = (config or FitConfig()).replace(**overrides)
+        swap = SwapSettings(p=p, max_ratio=max_ratio)
+        chosen_device = choose_device(device)
+        if checkpoint is not None:
+            check_writable(checkpoint)
+            if checkpoint_every < 1:
+                raise ValueError(f"checkpoint_every must be at least 1; got {checkpoint_every}")
+        image_set = read_image_set(dataset, unlabeled=unlabeled, image_size=config.image_size, num_workers=num_workers)
+        if len(image_set.class_names) < 2:
+            raise ValueError(
+                f"expected images of at least two classes, got {len(image_set.labels)} images that all have label "
+                f"{image_set.labels[0]}"
+            )
+        run = Fit(image_set, config, device=chosen_device, seed=seed)
+        record = FitRecord.of(image_set, config, seed)
+        callbacks: list[Callback] = [] if callback is None else [callback]
+        saved = None
+        if checkpoint is not None:
+            saved = Checkpoint(checkpoint, run, record, every=checkpoint_every)
+            saved.restore()
+            callbacks.append(saved)
+        with ProgressBar(run.steps_done, run.total_steps, enabled=progress) as bar:
+            run.run([bar, *callbacks])
+        if saved is not None:
+            saved.write()
+        record = dataclasses.replace(record, losses=run.history[: run.steps_done].cpu())
+        return cls(run.model.cpu(), record, p=swap.p, max_ratio=swap.max_ratio)
+
+    def forward(self, *inputs: Any) -> Any:
+        """Swap the image, or each image of the batch, of a sample.
+
+        Args:
+            inputs: a sample of any structure, in one argument or several: ``augment(image, label)``,
+                ``augment(images, labels)``, ``augment({"image": …, "label": …})``. One image is a PIL image, an array
+                or a tensor ``(C, H, W)``; a batch is a tensor ``(k, C, H, W)`` with ``(k,)`` integer labels. Values
+                are uint8, uint16 or float in ``[0, 1]``.
+
+        Returns:
+            The sample with its image replaced or not.
+
+        Raises:
+            TypeError: for labels that are not integers or images of another kind.
+            ValueError: for normalised images (checked on every call on the CPU, on the first elsewhere), for labels
+                and images of different lengths, and where no label or not one image is found.
+        """
+        sample = inputs if len(inputs) > 1 else inputs[0]
+        labels = self.labels_getter(sample)
+        leaves, structure = tree_flatten(sample)
+        position = samples.find_image(leaves, labels)
+        image = leaves[position]
+        is_batch = isinstance(image, Tensor) and image.ndim == 4
+        leaves[position] = self._swap_batch(image, labels) if is_batch else self._swap_one(image, labels)
+        return tree_unflatten(leaves, structure)
+
+    def make_params(self, labels: Tensor, *, anchors: Tensor | None = None) -> SwapParams:
+        """Draw the random parameters of a swap of images with ``labels``, ``(k,)``, on the labels' device.
+
+        Args:
+            labels: ``(k,)`` integers.
+            anchors: ``(k,)`` codes to start from; −1, or None for all, for a random one of the class.
+        """
+        return draw_params(self.model_on(labels.device), labels, self._settings, anchors=anchors)
+
+    def transform(self, params: SwapParams) -> Tensor:
+        """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``."""
+        model = self.model_on(params.anchors.device)
+        return model.interpolate(params.anchors, params.partners, params.ratios, params.noise, self.interpolation)
+
+    def _swap_one(self, image: Any, label: Any) -> Any:
+        image_types.check_image(image)
+        params = self.make_params(torch.tensor([read_label(label)]))
+        self.warn_unknown(params, [label])
+        return image_types.like(self.transform(params)[0], image) if params.is_swapped.item() else image
+
+    def _swap_batch(self, images: Tensor, labels: Any) -> Tensor:
+        labels = _batch_labels(labels, images)
+        image_types.check_dtype(images)
+        is_cpu = images.device.type == "cpu"
+        params = self.make_params(labels.to(images.device))
+        # Looking at values makes an accelerator wait, so there it is done on the first batch alone.
+        if is_cpu or not self._has_checked_values:
+            image_types.check_values(images)
+            self.warn_unknown(params, labels)
+            self._has_checked_values = True
+        rows = params.is_swapped.nonzero().flatten() if is_cpu else torch.arange(len(images), device=images.device)
+        if len(rows) == 0:
+            return images
+        synthetic = image_types.like_shape(self.transform(params[rows]), tuple(images.shape[1:]))
+        synthetic = image_types.from_unit(synthetic, images.dtype)
+        plain = images.as_subclass(Tensor)
+        if is_cpu:
+            swapped = plain.clone()
+            swapped[rows] = synthetic
+        else:
+            swapped = torch.where(params.is_swapped.view(-1, 1, 1, 1), synthetic, plain)
+        return tv_tensors.wrap(swapped, like=images) if isinstance(images, tv_tensors.TVTensor) else swapped
+
+    def warn_unknown(self, params: SwapParams, labels: Any) -> None:
+        """Warn, once, if ``params`` has a label that was not fitted."""
+        if self._has_warned_unknown or bool(params.is_known.all()):
+            return
+        self._has_warned_unknown = True
+        unknown = int(labels[int(params.is_known.int().argmin())])
+        warnings.warn(
+            f"label {unknown} was not in the set GLICO was fitted on; images of such labels pass through unchanged",
+            UserWarning,
+            stacklevel=4,
+        )
+
+    def wrap(self, dataset: Any, transform: Any = None, target_transform: Any = None) -> GLICODataset:
+        """Wrap a dataset of ``(image, label)`` so that its images are swapped; see :class:`GLICODataset`."""
+        from glico_augment.dataset import GLICODataset
+
+        return GLICODataset(dataset, self, transform=transform, target_transform=target_transform)
+
+    def reconstruct(self, indices: Any = None) -> Tensor:
+        """The generator's images of fitted images, ``G([z_i, 0])``.
+
+        Args:
+            indices: of fitted images, a sequence or tensor ``(k,)``; all if None. Labelled images come first, in
+                the order of their dataset, then unlabelled ones.
+
+        Returns:
+            ``(k, channels, height, width)`` float32 in ``[0, 1]``.
+        """
+        chosen = torch.arange(len(self.codes)) if indices is None else self._indices(indices)
+        chosen = chosen.to(self.model.device)
+        return self.model.interpolate(chosen, chosen, torch.zeros(len(chosen), device=chosen.device), None)
+
+    def synthesize(
+        self, labels: Any = None, *, n_per_class: int | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw synthetic images with the settings of the swap.
+
+        Args:
+            labels: ``(k,)`` fitted labels, one for each image wanted; or
+            n_per_class: how many images of every class.
+            generator: source of randomness on the model's device; torch's global one if None.
+
+        Returns:
+            Images ``(k, channels, height, width)`` float32 in ``[0, 1]`` and their labels ``(k,)`` int64.
+
+        Raises:
+            ValueError: for a label that was not fitted, or unless exactly one of the two is given.
+        """
+        if (labels is None) == (n_per_class is None):
+            raise ValueError("give either labels or n_per_class")
+        if labels is None:
+            wanted = self.codes.classes.repeat_interleave(int(n_per_class or 0))
+        else:
+            wanted = torch.as_tensor(labels, dtype=torch.int64, device=self.model.device).flatten()
+        _, is_known = self.codes.index_of(wanted)
+        if not bool(is_known.all()):
+            raise ValueError(f"label {wanted[~is_known][0].item()} was not fitted; fitted: {self._shown_labels()}")
+        return self.transform(draw_params(self.model, wanted, self._settings, generator=generator)), wanted
+
+    def interpolate(self, i: int, j: int, steps: int = 8) -> Tensor:
+        """Images along the path from the code of image ``i`` to that of image ``j``, ends included, without noise.
+
+        Returns:
+            ``(steps, channels, height, width)`` float32 in ``[0, 1]``.
+        """
+        if steps < 2:
+            raise ValueError(f"steps must be at least 2, for the two ends; got {steps}")
+        ends = self._indices([i, j]).to(self.model.device)
+        ratios = torch.linspace(0, 1, steps, device=ends.device)
+        return self.model.interpolate(ends[0].expand(steps), ends[1].expand(steps), ratios, None, self.interpolation)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one safetensors file, atomically.
+
+        Raises:
+            OSError: if it cannot be written; an older file of that name is left as it was.
+        """
+        save_model(path, self.model, self.record, self._settings)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: torch.device | str = "cpu") -> GLICOAugment:
+        """Read a file of :meth:`save`. The same images come out, bit for bit; nothing is unpickled.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            FileFormatError: if it is truncated, not such a file, or of another format version.
+        """
+        chosen_device = choose_device(device)
+        model, record, settings = load_model(path)
+        return cls(model.to(chosen_device), record, **dataclasses.asdict(settings))
+
+    def model_on(self, device: torch.device | str) -> GLICOModel:
+        """The model on ``device``: itself if it is there, or a copy, made once."""
+        device = torch.device(device)
+        if device == self.model.device:
+            return self.model
+        if device not in self._replicas:
+            self._replicas[device] = copy.deepcopy(self.model).to(device)
+        return self._replicas[device]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickle goes to worker processes and other machines, where the device may not exist.
+        return {**self.__dict__, "_modules": {"model": self.model_on("cpu")}, "_replicas": {}}
+
+    @property
+    def p(self) -> float:
+        """Probability that an image is swapped."""
+        return self._settings.p
+
+    @p.setter
+    def p(self, value: float) -> None:
+        self._settings = dataclasses.replace(self._settings, p=value)
+
+    @property
+    def max_ratio(self) -> float:
+        """Largest share of the arc from an image's code to its partner's."""
+        return self._settings.max_ratio
+
+    @max_ratio.setter
+    def max_ratio(self, value: float) -> None:
+        self._settings = dataclasses.replace(self._settings, max_ratio=value)
+
+    @property
+    def interpolation(self) -> str:
+        """``"slerp"`` or ``"lerp"``."""
+        return self._settings.interpolation
+
+    @interpolation.setter
+    def interpolation(self, value: str) -> None:
+        self._settings = dataclasses.replace(self._settings, interpolation=value)
+
+    @property
+    def noise_std(self) -> float:
+        """``σ`` of the generator's noise in a swap."""
+        return self._settings.noise_std
+
+    @noise_std.setter
+    def noise_std(self, value: float) -> None:
+        self._settings = dataclasses.replace(self._settings, noise_std=value)
+
+    @property
+    def codes(self) -> SphereCodes:
+        """The codes and labels of the fitted images."""
+        return self.model.codes
+
+    @property
+    def generator(self) -> Generator:
+        """The generator ``G``."""
+        return self.model.generator
+
+    @property
+    def classifier(self) -> Classifier:
+        """The joint classifier ``F``; its logits follow :attr:`SphereCodes.classes`."""
+        return self.model.classifier
+
+    @property
+    def config(self) -> FitConfig:
+        """The hyper-parameters of the fit."""
+        return self.record.config
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in ascending order of their labels."""
+        return self.record.class_names
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """``(channels, height, width)`` of the generator's images."""
+        return self.generator.image_shape
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The loss and its parts before weighting, a value a step."""
+        return self.record.history
+
+    def __repr__(self) -> str:
+        channels, height, width = self.image_shape
+        return (
+            f"{type(self).__name__}(p={self.p:g}, max_ratio={self.max_ratio:g}, interpolation={self.interpolation!r}, "
+            f"images={self.codes.n_labeled}, classes={len(self.classes)}, size={channels}×{height}×{width}, "
+            f"latent_dim={self.codes.latent_dim})"
+        )
+
+    def _indices(self, indices: Any) -> Tensor:
+        chosen = torch.as_tensor(indices)
+        if chosen.is_floating_point() or chosen.dtype == torch.bool:
+            raise TypeError(f"indices must be integers, got {chosen.dtype}")
+        chosen = chosen.to(torch.int64).flatten()
+        if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(self.codes):
+            raise IndexError(f"indices must lie in [0, {len(self.codes)}); got {chosen.tolist()}")
+        return chosen
+
+    def _shown_labels(self) -> str:
+        labels = self.codes.classes.tolist()
+        return ", ".join(map(str, labels[:10])) + (", …" if len(labels) > 10 else "")
+
+
+def _batch_labels(labels: Any, images: Tensor) -> Tensor:
+    if not isinstance(labels, Tensor):
+        labels = (
+            torch.from_numpy(labels)
+            if isinstance(labels, np.ndarray)
+            else torch.tensor([read_label(label) for label in labels])
+        )
+    if labels.is_floating_point() or labels.ndim != 1:
+        raise TypeError(
+            f"labels of a batch must be integers of shape (k,), got {labels.dtype} {tuple(labels.shape)}; put "
+            "GLICOAugment before MixUp, CutMix and one-hot encoding"
+        )
+    if len(labels) != len(images):
+        raise ValueError(f"got {len(images)} images but {len(labels)} labels")
+    return labels

@@ -1,0 +1,238 @@
+"""Every hyper-parameter of a fit, with its default, in one validated dataclass. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+LOSS_NAMES = ("laplacian", "vgg16", "random-vgg16")
+SCHEDULES = ("cosine", "step", "constant")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """Hyper-parameters of :meth:`GLICOAugment.fit`. Symbols are those of Azuri & Weinshall 2020.
+
+    Args:
+        epochs: passes over the training set. None passes 60 times over it, and more often over a small one, until
+            ``min_steps`` optimiser steps are made.
+        min_steps: fewest optimiser steps when ``epochs`` is None.
+        batch_size: images a step, at most as many as the set has; None for 64, or the whole of a smaller set.
+        latent_dim: dimension ``d`` of the sphere's space, at least 2.
+        noise_dim: dimension of ``ε``; 0 for none.
+        noise_std: ``σ``, standard deviation of ``ε``, at least 0.
+        generator_width: channels of the generator at full image size.
+        classifier_width: channels of the first layer of the joint classifier ``F``.
+        loss: ``"laplacian"`` (GLO's pyramid), ``"vgg16"`` (the paper's perceptual loss, pretrained),
+            ``"random-vgg16"`` (fixed random weights), or a module called as ``loss(output, target)`` on images
+            ``(k, channels, height, width)`` in ``[0, 1]`` that returns a scalar.
+        loss_weights: the ``λ_j``, one a tap (VGG) or pyramid level, finest first; None for all 1.
+        loss_normalize: divide each tap by its mean magnitude on the real images.
+        vgg_weights: local file with torchvision's VGG-16 state dict for ``"vgg16"``; None for torchvision's cache.
+        pixel_weight: weight of an added L1 distance between pixels in ``[0, 1]``.
+        classifier_weight: ``γ``, weight of the cross-entropy of ``F``; 0 is GLO.
+        image_size: side in pixels, or ``(height, width)``, to which images are brought. None keeps the size of
+            images that all have one and takes 64 × 64 otherwise.
+        lr: Adam's learning rate of generator and classifier.
+        code_lr: Adam's learning rate of the codes.
+        adam_beta1: Adam's first decay rate, in ``[0, 1)``.
+        schedule: of both learning rates: ``"cosine"`` to 0, ``"step"`` (halved every 70 epochs), ``"constant"``.
+        precision: ``"float32"``, ``"bfloat16"`` (autocast) or ``"auto"``: bfloat16 on CUDA, float32 elsewhere.
+
+    Raises:
+        TypeError: if a field has the wrong type.
+        ValueError: if a field is out of range.
+    """
+
+    epochs: int | None = None
+    min_steps: int = 1500
+    batch_size: int | None = None
+    latent_dim: int = 64
+    noise_dim: int = 16
+    noise_std: float = 0.15
+    generator_width: int = 32
+    classifier_width: int = 32
+    loss: Any = "laplacian"
+    loss_weights: tuple[float, ...] | None = None
+    loss_normalize: bool = True
+    vgg_weights: str | None = None
+    pixel_weight: float = 0.0
+    classifier_weight: float = 0.5
+    image_size: int | tuple[int, int] | None = None
+    lr: float = 1e-3
+    code_lr: float = 1e-2
+    adam_beta1: float = 0.9
+    schedule: str = "cosine"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, (check, expected) in _CHECKS.items():
+            if not check(getattr(self, name)):
+                raise _error(name, expected, getattr(self, name))
+        if self.loss_weights is not None:
+            object.__setattr__(self, "loss_weights", tuple(float(weight) for weight in self.loss_weights))
+        if isinstance(self.image_size, Sequence):
+            object.__setattr__(self, "image_size", tuple(self.image_size))
+        if self.vgg_weights is not None:
+            object.__setattr__(self, "vgg_weights", str(self.vgg_weights))
+
+    @classmethod
+    def published(cls, image_size: int = 32, **overrides: Any) -> FitConfig:
+        """The settings of the paper and of its authors' published code.
+
+        Args:
+            image_size: side of the images in pixels. The authors take the first 3 VGG taps at 32 pixels, 4 at 64
+                and 5 above, and batches of 128 images at 32 pixels, 32 at 256.
+            overrides: fields to set otherwise.
+        """
+        n_taps = 3 if image_size <= 32 else 4 if image_size <= 64 else 5
+        settings: dict[str, Any] = {
+            "epochs": 202,
+            "batch_size": 128 if image_size <= 64 else 32,
+            "latent_dim": 512,
+            "noise_dim": 100,
+            "noise_std": 0.15,
+            "loss": "vgg16",
+            "loss_weights": tuple(float(tap < n_taps) for tap in range(5)),
+            "loss_normalize": False,
+            "pixel_weight": 1.0,
+            "classifier_weight": 0.5,
+            "lr": 0.7e-3,
+            "code_lr": 1e-3,
+            "adam_beta1": 0.5,
+            "schedule": "step",
+        }
+        return cls(**{**settings, **overrides})
+
+    def replace(self, **overrides: Any) -> FitConfig:
+        """A copy with some fields set otherwise.
+
+        Raises:
+            TypeError: for a name that is no field.
+        """
+        unknown = sorted(set(overrides) - {field.name for field in dataclasses.fields(self)})
+        if unknown:
+            fields = ", ".join(field.name for field in dataclasses.fields(self))
+            raise TypeError(f"unknown fit setting {', '.join(unknown)}; the settings are: {fields}")
+        return dataclasses.replace(self, **overrides)
+
+    def total_steps(self, n_images: int) -> int:
+        """Optimiser steps of a fit on ``n_images`` images."""
+        epochs = _DEFAULT_EPOCHS if self.epochs is None else self.epochs
+        steps = math.ceil(epochs * n_images / self.batch_size_for(n_images))
+        return steps if self.epochs is not None else max(self.min_steps, steps)
+
+    def batch_size_for(self, n_images: int) -> int:
+        """Images a step in a fit on ``n_images`` images.
+
+        Raises:
+            ValueError: if :attr:`batch_size` is larger than the set.
+        """
+        if self.batch_size is None:
+            return min(_DEFAULT_BATCH_SIZE, n_images)
+        if self.batch_size > n_images:
+            raise ValueError(
+                f"batch_size must be at most the {n_images} images of the set; got {self.batch_size}. "
+                f"Lower it to {n_images} or less, or leave it at None"
+            )
+        return self.batch_size
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values. A module as loss becomes its class name in brackets, ``"<MyLoss>"``."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if not isinstance(self.loss, str):
+            fields["loss"] = f"<{type(self.loss).__name__}>"
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> FitConfig:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            TypeError, ValueError: if ``values`` is not what :meth:`to_json` makes.
+        """
+        if not isinstance(values, Mapping):
+            raise TypeError(f"config must be an object, got {type(values).__name__}")
+        return cls().replace(**values)
+
+
+_DEFAULT_EPOCHS = 60
+_DEFAULT_BATCH_SIZE = 64
+
+
+def _is_int(low: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= low
+
+
+def _is_real(low: float, high: float = math.inf, *, open_low: bool = False) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+            return False
+        return (low < float(value) if open_low else low <= float(value)) and float(value) <= high
+
+    return check
+
+
+def _is_size(value: Any) -> bool:
+    if value is None or _is_int(1)(value):
+        return True
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(_is_int(1)(side) for side in value)
+
+
+def _is_loss(value: Any) -> bool:
+    if isinstance(value, str):
+        return value in LOSS_NAMES or value.startswith("<")  # "<MyLoss>": read back from a file
+    return callable(value) and hasattr(value, "parameters")
+
+
+def _is_weights(value: Any) -> bool:
+    return value is None or (isinstance(value, (tuple, list)) and len(value) > 0 and all(map(_is_real(0.0), value)))
+
+
+def _one_of(names: tuple[str, ...]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in names
+
+
+_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": (lambda value: value is None or _is_int(1)(value), "an integer of at least 1, or None"),
+    "min_steps": (_is_int(1), "an integer of at least 1"),
+    "batch_size": (lambda value: value is None or _is_int(1)(value), "an integer of at least 1, or None"),
+    "latent_dim": (_is_int(2), "an integer of at least 2: the unit sphere of a line is two points, with no path"),
+    "noise_dim": (_is_int(0), "an integer of at least 0"),
+    "noise_std": (_is_real(0.0), "a finite number of at least 0"),
+    "generator_width": (_is_int(1), "an integer of at least 1"),
+    "classifier_width": (_is_int(1), "an integer of at least 1"),
+    "loss": (_is_loss, f"one of {', '.join(map(repr, LOSS_NAMES))}, or a torch.nn.Module"),
+    "loss_weights": (_is_weights, "a sequence of non-negative numbers, or None"),
+    "loss_normalize": (lambda value: isinstance(value, bool), "True or False"),
+    "vgg_weights": (lambda value: value is None or hasattr(value, "__fspath__") or isinstance(value, str), "a path"),
+    "pixel_weight": (_is_real(0.0), "a finite number of at least 0"),
+    "classifier_weight": (_is_real(0.0), "a finite number of at least 0"),
+    "image_size": (_is_size, "a side in pixels, a pair (height, width), or None"),
+    "lr": (_is_real(0.0, open_low=True), "a finite number above 0"),
+    "code_lr": (_is_real(0.0, open_low=True), "a finite number above 0"),
+    "adam_beta1": (lambda value: _is_real(0.0)(value) and value < 1, "a number in [0, 1)"),
+    "schedule": (_one_of(SCHEDULES), f"one of {', '.join(map(repr, SCHEDULES))}"),
+    "precision": (_one_of(PRECISIONS), f"one of {', '.join(map(repr, PRECISIONS))}"),
+}
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "loss": (str,),
+    "schedule": (str,),
+    "precision": (str,),
+    "loss_normalize": (bool,),
+}
+
+
+def _error(name: str, expected: str, value: Any) -> Exception:
+    allowed = _TYPES.get(name, (numbers.Real, tuple, list))
+    kind = (
+        ValueError
+        if isinstance(value, allowed) and not (isinstance(value, bool) and bool not in allowed)
+        else TypeError
+    )
+    return kind(f"{name} must be {expected}; got {value!r}")

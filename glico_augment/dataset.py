@@ -1,0 +1,111 @@
+"""A dataset whose images are swapped for synthetic ones as they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from glico_augment import image_types
+from glico_augment.augment import GLICOAugment
+from glico_augment.image_set import check_dataset, digest, read_label, split_sample
+
+
+class GLICODataset(Dataset[Any]):
+    """A map-style dataset of ``(image, label)`` with each image swapped with probability ``augment.p``.
+
+    A fitted image is recognised by a hash of its pixels, wherever it stands, and swapped for an interpolation that
+    starts from its own code. Any other image starts from a random code of its class. Images of a label that was not
+    fitted pass through, with one warning.
+
+    The transform sees real and synthetic images alike, in the same type and size, so it is the place for flips,
+    crops, ``AutoAugment``, ``RandomErasing``, conversion and normalisation. Parameters are drawn from torch's global
+    generator, as transforms do: workers differ, and a seeded loader repeats itself. Everything runs on the CPU.
+
+    Args:
+        dataset: the images. A random transform of its own would keep images from being recognised.
+        augment: the fitted augmentation; its settings may be changed at any time in the same process.
+        transform: applied to each image, v1 or v2.
+        target_transform: applied to each label.
+
+    Raises:
+        TypeError: unless ``dataset`` is map-style and yields pairs of an image and an integer label.
+        ValueError: if its first image is normalised or otherwise out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        augment: GLICOAugment,
+        *,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+    ) -> None:
+        check_dataset(dataset, "dataset")
+        self.dataset = dataset
+        self.augment = augment
+        self.transform = transform
+        self.target_transform = target_transform
+        if len(dataset):
+            image, label = split_sample(dataset[0])
+            image_types.to_uint8(image)
+            read_label(label)
+        # Made before workers are: a forked one cannot use CUDA.
+        augment.model_on("cpu")
+        n_labeled = augment.codes.n_labeled
+        self._sorted_digests, self._digest_owners = augment.record.digests[:n_labeled].sort(stable=True)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, Any]]:
+        """The samples of a batch, their synthetic images made in one generator pass."""
+        pairs = [split_sample(sample) for sample in self._read(indices)]
+        images = [image for image, _ in pairs]
+        for position, image in self._synthetic(indices, images, [label for _, label in pairs]):
+            images[position] = image
+        return [
+            (
+                image if self.transform is None else self.transform(image),
+                label if self.target_transform is None else self.target_transform(label),
+            )
+            for image, (_, label) in zip(images, pairs, strict=True)
+        ]
+
+    def _read(self, indices: Sequence[int]) -> list[Any]:
+        read_batch = getattr(self.dataset, "__getitems__", None)
+        return list(read_batch(indices)) if read_batch else [self.dataset[index] for index in indices]
+
+    def _synthetic(self, indices: Sequence[int], images: list[Any], raw_labels: list[Any]) -> list[tuple[int, Any]]:
+        """Synthetic images, with their positions in the batch, for those whose coin fell so."""
+        labels = torch.tensor([read_label(label) for label in raw_labels])
+        coins = self.augment.make_params(labels)
+        self.augment.warn_unknown(coins, labels)
+        rows = coins.is_swapped.nonzero().flatten().tolist()
+        if not rows:
+            return []
+        anchors = torch.tensor([self._own_code(indices[row], images[row], int(labels[row])) for row in rows])
+        params = self.augment.make_params(labels[rows], anchors=anchors)
+        return [
+            (row, image_types.like(synthetic, images[row]))
+            for row, synthetic in zip(rows, self.augment.transform(params), strict=True)
+        ]
+
+    def _own_code(self, index: int, image: Any, label: int) -> int:
+        """The code of an image that was fitted under its label, −1 for any other."""
+        image_digest = digest(image_types.to_uint8(image))
+        digests, labels = self.augment.record.digests, self.augment.codes.labels
+        if not (0 <= index < len(labels) and digests[index] == image_digest):
+            position = int(torch.searchsorted(self._sorted_digests, image_digest))
+            if position == len(self._sorted_digests) or self._sorted_digests[position] != image_digest:
+                return -1
+            index = int(self._digest_owners[position])
+        return index if labels[index] == label else -1
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} images, augment={self.augment!r}, transform={self.transform!r})"

@@ -1,0 +1,92 @@
+"""The generator ``G([z, ε])`` from a code and a noise vector to an image."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_BASE_SIDE = 8  # halving stops once the longer side is at most this
+_MAX_WIDENING = 4  # channels double with each halving, up to this many times the width
+
+
+class Generator(nn.Module):
+    """Convolutional generator of images of any size (Azuri & Weinshall 2020, section "GLICO training").
+
+    A linear layer makes a small feature map, which nearest-neighbour upsampling and 3×3 convolutions bring to the
+    full size. The noise passes through a linear projection with LeakyReLU and is concatenated to the code; the
+    code is scaled by ``√latent_dim`` first, so that its entries have unit variance. Nothing depends on the other
+    images of a batch or on ``train()`` and ``eval()``.
+
+    Args:
+        latent_dim: dimension of a code.
+        noise_dim: dimension of the noise ``ε``; 0 leaves the noise out.
+        image_shape: ``(channels, height, width)`` of the images.
+        width: channels of the feature map at full size.
+    """
+
+    def __init__(self, latent_dim: int, noise_dim: int, image_shape: tuple[int, int, int], width: int = 32) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.noise_dim = noise_dim
+        self.image_shape = image_shape
+        channels, height, width_px = image_shape
+        self.sizes = _halvings(height, width_px)
+        widths = [width * min(2**level, _MAX_WIDENING) for level in reversed(range(len(self.sizes)))]
+        self.project_noise = nn.Sequential(nn.Linear(noise_dim, noise_dim), nn.LeakyReLU(0.2)) if noise_dim else None
+        base_height, base_width = self.sizes[0]
+        self.project = nn.Linear(latent_dim + noise_dim, widths[0] * base_height * base_width)
+        self.blocks = nn.ModuleList(
+            _Block(width_in, width_out) for width_in, width_out in zip([widths[0], *widths], widths, strict=False)
+        )
+        self.to_image = nn.Conv2d(widths[-1], channels, 3, padding=1)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, codes: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Generate images.
+
+        Args:
+            codes: ``(k, latent_dim)``.
+            noise: ``(k, noise_dim)``, or None for no noise (zeros).
+
+        Returns:
+            ``(k, channels, height, width)`` in ``[0, 1]``.
+        """
+        hidden = codes * self.latent_dim**0.5
+        if self.project_noise is not None:
+            if noise is None:
+                noise = hidden.new_zeros(len(hidden), self.noise_dim)
+            hidden = torch.cat([hidden, self.project_noise(noise)], dim=1)
+        features = self.project(hidden).view(len(codes), -1, *self.sizes[0])
+        features = features.contiguous(memory_format=torch.channels_last)
+        for size, block in zip(self.sizes, self.blocks, strict=True):
+            if features.shape[-2:] != size:
+                features = F.interpolate(features, size=size, mode="nearest")
+            features = block(features)
+        return self.to_image(features).sigmoid()
+
+    def extra_repr(self) -> str:  # noqa: D102 — torch documents it
+        return f"latent_dim={self.latent_dim}, noise_dim={self.noise_dim}, image_shape={self.image_shape}"
+
+
+class _Block(nn.Module):
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.norm = nn.GroupNorm(_groups(channels_out), channels_out)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.leaky_relu(self.norm(self.conv(features)), 0.2)
+
+
+def _groups(channels: int) -> int:
+    """The largest of 8, 4, 2, 1 groups that divides the channels."""
+    return next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)
+
+
+def _halvings(height: int, width: int) -> list[tuple[int, int]]:
+    """The sizes from the base feature map up to ``(height, width)``, each half of the next, rounded up."""
+    sizes = [(height, width)]
+    while max(sizes[0]) > _BASE_SIDE and min(sizes[0]) > 1:
+        sizes.insert(0, ((sizes[0][0] + 1) // 2, (sizes[0][1] + 1) // 2))
+    return sizes

@@ -1,0 +1,262 @@
+"""Read a dataset once, check it, and hold it as uint8."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
+
+from glico_augment import image_types
+
+DEFAULT_SIZE = (64, 64)  # of images that come in many sizes
+LARGEST_IMPLICIT_SIDE = 512  # larger images need an explicit image_size
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images in the canonical form; the labelled ones first.
+
+    Attributes:
+        images: ``(n, channels, height, width)`` uint8.
+        labels: ``(m,)`` int64, labels of the first ``m`` images.
+        digests: ``(n,)`` int64, :func:`digest` of each image as its dataset yields it.
+        class_names: a name for each distinct label, in ascending order of the labels.
+    """
+
+    images: Tensor
+    labels: Tensor
+    digests: Tensor
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """``(channels, height, width)``."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that differ when an image, a label or their order does."""
+        return fingerprint(self.digests, self.labels)
+
+
+def digest(image: Tensor) -> int:
+    """64-bit BLAKE2 hash of a canonical image's shape and pixels, as a signed integer."""
+    hasher = hashlib.blake2b(repr(tuple(image.shape)).encode(), digest_size=8)
+    hasher.update(image.contiguous().numpy())  # type: ignore[arg-type]
+    return int.from_bytes(hasher.digest(), "big", signed=True)
+
+
+def fingerprint(digests: Tensor, labels: Tensor) -> str:
+    """32 hexadecimal digits over digests and labels, in order."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for values in (digests, labels):
+        hasher.update(values.cpu().numpy().astype("<i8").tobytes())
+    return hasher.hexdigest()
+
+
+def read_image_set(
+    dataset: Dataset[Any] | Sequence[Any],
+    *,
+    unlabeled: Dataset[Any] | Sequence[Any] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    num_workers: int = 0,
+) -> ImageSet:
+    """Read every sample of a dataset of ``(image, label)`` once.
+
+    Args:
+        dataset: map-style; images as :func:`image_types.to_uint8` takes them, labels integers.
+        unlabeled: further images; their labels, if any, are ignored.
+        image_size: side in pixels or ``(height, width)`` to bring images to. None keeps a common size, and takes
+            64 × 64 where sizes differ.
+        num_workers: processes that read; 0 for this one.
+
+    Raises:
+        TypeError: if it is not a map-style dataset, a sample is not a pair, or a label no integer.
+        ValueError: if it is empty, or an image cannot be read; the message names the index.
+    """
+    check_dataset(dataset, "dataset")
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    collector = _Collector(size)
+    labels: list[int] = []
+    _warn_if_random(dataset)
+    for image, image_digest, label in _read(dataset, size, num_workers, with_labels=True, name="image"):
+        collector.add(image, image_digest)
+        labels.append(label)
+    if unlabeled is not None:
+        check_dataset(unlabeled, "unlabeled")
+        for image, image_digest, _ in _read(unlabeled, size, num_workers, with_labels=False, name="unlabeled image"):
+            collector.add(image, image_digest)
+    images, digests = collector.finish()
+    label_tensor = torch.tensor(labels, dtype=torch.int64)
+    distinct = torch.unique(label_tensor).tolist()
+    return ImageSet(images, label_tensor, digests, _class_names(dataset, distinct))
+
+
+def read_label(label: Any) -> int:
+    """A label as an int.
+
+    Raises:
+        TypeError: unless it is an int, a numpy integer or a 0-d integer tensor.
+    """
+    if isinstance(label, Tensor) and label.ndim == 0 and not (label.is_floating_point() or label.is_complex()):
+        return int(label)
+    if isinstance(label, np.ndarray) and label.ndim == 0:
+        label = label[()]
+    if isinstance(label, (int, np.integer)):
+        return int(label)
+    shown = f"a tensor of {label.dtype} {tuple(label.shape)}" if isinstance(label, Tensor) else repr(label)
+    raise TypeError(
+        f"labels must be integers, got {shown} ({type(label).__name__}). Number the classes 0, 1, 2, … "
+        "(target_transform does it in torchvision's datasets)"
+    )
+
+
+def split_sample(sample: Any) -> tuple[Any, Any]:
+    """The image and the label of a dataset's sample.
+
+    Raises:
+        TypeError: unless it is a pair.
+    """
+    if isinstance(sample, dict):
+        raise TypeError(
+            f"a sample must be a pair (image, label), got a dict with keys {sorted(map(str, sample))}. Wrap the "
+            "dataset in one whose __getitem__ returns (sample['image'], sample['label'])"
+        )
+    if not isinstance(sample, (tuple, list)) or len(sample) != 2:
+        shown = f"{type(sample).__name__} of {len(sample)}" if isinstance(sample, (tuple, list)) else type(sample)
+        raise TypeError(f"a sample must be a pair (image, label), got {shown}")
+    return sample[0], sample[1]
+
+
+def check_dataset(dataset: Any, name: str) -> None:
+    """Raise TypeError unless ``dataset`` is map-style, ValueError if it is empty."""
+    if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        raise TypeError(
+            f"{name} must be a map-style dataset with __len__ and __getitem__, got {type(dataset).__name__}. Every "
+            "image owns a code, so the set must be indexable: list(dataset) makes one of an iterable"
+        )
+    if len(dataset) == 0:
+        raise ValueError(f"{name} is empty: GLICO learns one code an image and needs at least one")
+
+
+def _warn_if_random(dataset: Any) -> None:
+    """Warn if reading the first image twice gives two images."""
+    try:
+        first, second = (image_types.to_uint8(split_sample(dataset[0])[0]) for _ in range(2))
+    except Exception:  # whatever is wrong is reported with its index when the set is read
+        return
+    if first.shape != second.shape or not torch.equal(first, second):
+        warnings.warn(
+            "reading image 0 twice gave two different images: the dataset applies a random transform. Fit on the "
+            "plain images and give the transform to wrap(), so that each code belongs to one image",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+class _Reader(Dataset[Any]):
+    """Canonical images, so that decoding and resizing run in the workers."""
+
+    def __init__(self, dataset: Any, size: tuple[int, int] | None, *, with_labels: bool) -> None:
+        self.dataset = dataset
+        self.size = size
+        self.with_labels = with_labels
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int, int] | Exception:
+        # An exception is handed over, not raised: a worker would turn its message into a traceback.
+        try:
+            sample = self.dataset[index]
+            if self.with_labels:
+                image, label = split_sample(sample)
+                label = read_label(label)
+            else:
+                image, label = (sample[0] if isinstance(sample, (tuple, list)) else sample), 0
+            canonical = image_types.to_uint8(image)
+            image_digest = digest(canonical)
+            if self.size is not None:
+                canonical = image_types.resize(canonical[None], self.size)[0]
+            return canonical, image_digest, label
+        except TypeError as error:
+            return TypeError(str(error))
+        except Exception as error:
+            return ValueError(f"{error}" or type(error).__name__)
+
+
+def _read(
+    dataset: Any, size: tuple[int, int] | None, num_workers: int, *, with_labels: bool, name: str
+) -> Iterator[tuple[Tensor, int, int]]:
+    # The generator keeps the loader from drawing its seed from torch's global one.
+    loader: DataLoader[Any] = DataLoader(
+        _Reader(dataset, size, with_labels=with_labels),
+        batch_size=None,
+        num_workers=num_workers,
+        generator=torch.Generator(),
+    )
+    for index, item in enumerate(loader):
+        if isinstance(item, Exception):
+            raise type(item)(f"{name} {index} could not be read: {item}") from item
+        yield item
+
+
+class _Collector:
+    """Gathers images of one size; brings all to the default size when a second one appears."""
+
+    def __init__(self, size: tuple[int, int] | None) -> None:
+        self.size = size
+        self.is_settled = size is not None
+        self.images: list[Tensor] = []
+        self.digests: list[int] = []
+
+    def add(self, image: Tensor, image_digest: int) -> None:
+        self.digests.append(image_digest)
+        shape = (image.shape[-2], image.shape[-1])
+        if self.size is None:
+            self.size = shape
+        elif not self.is_settled and shape != self.size:
+            self.size, self.is_settled = DEFAULT_SIZE, True
+            self.images = [image_types.resize(kept[None], DEFAULT_SIZE)[0] for kept in self.images]
+        if not self.is_settled and max(shape) > LARGEST_IMPLICIT_SIDE:
+            # Either another size follows or finish() refuses; photographs would fill the memory until then.
+            image = image_types.resize(image[None], DEFAULT_SIZE)[0]
+        elif self.is_settled:
+            image = image_types.resize(image[None], self.size)[0]
+        self.images.append(image)
+
+    def finish(self) -> tuple[Tensor, Tensor]:
+        assert self.size is not None
+        if not self.is_settled and max(self.size) > LARGEST_IMPLICIT_SIDE:
+            height, width = self.size
+            raise ValueError(
+                f"images are {height} × {width} pixels; a generator of that size needs gigabytes and hours. Pass "
+                f"image_size=64 or so (or image_size=({height}, {width}) to insist)"
+            )
+        channels = max(image.shape[0] for image in self.images)
+        stacked = torch.empty(len(self.images), channels, *self.size, dtype=torch.uint8)
+        for index in range(len(stacked)):
+            image, self.images[index] = self.images[index], torch.empty(0)
+            stacked[index] = image_types.promote_channels(image[None], channels)[0]
+        return stacked, torch.tensor(self.digests, dtype=torch.int64)
+
+
+def _class_names(dataset: Any, labels: Sequence[int]) -> tuple[str, ...]:
+    """Names from the dataset's ``classes``, as torchvision's datasets carry it; else the labels themselves."""
+    while isinstance(dataset, (Subset, ConcatDataset)):
+        dataset = dataset.dataset if isinstance(dataset, Subset) else dataset.datasets[0]
+    names = getattr(dataset, "classes", None)
+    if isinstance(names, (list, tuple)) and all(0 <= label < len(names) for label in labels):
+        return tuple(str(names[label]) for label in labels)
+    return tuple(str(label) for label in labels)

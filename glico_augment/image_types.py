@@ -1,0 +1,256 @@
+"""Images of every kind a dataset yields, to one canonical form and back.
+
+The canonical form is a uint8 tensor ``(channels, height, width)``. Synthetic images come as float tensors in
+``[0, 1]`` and are returned in the type, dtype, value range, size and channels of a real image.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision import tv_tensors
+
+# PIL mode → the mode whose bytes are taken. 16-bit and float grey are scaled to 8 bits instead.
+_PIL_MODES = {
+    "1": "L",
+    "L": "L",
+    "P": "RGB",
+    "PA": "RGBA",
+    "LA": "RGBA",
+    "La": "RGBA",
+    "RGB": "RGB",
+    "RGBX": "RGB",
+    "RGBA": "RGBA",
+    "RGBa": "RGBA",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+    "HSV": "RGB",
+}
+_PIL_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_CHANNELS_LAST = (1, 2, 3, 4)  # a last dimension of this size is read as channels, as PIL and matplotlib do
+
+# Resampling and compression leave values a little outside [0, 1]; normalised images go far outside.
+_TOLERANCE = 0.05
+
+REMEDY = (
+    "GLICO works on plain images: put normalisation after it (in the transform given to wrap(), or behind "
+    "GLICOAugment in the pipeline)"
+)
+
+
+def to_uint8(image: Any) -> Tensor:
+    """Bring an image to the canonical form.
+
+    Args:
+        image: PIL image (1, L, LA, P, PA, RGB, RGBA, CMYK, YCbCr, HSV, 16-bit or float grey); tensor or tv_tensor
+            ``(C, H, W)`` or ``(H, W)``; array ``(H, W, C)``, ``(C, H, W)`` or ``(H, W)``. Tensors and arrays are
+            uint8, uint16 or floating point in ``[0, 1]``.
+
+    Returns:
+        uint8 ``(channels, height, width)``.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for values that are NaN or out of range, or a shape that is no image.
+    """
+    if isinstance(image, PIL.Image.Image):
+        return _pil_to_uint8(image)
+    tensor = _check_tensor(image)
+    tensor = tensor if tensor.dtype == torch.uint8 else from_unit(to_unit(tensor), torch.uint8)
+    return tensor.cpu()
+
+
+def check_image(image: Any) -> None:
+    """Raise the errors of :func:`to_uint8`, without converting a PIL image."""
+    if not isinstance(image, PIL.Image.Image):
+        _check_tensor(image)
+    elif image.mode not in (*_PIL_MODES, *_PIL_SIXTEEN_BIT, "F"):
+        raise TypeError(f"PIL images of mode {image.mode} are not supported; convert them to RGB first")
+
+
+def _check_tensor(image: Any) -> Tensor:
+    """A tensor or array as a checked tensor ``(C, H, W)``."""
+    if isinstance(image, np.ndarray):
+        tensor = _array_to_tensor(image)
+    elif isinstance(image, Tensor):
+        tensor = image.as_subclass(Tensor).detach()
+    else:
+        raise TypeError(f"an image must be a PIL image, a tensor or an array; got {type(image).__name__}")
+    if tensor.ndim == 2:
+        tensor = tensor.unsqueeze(0)
+    if tensor.ndim != 3 or 0 in tensor.shape:
+        raise ValueError(f"an image must have shape (C, H, W) or (H, W); got {tuple(image.shape)}")
+    check_dtype(tensor)
+    check_values(tensor)
+    return tensor
+
+
+def like(unit_image: Tensor, template: Any) -> Any:
+    """Return a synthetic image in the form of a real one.
+
+    Args:
+        unit_image: float ``(channels, height, width)`` in ``[0, 1]``.
+        template: an image :func:`to_uint8` takes.
+
+    Returns:
+        An image with the type, dtype, value range, size and channels of ``template``.
+    """
+    if isinstance(template, PIL.Image.Image):
+        return _like_pil(unit_image, template)
+    if isinstance(template, np.ndarray):
+        channels_last = template.ndim == 3 and template.shape[-1] in _CHANNELS_LAST
+        tensor = _array_to_tensor(template)
+        shape = tensor.shape if tensor.ndim == 3 else (1, *tensor.shape)
+        array = from_unit(like_shape(unit_image[None], shape)[0], tensor.dtype).cpu().numpy()
+        return (array.transpose(1, 2, 0) if channels_last else array).reshape(template.shape).copy()
+    shape = template.shape if template.ndim == 3 else (1, *template.shape)
+    tensor = from_unit(like_shape(unit_image[None], shape)[0], template.dtype).reshape(template.shape)
+    tensor = tensor.to(template.device)
+    return tv_tensors.wrap(tensor, like=template) if isinstance(template, tv_tensors.TVTensor) else tensor
+
+
+def like_shape(unit_images: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Bring float images ``(k, C, H, W)`` in ``[0, 1]`` to the channels and size of ``shape``, ``(C, H, W)``."""
+    images = _with_channels(unit_images, shape[-3])
+    return resize(images, (shape[-2], shape[-1]))
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize ``(k, C, H, W)`` images to ``(height, width)``, bilinear with antialiasing; uint8 stays uint8."""
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    resized = F.interpolate(images.float(), size, mode="bilinear", align_corners=False, antialias=True)
+    return resized.round_().clamp_(0, 255).to(torch.uint8) if images.dtype == torch.uint8 else resized
+
+
+def to_unit(tensor: Tensor) -> Tensor:
+    """uint8, uint16 or float values to float32 in ``[0, 1]``."""
+    if tensor.is_floating_point():
+        return tensor.float().clamp(0, 1)
+    return tensor.float() / torch.iinfo(tensor.dtype).max
+
+
+def from_unit(unit: Tensor, dtype: torch.dtype) -> Tensor:
+    """Float values in ``[0, 1]`` to ``dtype``: its whole range for uint8 and uint16, ``[0, 1]`` for floats."""
+    if dtype.is_floating_point:
+        return unit.to(dtype)
+    largest = torch.iinfo(dtype).max
+    scaled = (unit.float() * largest).round_().clamp_(0, largest)
+    # uint16 has few kernels, so it is reached through int32.
+    return scaled.to(torch.uint8) if dtype == torch.uint8 else scaled.to(torch.int32).to(dtype)
+
+
+def check_dtype(tensor: Tensor) -> None:
+    """Raise TypeError unless the dtype says what value is white."""
+    if not (tensor.is_floating_point() or tensor.dtype in (torch.uint8, torch.uint16)):
+        raise TypeError(f"image values must be uint8, uint16 or floating point in [0, 1]; got {tensor.dtype}")
+
+
+def check_values(tensor: Tensor) -> None:
+    """Raise ValueError for float images that are NaN or outside ``[0, 1]``. Reads the values: synchronises a GPU."""
+    if not tensor.is_floating_point() or tensor.numel() == 0:
+        return
+    low, high = (value.item() for value in torch.aminmax(tensor))
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError("image has NaN or infinite pixels")
+    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+        raise ValueError(
+            f"float images must lie in [0, 1]; got values from {low:.3g} to {high:.3g}, as of a normalised image or "
+            f"one in [0, 255]. {REMEDY}"
+        )
+
+
+def _with_channels(images: Tensor, channels: int) -> Tensor:
+    """Convert between grey (1), grey and alpha (2), RGB (3) and RGBA (4)."""
+    found = images.shape[1]
+    if found == channels:
+        return images
+    if not (found in _CHANNELS_LAST and channels in _CHANNELS_LAST):
+        raise ValueError(
+            f"images have {channels} channels but GLICO was fitted on {found}: fit on images like those it will swap"
+        )
+    colour = images if found in (1, 3) else images[:, :-1]
+    alpha = torch.ones_like(images[:, :1]) if found in (1, 3) else images[:, -1:]
+    if channels in (1, 2) and colour.shape[1] == 3:
+        luma = torch.tensor([0.299, 0.587, 0.114], device=images.device, dtype=images.dtype)  # ITU-R BT.601, as PIL
+        colour = (colour * luma.view(3, 1, 1)).sum(dim=1, keepdim=True)
+    elif channels in (3, 4):
+        colour = colour.expand(-1, 3, -1, -1)
+    return colour if channels in (1, 3) else torch.cat([colour, alpha], dim=1)
+
+
+def promote_channels(images: Tensor, channels: int) -> Tensor:
+    """uint8 ``(k, C, H, W)`` to another number of channels among 1 to 4."""
+    if images.shape[1] == channels:
+        return images
+    return from_unit(_with_channels(to_unit(images), channels), torch.uint8)
+
+
+def _array_to_tensor(array: np.ndarray) -> Tensor:
+    """``(H, W, C)``, ``(C, H, W)`` or ``(H, W)`` to ``(C, H, W)`` or ``(H, W)``."""
+    try:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+    except TypeError as error:
+        raise TypeError(
+            f"image values must be uint8, uint16 or floating point in [0, 1]; got an array of {array.dtype}"
+        ) from error
+    if tensor.ndim == 3 and tensor.shape[-1] in _CHANNELS_LAST:
+        tensor = tensor.permute(2, 0, 1)
+    return tensor
+
+
+def _pil_to_uint8(image: PIL.Image.Image) -> Tensor:
+    check_image(image)
+    if image.mode in _PIL_SIXTEEN_BIT:
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(
+                f"a PIL image of mode {image.mode} must hold values from 0 to 65535; "
+                f"got {values.min()} to {values.max()}"
+            )
+        return torch.from_numpy(np.round(values / 257).astype(np.uint8))[None]
+    if image.mode == "F":
+        return to_uint8(np.asarray(image))
+    mode = _byte_mode(image)
+    array = np.asarray(image if image.mode == mode else image.convert(mode))
+    if array.size == 0:
+        raise ValueError(f"image is empty: {image.size[0]} × {image.size[1]} pixels")
+    array = array[:, :, None] if array.ndim == 2 else array
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+
+
+def _byte_mode(image: PIL.Image.Image) -> str:
+    """L, RGB or RGBA: what an 8-bit image is read as."""
+    return "RGBA" if image.mode == "P" and "transparency" in image.info else _PIL_MODES[image.mode]
+
+
+def _like_pil(unit_image: Tensor, template: PIL.Image.Image) -> PIL.Image.Image:
+    size = (template.height, template.width)
+    if template.mode in _PIL_SIXTEEN_BIT or template.mode == "F":
+        grey = like_shape(unit_image[None], (1, *size))[0, 0].cpu().numpy()
+        if template.mode == "F":
+            return PIL.Image.fromarray(grey.astype(np.float32))
+        values = np.round(grey * 65535)
+        if template.mode == "I":
+            return PIL.Image.fromarray(values.astype(np.int32))
+        sixteen = PIL.Image.fromarray(values.astype("<u2"))
+        return sixteen if sixteen.mode == template.mode else sixteen.convert(template.mode)
+    mode = _byte_mode(template)
+    channels = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
+    array = from_unit(like_shape(unit_image[None], (channels, *size))[0], torch.uint8).cpu().numpy()
+    image = PIL.Image.fromarray(array[0] if channels == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
+    if image.mode == template.mode:
+        return image
+    if template.mode == "P":
+        palette = (
+            template if template.palette and template.palette.mode == "RGB" else template.convert("RGB").quantize()
+        )
+        return image.convert("RGB").quantize(palette=palette, dither=PIL.Image.Dither.NONE)
+    if template.mode == "PA":
+        return image.convert("LA").convert("PA")
+    return image.convert(template.mode)

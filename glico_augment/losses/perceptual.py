@@ -1,0 +1,197 @@
+"""The perceptual loss of GLICO on VGG-16, with pretrained or with fixed random weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.models import VGG16_Weights
+
+from glico_augment.losses.feature_loss import FeatureLoss
+
+TAPS = ("conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2")
+
+# VGG-16 (Simonyan & Zisserman 2015, configuration D) up to conv5_2: the channels of each block's convolutions,
+# with the key of the block's first convolution in torchvision's state dict.
+_BLOCKS = (((64, 64), 0), ((128, 128), 5), ((256, 256, 256), 10), ((512, 512, 512), 17), ((512, 512), 24))
+_TAP_POSITION = 1  # the second convolution of every block
+_MIN_SIDE = 32  # four poolings leave 2 × 2
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class _VGGLoss(FeatureLoss):
+    """Taps of a VGG-16 trunk on ImageNet-normalised images."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, weights: Sequence[float] | None, *, normalize: bool, width_divisor: int = 1) -> None:
+        super().__init__(weights, normalize=normalize)
+        if self.weights is not None and len(self.weights) != len(TAPS):
+            raise ValueError(f"this loss has {len(TAPS)} taps {TAPS}, got {len(self.weights)} loss weights")
+        self.blocks = nn.ModuleList()
+        channels_in = 3
+        for widths, _ in _BLOCKS:
+            convs = nn.ModuleList()
+            for width in widths:
+                convs.append(nn.Conv2d(channels_in, width // width_divisor, 3, padding=1, device="meta"))
+                channels_in = width // width_divisor
+            self.blocks.append(convs)
+        self.to_empty(device="cpu")
+        self.scales = torch.ones(0)
+        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+
+    def check_images(self, image_shape: tuple[int, int, int]) -> None:
+        """Raise ValueError unless images are grey, RGB or RGBA."""
+        if image_shape[0] not in (1, 3, 4):
+            raise ValueError(
+                f"a VGG loss takes grey, RGB or RGBA images, got {image_shape[0]} channels: use loss='laplacian'"
+            )
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The activations after the rectifier of each tap; empty for a tap behind the last of positive weight."""
+        taps = []
+        hidden = (_as_rgb(_enlarge(images)) - self.mean) / self.std
+        hidden = hidden.contiguous(memory_format=torch.channels_last)
+        last = max(block for block in range(len(TAPS)) if self.weights is None or self.weights[block])
+        for block, convs in enumerate(self.blocks):
+            assert isinstance(convs, nn.ModuleList)
+            for position, conv in enumerate(convs):
+                hidden = F.relu(conv(hidden))
+                if position == _TAP_POSITION:
+                    taps.append(hidden)
+                    if block == last:
+                        # Later taps have weight 0; an empty one keeps the list aligned with the weights.
+                        taps += [hidden.new_zeros(len(hidden), 1)] * (len(TAPS) - len(taps))
+                        return taps
+            hidden = F.max_pool2d(hidden, 2)
+        raise AssertionError("unreachable: the last tap is in the last block")
+
+
+class PerceptualLoss(_VGGLoss):
+    """L1 between VGG-16 activations ``conv1_2, conv2_2, conv3_2, conv4_2, conv5_2``, pretrained on ImageNet.
+
+    GLICO's reconstruction loss (Azuri & Weinshall 2020). Images whose shorter side is under 32 pixels are enlarged
+    to it; grey images are repeated to three channels; an alpha channel is composited over grey.
+
+    Args:
+        weights: the five ``λ_j``; all 1 if None.
+        normalize: whether to divide each tap by its mean magnitude on the real images.
+        weights_file: state dict of ``torchvision.models.vgg16`` as ``.safetensors`` or ``.pth``. None takes
+            torchvision's ``VGG16_Weights.IMAGENET1K_V1`` from its cache, or downloads it there.
+
+    Raises:
+        FileNotFoundError: if the weights are neither at ``weights_file`` nor in the cache nor to be downloaded.
+        ValueError: if the file is not a VGG-16 state dict.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[float] | None = None,
+        *,
+        normalize: bool = True,
+        weights_file: str | Path | None = None,
+    ) -> None:
+        super().__init__(weights, normalize=normalize)
+        state = _read_weights(Path(weights_file)) if weights_file is not None else _cached_weights()
+        self._load(state, source=str(weights_file or VGG16_Weights.IMAGENET1K_V1))
+
+    def _load(self, state: dict[str, Tensor], *, source: str) -> None:
+        for convs, (widths, first_key) in zip(self.blocks, _BLOCKS, strict=True):
+            assert isinstance(convs, nn.ModuleList)
+            for position in range(len(widths)):
+                conv = convs[position]
+                for name, parameter in conv.named_parameters():
+                    key = f"features.{first_key + 2 * position}.{name}"
+                    value = state.get(key)
+                    if not isinstance(value, Tensor) or value.shape != parameter.shape:
+                        found = tuple(value.shape) if isinstance(value, Tensor) else "nothing"
+                        raise ValueError(
+                            f"{source} is not a VGG-16 state dict: expected {key} of shape "
+                            f"{tuple(parameter.shape)}, found {found}"
+                        )
+                    parameter.data.copy_(value)
+
+
+class RandomPerceptualLoss(_VGGLoss):
+    """L1 between the activations of a VGG-16 trunk with fixed random weights: texture and layout, no download.
+
+    He-initialised convolutions a quarter as wide as VGG-16's, the same for the same seed on every machine. Images
+    are treated as by :class:`PerceptualLoss`.
+
+    Args:
+        weights: the five ``λ_j``; all 1 if None.
+        normalize: whether to divide each tap by its mean magnitude on the real images.
+        seed: of the random weights.
+    """
+
+    def __init__(self, weights: Sequence[float] | None = None, *, normalize: bool = True, seed: int = 0) -> None:
+        super().__init__(weights, normalize=normalize, width_divisor=4)
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            if parameter.ndim == 4:
+                fan_in = math.prod(parameter.shape[1:])
+                parameter.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+            else:
+                parameter.data.zero_()
+
+
+def _enlarge(images: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
+    factor = max(1.0, _MIN_SIDE / min(height, width))
+    if factor == 1.0:
+        return images
+    size = (round(height * factor), round(width * factor))
+    return F.interpolate(images, size, mode="bilinear", align_corners=False)
+
+
+def _as_rgb(images: Tensor) -> Tensor:
+    channels = images.shape[1]
+    if channels == 1:
+        return images.expand(-1, 3, -1, -1)
+    if channels == 4:
+        alpha = images[:, 3:]
+        return images[:, :3] * alpha + 0.5 * (1 - alpha)
+    return images
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(_no_weights(str(path)))
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise ValueError(f"{path} is not a readable state dict: {error}") from error
+    except Exception as error:  # pickle.UnpicklingError, which weights_only raises for anything but tensors
+        raise ValueError(f"{path} holds more than a state dict of tensors: {error}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} is not a state dict but a {type(state).__name__}")
+    return state
+
+
+def _cached_weights() -> dict[str, Tensor]:
+    entry = VGG16_Weights.IMAGENET1K_V1
+    try:
+        return dict(entry.get_state_dict(progress=False, check_hash=True))
+    except OSError as error:  # urllib's URLError and HTTPError among them
+        name = entry.url.rsplit("/", 1)[-1]
+        cached = Path(torch.hub.get_dir()) / "checkpoints" / name
+        raise FileNotFoundError(_no_weights(f"{cached} (download from {entry.url} failed: {error})")) from error
+
+
+def _no_weights(looked_at: str) -> str:
+    return (
+        f"no VGG-16 weights at {looked_at}. Either put torchvision's vgg16 state dict there, or name a local copy "
+        "with vgg_weights=PATH, or take a loss that needs no download: loss='laplacian' or loss='random-vgg16'"
+    )

@@ -1,0 +1,94 @@
+"""What a fit learns: codes, generator and joint classifier, and the images they make."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from glico_augment import sphere
+from glico_augment.classifier import Classifier
+from glico_augment.codes import SphereCodes
+from glico_augment.config import FitConfig
+from glico_augment.generator import Generator
+
+INTERPOLATIONS = {"slerp": sphere.slerp, "lerp": sphere.lerp}
+
+
+class GLICOModel(nn.Module):
+    """Codes ``{z_i}``, generator ``G`` and classifier ``F`` of one training set.
+
+    Args:
+        codes: the codes and labels.
+        config: widths and dimensions of the networks are read.
+        image_shape: ``(channels, height, width)``.
+        device: of the networks; ``"meta"`` leaves them without storage, to be loaded.
+    """
+
+    def __init__(
+        self,
+        codes: SphereCodes,
+        config: FitConfig,
+        image_shape: tuple[int, int, int],
+        *,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.codes = codes
+        # On the meta device first: constructors draw initial weights from torch's global generator.
+        with torch.device("meta"):
+            self.generator = Generator(config.latent_dim, config.noise_dim, image_shape, config.generator_width)
+            self.classifier = Classifier(image_shape[0], len(codes.classes), config.classifier_width)
+        self.generator.to_empty(device=device)
+        self.classifier.to_empty(device=device)
+
+    @classmethod
+    def initialize(
+        cls,
+        labels: Tensor,
+        n_unlabeled: int,
+        config: FitConfig,
+        image_shape: tuple[int, int, int],
+        generator: torch.Generator,
+    ) -> GLICOModel:
+        """Uniform codes and He-normal weights, all drawn from ``generator`` on the CPU."""
+        codes = SphereCodes.random(labels, config.latent_dim, n_unlabeled=n_unlabeled, generator=generator)
+        model = cls(codes, config, image_shape)
+        for network in (model.generator, model.classifier):
+            for module in network.modules():
+                if isinstance(module, (nn.Linear, nn.Conv2d)):
+                    nn.init.kaiming_normal_(module.weight, a=0.2, generator=generator)
+                    nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+                elif isinstance(module, nn.GroupNorm):
+                    module.reset_parameters()
+        return model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the codes and networks are."""
+        return self.codes.codes.device
+
+    def noise(self, count: int, std: float, *, generator: torch.Generator | None = None) -> Tensor | None:
+        """``ε ~ N(0, std²·I)``, ``(count, noise_dim)``, on the model's device; None where it would be zero."""
+        if std == 0 or self.generator.noise_dim == 0:
+            return None
+        return std * torch.randn(count, self.generator.noise_dim, device=self.device, generator=generator)
+
+    @torch.no_grad()
+    def interpolate(
+        self, anchors: Tensor, partners: Tensor, ratios: Tensor, noise: Tensor | None, interpolation: str = "slerp"
+    ) -> Tensor:
+        """Images between those of two codes, ``G([slerp(z_i, z_j, r), ε])``.
+
+        Args:
+            anchors: ``(k,)`` indices ``i``.
+            partners: ``(k,)`` indices ``j``.
+            ratios: ``(k,)`` ``r`` in ``[0, 1]``.
+            noise: ``(k, noise_dim)`` or None for none.
+            interpolation: ``"slerp"`` or ``"lerp"``.
+
+        Returns:
+            ``(k, channels, height, width)`` float32 in ``[0, 1]``.
+        """
+        codes = INTERPOLATIONS[interpolation](self.codes(anchors), self.codes(partners), ratios)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.generator(codes, noise)

@@ -1,0 +1,65 @@
+"""Find the image and the label in whatever structure a transform is called with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from torch import Tensor
+from torchvision import tv_tensors
+
+LabelsGetter = Callable[[Any], Any]
+
+
+def find_labels(sample: Any) -> Any:
+    """The label or labels of a sample, found as torchvision's ``v2.CutMix`` finds them.
+
+    The second item of a tuple or list, or the item of a mapping (the sample itself, or its second item) whose key
+    is ``labels`` in any case or else contains ``label``.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if isinstance(sample, (tuple, list)) and len(sample) > 1:
+        sample = sample[1]
+    elif not isinstance(sample, Mapping):
+        raise ValueError(
+            "GLICOAugment swaps within a class and needs the label: call augment(image, label) or "
+            f"augment(images, labels); got a {type(sample).__name__} alone"
+        )
+    if not isinstance(sample, Mapping):
+        return sample
+    names = [key for key in sample if isinstance(key, str)]
+    candidates = [key for key in names if key.lower() == "labels"] or [key for key in names if "label" in key.lower()]
+    if not candidates:
+        raise ValueError(f"no key with 'label' among {names}; pass labels_getter=, a function from sample to labels")
+    return sample[candidates[0]]
+
+
+def find_image(leaves: list[Any], labels: Any) -> int:
+    """The position of the one image among the leaves of a sample.
+
+    PIL images and ``tv_tensors.Image`` come first; where there is none, plain tensors and arrays of at least two
+    dimensions count, other than the labels.
+
+    Raises:
+        ValueError: if there is no image or several, or an annotation of its geometry that a swap would falsify.
+    """
+    for leaf in leaves:
+        if isinstance(leaf, (tv_tensors.BoundingBoxes, tv_tensors.Mask, tv_tensors.Video)):
+            raise ValueError(
+                f"GLICOAugment does not support {type(leaf).__name__}: a synthetic image has only its class in common "
+                "with the real one"
+            )
+    found = [index for index, leaf in enumerate(leaves) if isinstance(leaf, (PIL.Image.Image, tv_tensors.Image))]
+    if not found:
+        found = [
+            index
+            for index, leaf in enumerate(leaves)
+            if isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim >= 2 and leaf is not labels
+        ]
+    if len(found) != 1:
+        raise ValueError(f"expected one image (or batch of images) in a sample, found {len(found)}")
+    return found[0]

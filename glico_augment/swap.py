@@ -1,0 +1,112 @@
+"""The swap of real for synthetic images: its settings, and one draw of its random parameters."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glico_augment.model import INTERPOLATIONS, GLICOModel
+
+
+@dataclass(frozen=True)
+class SwapSettings:
+    """How images are swapped (Azuri & Weinshall 2020, "Image classification using GLICO").
+
+    Args:
+        p: probability in ``[0, 1]`` that an image is swapped.
+        max_ratio: ``r ~ U[0, max_ratio]`` is how far a synthetic image goes from its anchor's code (0) to its
+            partner's (1); in ``[0, 1]``.
+        interpolation: ``"slerp"``, or ``"lerp"`` for the ablation.
+        noise_std: ``σ`` of the noise ``ε``, at least 0.
+
+    Raises:
+        TypeError: if a setting has the wrong type.
+        ValueError: if a setting is out of range.
+    """
+
+    p: float = 0.5
+    max_ratio: float = 0.4
+    interpolation: str = "slerp"
+    noise_std: float = 0.15
+
+    def __post_init__(self) -> None:
+        _check_number("p", self.p, "a probability in [0, 1]", 1.0)
+        _check_number("max_ratio", self.max_ratio, "a share of the arc in [0, 1]", 1.0)
+        _check_number("noise_std", self.noise_std, "a finite number of at least 0", math.inf)
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"interpolation must be one of {', '.join(map(repr, INTERPOLATIONS))}; got {self.interpolation!r}"
+            )
+
+
+@dataclass(frozen=True)
+class SwapParams:
+    """One draw for a batch of ``k`` images: a coin, a partner, a ratio and a noise vector for each.
+
+    Attributes:
+        is_swapped: ``(k,)`` bool; never true for a label that was not fitted.
+        is_known: ``(k,)`` bool, whether the label was fitted.
+        anchors: ``(k,)`` int64 code indices.
+        partners: ``(k,)`` int64 code indices of the anchors' classes.
+        ratios: ``(k,)`` in ``[0, max_ratio]``.
+        noise: ``(k, noise_dim)``, or None for none.
+    """
+
+    is_swapped: Tensor
+    is_known: Tensor
+    anchors: Tensor
+    partners: Tensor
+    ratios: Tensor
+    noise: Tensor | None
+
+    def __getitem__(self, rows: Tensor) -> SwapParams:
+        """The parameters of some of the images."""
+        noise = None if self.noise is None else self.noise[rows]
+        return SwapParams(
+            self.is_swapped[rows],
+            self.is_known[rows],
+            self.anchors[rows],
+            self.partners[rows],
+            self.ratios[rows],
+            noise,
+        )
+
+
+def draw_params(
+    model: GLICOModel,
+    labels: Tensor,
+    settings: SwapSettings,
+    *,
+    anchors: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> SwapParams:
+    """Draw the parameters of a swap.
+
+    Args:
+        model: whose codes to mix; everything is drawn on its device.
+        labels: ``(k,)`` integers on that device.
+        settings: probability, ratio and noise.
+        anchors: ``(k,)`` code indices to start from; −1, or None for all, draws a random code of the class.
+        generator: source of randomness; torch's global one if None.
+    """
+    codes = model.codes
+    positions, is_known = codes.index_of(labels)
+    coins = torch.rand(len(labels), device=labels.device, generator=generator)
+    drawn = codes.sample_anchors(positions, generator=generator)
+    chosen = drawn if anchors is None else torch.where(anchors >= 0, anchors, drawn)
+    partners = codes.sample_partners(chosen, generator=generator)
+    ratios = settings.max_ratio * torch.rand(len(labels), device=labels.device, generator=generator)
+    noise = model.noise(len(labels), settings.noise_std, generator=generator)
+    return SwapParams((coins < settings.p) & is_known, is_known, chosen, partners, ratios, noise)
+
+
+def _check_number(name: str, value: Any, expected: str, high: float) -> None:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be {expected}; got {value!r}")
+    if not (math.isfinite(value) and 0 <= float(value) <= high):
+        raise ValueError(f"{name} must be {expected}; got {value!r}")
