@@ -21,7 +21,7 @@ class FitConfig:
         epochs: passes over the training set. None passes 60 times over it, and more often over a small one, until
             ``min_steps`` optimiser steps are made.
         min_steps: fewest optimiser steps when ``epochs`` is None.
-        batch_size: images a step, at most as many as the set has; None for 64, or the whole of a smaller set.
+        batch_size: images a step, at most as many as the set has; None for 32, or the whole of a smaller set.
         latent_dim: dimension ``d`` of the sphere's space, at least 2.
         noise_dim: dimension of ``ε``; 0 for none.
         noise_std: ``σ``, standard deviation of ``ε``, at least 0.
@@ -63,7 +63,7 @@ class FitConfig:
     pixel_weight: float = 0.0
     classifier_weight: float = 0.5
     image_size: int | tuple[int, int] | None = None
-    lr: float = 1e-3
+    lr: float = 2e-3
     code_lr: float = 1e-2
     adam_beta1: float = 0.9
     schedule: str = "cosine"
@@ -161,7 +161,7 @@ class FitConfig:
 
 
 _DEFAULT_EPOCHS = 60
-_DEFAULT_BATCH_SIZE = 64
+_DEFAULT_BATCH_SIZE = 32
 
 
 def _is_int(low: int) -> Callable[[Any], bool]:

@@ -14,7 +14,7 @@ class Generator(nn.Module):
     """Convolutional generator of images of any size (Azuri & Weinshall 2020, section "GLICO training").
 
     A linear layer makes a small feature map, which nearest-neighbour upsampling and 3×3 convolutions bring to the
-    full size. The noise passes through a linear projection with LeakyReLU and is concatenated to the code; the
+    full size, without normalisation, which would hide how bright an image is. The noise passes through a linear projection with LeakyReLU and is concatenated to the code; the
     code is scaled by ``√latent_dim`` first, so that its entries have unit variance. Nothing depends on the other
     images of a batch or on ``train()`` and ``eval()``.
 
@@ -36,8 +36,9 @@ class Generator(nn.Module):
         self.project_noise = nn.Sequential(nn.Linear(noise_dim, noise_dim), nn.LeakyReLU(0.2)) if noise_dim else None
         base_height, base_width = self.sizes[0]
         self.project = nn.Linear(latent_dim + noise_dim, widths[0] * base_height * base_width)
-        self.blocks = nn.ModuleList(
-            _Block(width_in, width_out) for width_in, width_out in zip([widths[0], *widths], widths, strict=False)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(width_in, width_out, 3, padding=1)
+            for width_in, width_out in zip([widths[0], *widths], widths, strict=False)
         )
         self.to_image = nn.Conv2d(widths[-1], channels, 3, padding=1)
         self.to(memory_format=torch.channels_last)
@@ -59,29 +60,14 @@ class Generator(nn.Module):
             hidden = torch.cat([hidden, self.project_noise(noise)], dim=1)
         features = self.project(hidden).view(len(codes), -1, *self.sizes[0])
         features = features.contiguous(memory_format=torch.channels_last)
-        for size, block in zip(self.sizes, self.blocks, strict=True):
+        for size, conv in zip(self.sizes, self.convs, strict=True):
             if features.shape[-2:] != size:
                 features = F.interpolate(features, size=size, mode="nearest")
-            features = block(features)
+            features = F.leaky_relu(conv(features), 0.2)
         return self.to_image(features).sigmoid()
 
     def extra_repr(self) -> str:  # noqa: D102 — torch documents it
         return f"latent_dim={self.latent_dim}, noise_dim={self.noise_dim}, image_shape={self.image_shape}"
-
-
-class _Block(nn.Module):
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.norm = nn.GroupNorm(_groups(channels_out), channels_out)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return F.leaky_relu(self.norm(self.conv(features)), 0.2)
-
-
-def _groups(channels: int) -> int:
-    """The largest of 8, 4, 2, 1 groups that divides the channels."""
-    return next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)
 
 
 def _halvings(height: int, width: int) -> list[tuple[int, int]]:

@@ -89,10 +89,10 @@ def read_image_set(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     collector = _Collector(size)
     labels: list[int] = []
-    _warn_if_random(dataset)
     for image, image_digest, label in _read(dataset, size, num_workers, with_labels=True, name="image"):
         collector.add(image, image_digest)
         labels.append(label)
+    _warn_if_random(dataset, collector.digests[0])
     if unlabeled is not None:
         check_dataset(unlabeled, "unlabeled")
         for image, image_digest, _ in _read(unlabeled, size, num_workers, with_labels=False, name="unlabeled image"):
@@ -150,13 +150,9 @@ def check_dataset(dataset: Any, name: str) -> None:
         raise ValueError(f"{name} is empty: GLICO learns one code an image and needs at least one")
 
 
-def _warn_if_random(dataset: Any) -> None:
-    """Warn if reading the first image twice gives two images."""
-    try:
-        first, second = (image_types.to_uint8(split_sample(dataset[0])[0]) for _ in range(2))
-    except Exception:  # whatever is wrong is reported with its index when the set is read
-        return
-    if first.shape != second.shape or not torch.equal(first, second):
+def _warn_if_random(dataset: Any, first_digest: int) -> None:
+    """Warn if reading the first image again gives another image."""
+    if digest(image_types.to_uint8(split_sample(dataset[0])[0])) != first_digest:
         warnings.warn(
             "reading image 0 twice gave two different images: the dataset applies a random transform. Fit on the "
             "plain images and give the transform to wrap(), so that each code belongs to one image",

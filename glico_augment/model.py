@@ -50,7 +50,11 @@ class GLICOModel(nn.Module):
         image_shape: tuple[int, int, int],
         generator: torch.Generator,
     ) -> GLICOModel:
-        """Uniform codes and He-normal weights, all drawn from ``generator`` on the CPU."""
+        """Uniform codes and He-normal weights, all drawn from ``generator`` on the CPU.
+
+        The generator's last layer starts a tenth as large: images that start near grey keep the first steps from
+        finding a constant image, from which a wide generator without normalisation does not return.
+        """
         codes = SphereCodes.random(labels, config.latent_dim, n_unlabeled=n_unlabeled, generator=generator)
         model = cls(codes, config, image_shape)
         for network in (model.generator, model.classifier):
@@ -58,8 +62,7 @@ class GLICOModel(nn.Module):
                 if isinstance(module, (nn.Linear, nn.Conv2d)):
                     nn.init.kaiming_normal_(module.weight, a=0.2, generator=generator)
                     nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-                elif isinstance(module, nn.GroupNorm):
-                    module.reset_parameters()
+        model.generator.to_image.weight.data.mul_(0.1)
         return model
 
     @property

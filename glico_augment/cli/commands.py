@@ -1,0 +1,141 @@
+"""What the commands of ``glico`` do."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, Subset
+from torchvision.datasets import ImageFolder
+from torchvision.utils import save_image
+
+from glico_augment.augment import GLICOAugment
+from glico_augment.cli.demo import demo
+from glico_augment.cli.grids import interpolation_rows, save_grid
+from glico_augment.config import FitConfig
+from glico_augment.errors import DivergenceError
+from glico_augment.file_format import check_writable, write_atomically
+
+# What a wrong input raises. Anything else is a defect of this library and keeps its traceback.
+USER_ERRORS = (ValueError, TypeError, OSError, DivergenceError, ModuleNotFoundError)
+
+
+def fit(args: argparse.Namespace) -> None:
+    """``glico fit FOLDER -o FILE``."""
+    check_writable(args.output)
+    dataset: Dataset[Any] = image_folder(args.folder)
+    if args.per_class is not None:
+        dataset = random_images_per_class(dataset, args.per_class, seed=args.seed)
+    given = vars(args)
+    settings = {field.name: given[field.name] for field in dataclasses.fields(FitConfig) if field.name in given}
+    augment = GLICOAugment.fit(
+        dataset,
+        _preset(args.preset, dataset, settings),
+        unlabeled=None if args.unlabeled is None else image_folder(args.unlabeled),
+        device=args.device,
+        seed=args.seed,
+        progress=not args.quiet,
+        checkpoint=args.checkpoint,
+        num_workers=args.workers,
+    )
+    augment.save(args.output)
+    print(f"{augment!r}\nwritten to {args.output}")
+
+
+def inspect(args: argparse.Namespace) -> None:
+    """``glico inspect FILE``."""
+    augment = GLICOAugment.load(args.file)
+    codes, record = augment.codes, augment.record
+    channels, height, width = augment.image_shape
+    counts = torch.bincount(codes.class_indices).tolist()
+    rows = {
+        "images": f"{codes.n_labeled} labelled, {len(codes) - codes.n_labeled} unlabelled",
+        "size": f"{height} × {width}, {channels} channels",
+        "codes": f"{len(codes)} on the unit sphere in R^{codes.latent_dim}",
+        "generator": f"{sum(value.numel() for value in augment.generator.parameters()):,} parameters",
+        "swap": f"p {augment.p:g}, ratio up to {augment.max_ratio:g}, {augment.interpolation}",
+        "fingerprint": record.fingerprint,
+        "seed": record.seed,
+        "steps": len(record.losses),
+        **{f"final {name}": f"{values[-1]:.4f}" for name, values in augment.history.items() if values},
+        **{f"setting {name}": value for name, value in augment.config.to_json().items()},
+        **{f"class {name}": f"{count} images" for name, count in zip(augment.classes, counts, strict=True)},
+    }
+    width_of_names = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:<{width_of_names}}  {value}")
+
+
+def sample(args: argparse.Namespace) -> None:
+    """``glico sample FILE -o DIR|GRID.png``."""
+    augment = GLICOAugment.load(args.file)
+    if "max_ratio" in args:
+        augment.max_ratio = args.max_ratio
+    generator = torch.Generator().manual_seed(args.seed)
+    images, labels = augment.synthesize(n_per_class=args.n_per_class, generator=generator)
+    if args.output.suffix:
+        save_grid(images, args.output, columns=args.n_per_class, scale=args.scale)
+        print(f"{len(images)} images in {args.output}, a row a class: {', '.join(augment.classes)}")
+        return
+    _, positions = torch.unique(labels, return_inverse=True)
+    for index, (image, position) in enumerate(zip(images, positions.tolist(), strict=True)):
+        folder = args.output / augment.classes[position]
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{index % args.n_per_class:05d}.png"
+        write_atomically(path, lambda partial, image=image: save_image(image, partial))  # type: ignore[misc]
+    print(f"{len(images)} images in {args.output}{os.sep}<class>{os.sep}")
+
+
+def interpolate(args: argparse.Namespace) -> None:
+    """``glico interpolate FILE -o GRID.png``."""
+    augment = GLICOAugment.load(args.file)
+    generator = torch.Generator().manual_seed(args.seed)
+    rows = interpolation_rows(augment, steps=args.steps, pairs=args.pairs, generator=generator)
+    save_grid(rows, args.output, columns=args.steps, scale=args.scale)
+    print(f"{len(rows) // args.steps} paths of {args.steps} images in {args.output}")
+
+
+def image_folder(folder: Path) -> ImageFolder:
+    """``ImageFolder``, with an error for a folder that is none."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no such folder: {folder}")
+    return ImageFolder(folder)
+
+
+def random_images_per_class(dataset: Any, count: int, *, seed: int) -> Subset[Any]:
+    """``count`` random images of each class of an ``ImageFolder``.
+
+    Raises:
+        ValueError: if a class has fewer.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.tensor(dataset.targets)
+    chosen: list[int] = []
+    for label, name in enumerate(dataset.classes):
+        members = (targets == label).nonzero().flatten()
+        if len(members) < count:
+            raise ValueError(f"{count} images a class were asked for, but class {name!r} has {len(members)}")
+        chosen += members[torch.randperm(len(members), generator=generator)[:count]].tolist()
+    return Subset(dataset, chosen)
+
+
+def _preset(name: str, dataset: Any, settings: dict[str, Any]) -> FitConfig:
+    if name == "default":
+        return FitConfig(**settings)
+    size = settings.get("image_size") or dataset[0][0].size
+    side = max(size) if isinstance(size, tuple) else size
+    return FitConfig.published(side, **settings)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "fit": fit,
+    "inspect": inspect,
+    "sample": sample,
+    "interpolate": interpolate,
+    "demo": demo,
+}

@@ -1,0 +1,156 @@
+"""The commands and options of ``glico``, and the exit codes: 0 done, 1 the input was wrong, 2 usage, 130 stopped."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from glico_augment import __version__
+from glico_augment.config import LOSS_NAMES, PRECISIONS, SCHEDULES, FitConfig
+
+EXIT_INPUT, EXIT_STOPPED = 1, 130
+_DEFAULTS = FitConfig()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``glico``; returns the exit code."""
+    args = build_parser().parse_args(arguments)
+    from glico_augment.cli import commands  # imports torch: only once a command is to run
+
+    warnings.showwarning = lambda message, *_, **__: print(f"glico: warning: {message}", file=sys.stderr)
+    try:
+        commands.COMMANDS[args.command](args)
+    except KeyboardInterrupt:
+        print("glico: stopped", file=sys.stderr)
+        return EXIT_STOPPED
+    except commands.USER_ERRORS as error:
+        print(f"glico: error: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``glico``."""
+    parser = argparse.ArgumentParser(
+        prog="glico", description="Generative augmentation for small labelled image sets (GLICO)."
+    )
+    parser.add_argument("--version", action="version", version=f"glico-augment {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_fit(commands)
+    inspect = _add_command(commands, "inspect", "Say what a fitted file holds.")
+    inspect.add_argument("file", type=Path, metavar="FILE", help="a file that `glico fit` wrote")
+    _add_sample(commands)
+    _add_interpolate(commands)
+    _add_demo(commands)
+    return parser
+
+
+def _add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, description: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=description, description=description, formatter_class=_HelpFormatter)
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
+def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    fit = _add_command(commands, "fit", "Fit GLICO to FOLDER/<class>/<image>.")
+    fit.add_argument("folder", type=Path, metavar="FOLDER", help="images in one folder a class")
+    fit.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="safetensors file to write")
+    fit.add_argument("--preset", choices=["default", "published"], default="default", help="settings to start from")
+    fit.add_argument("--per-class", type=_at_least(1), metavar="N", help="use N random images of each class")
+    fit.add_argument("--unlabeled", type=Path, metavar="FOLDER", help="further images, whose labels are not used")
+    fit.add_argument("--device", help="cuda, mps or cpu; the best at hand if left out")
+    fit.add_argument("--seed", type=int, default=0, help="of everything random")
+    fit.add_argument("--workers", type=_at_least(0), default=0, help="processes that read the images")
+    fit.add_argument("--checkpoint", type=Path, metavar="FILE", help="write the state here and continue from it")
+    fit.add_argument("--quiet", action="store_true", help="no progress bar")
+    settings = fit.add_argument_group("settings of the fit", "Those left out come from the preset.")
+    for name, kind in {
+        "epochs": int,
+        "min_steps": int,
+        "batch_size": int,
+        "latent_dim": int,
+        "noise_dim": int,
+        "noise_std": float,
+        "generator_width": int,
+        "classifier_weight": float,
+        "pixel_weight": float,
+        "lr": float,
+        "code_lr": float,
+        "vgg_weights": str,
+    }.items():
+        _add_setting(settings, name, type=kind)
+    _add_setting(settings, "loss", choices=LOSS_NAMES)
+    _add_setting(settings, "schedule", choices=SCHEDULES)
+    _add_setting(settings, "precision", choices=PRECISIONS)
+    _add_setting(settings, "image_size", type=_size, metavar="SIDE|HEIGHTxWIDTH")
+
+
+def _add_setting(group: argparse._ArgumentGroup, name: str, **options: object) -> None:
+    default = next(field.default for field in dataclasses.fields(FitConfig) if field.name == name)
+    option = f"--{name.replace('_', '-')}"
+    shown = "automatic" if default is None else default
+    group.add_argument(option, default=argparse.SUPPRESS, help=f"default preset: {shown}", **options)  # type: ignore[arg-type]
+
+
+def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sample = _add_command(commands, "sample", "Draw synthetic images.")
+    sample.add_argument("file", type=Path, metavar="FILE", help="a file that `glico fit` wrote")
+    sample.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR|GRID.png", help="a folder a class, or one PNG grid"
+    )
+    sample.add_argument("-n", "--n-per-class", type=_at_least(1), default=8, help="images of each class")
+    sample.add_argument("--max-ratio", type=float, default=argparse.SUPPRESS, help="how far to go to the partner")
+    sample.add_argument("--scale", type=_at_least(1), default=1, help="enlarge the grid this many times")
+    sample.add_argument("--seed", type=int, default=0, help="of the draw")
+
+
+def _add_interpolate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    interpolate = _add_command(commands, "interpolate", "Draw a grid of paths between two images of each class.")
+    interpolate.add_argument("file", type=Path, metavar="FILE", help="a file that `glico fit` wrote")
+    interpolate.add_argument("-o", "--output", type=Path, required=True, metavar="GRID.png", help="PNG to write")
+    interpolate.add_argument("--steps", type=_at_least(2), default=8, help="images a path")
+    interpolate.add_argument("--pairs", type=_at_least(1), default=1, help="paths a class")
+    interpolate.add_argument("--scale", type=_at_least(1), default=1, help="enlarge the grid this many times")
+    interpolate.add_argument("--seed", type=int, default=0, help="of the choice of images")
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = _add_command(commands, "demo", "Fit, then train a small classifier with and without the swap, and compare.")
+    demo.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="with train/ and test/; scikit-learn's digits if left out"
+    )
+    demo.add_argument("--per-class", type=_at_least(1), default=10, help="training images of each class")
+    demo.add_argument("--seeds", type=_at_least(1), default=5, help="repetitions, each on other images")
+    demo.add_argument("--steps", type=_at_least(1), default=400, help="optimiser steps of a classifier")
+    demo.add_argument("--fit-steps", type=_at_least(1), default=600, help="optimiser steps of a fit")
+    demo.add_argument("--device", help="cuda, mps or cpu; the best at hand if left out")
+    demo.add_argument("-o", "--output", type=Path, default=Path("glico_demo.png"), help="interpolation grid to write")
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    """``64`` or ``64x96``."""
+    sides = [_at_least(1)(side) for side in text.lower().split("x")]
+    if len(sides) > 2:
+        raise argparse.ArgumentTypeError(f"must be a side or HEIGHTxWIDTH, not {text}")
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def _at_least(low: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < low:
+            raise argparse.ArgumentTypeError(f"must be at least {low}")
+        return value
+
+    return integer

@@ -1,0 +1,107 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from glico_augment.losses import LaplacianLoss
+
+SHAPES = [(3, 100, 100), (1, 28, 28), (4, 96, 64), (13, 33, 20), (3, 64, 64), (1, 8, 200), (3, 5, 5), (1, 1, 1)]
+
+
+def draw(shape, count=2, seed=0):
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def pyramid_sizes(height, width):
+    """Halve, rounding up, as long as the shorter side stays at 4 pixels or more."""
+    sizes = [(height, width)]
+    while min((side + 1) // 2 for side in sizes[-1]) >= 4:
+        sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
+    return sizes
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_levels_are_added_until_the_residual_would_fall_below_4_pixels(shape):
+    levels = LaplacianLoss().features(draw(shape))
+    assert [tuple(level.shape) for level in levels] == [(2, shape[0], *size) for size in pyramid_sizes(*shape[1:])]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_levels_rebuild_the_image(shape):
+    images = draw(shape)
+    *bands, rebuilt = LaplacianLoss().features(images)
+    for band in reversed(bands):
+        rebuilt = band + F.interpolate(rebuilt, band.shape[-2:], mode="bilinear", align_corners=False)
+    torch.testing.assert_close(rebuilt, images)
+
+
+def test_an_even_colour_is_all_in_the_residual():
+    *bands, residual = LaplacianLoss().features(torch.full((1, 3, 40, 30), 0.7))
+    assert all(band.abs().max() < 1e-6 for band in bands)
+    torch.testing.assert_close(residual, torch.full_like(residual, 0.7))
+
+
+def test_fine_texture_is_in_the_finest_level_and_broad_shading_in_the_residual():
+    loss = LaplacianLoss()
+    checkerboard = (torch.arange(32)[:, None] + torch.arange(32)) % 2 - 0.5
+    shading = torch.linspace(-0.5, 0.5, 32).expand(32, 32)
+    for image, strongest in ((checkerboard, 0), (shading, -1)):
+        magnitudes = [level.abs().mean().item() for level in loss.features(image.expand(1, 1, 32, 32))]
+        assert magnitudes[strongest] == max(magnitudes)
+        assert magnitudes[strongest] > 5 * sorted(magnitudes)[-2]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_loss_is_zero_for_equal_images_and_positive_and_symmetric_otherwise(shape):
+    loss, first, second = LaplacianLoss(), draw(shape), draw(shape, seed=1)
+    assert loss(first, first) == 0
+    assert loss(first, second) > 0
+    torch.testing.assert_close(loss(first, second), loss(second, first))
+
+
+def test_channels_do_not_mix():
+    loss, images = LaplacianLoss(), draw((3, 20, 20))
+    for level, alone in zip(loss.features(images), loss.features(images[:, 1:2]), strict=True):
+        torch.testing.assert_close(level[:, 1:2], alone)
+
+
+@pytest.mark.parametrize("contrast", [0.01, 0.5])
+def test_calibrated_the_loss_does_not_depend_on_the_contrast_of_the_set(contrast):
+    outputs, targets, real = (draw((3, 32, 32), seed=seed) for seed in range(3))
+    plain, faint = LaplacianLoss(), LaplacianLoss()
+    plain.calibrate([real])
+    faint.calibrate([real * contrast])
+    torch.testing.assert_close(faint(outputs * contrast, targets * contrast), plain(outputs, targets))
+
+
+def test_calibrated_every_level_of_the_real_images_has_magnitude_one():
+    loss, real = LaplacianLoss(), draw((3, 32, 32), 6)
+    loss.calibrate(real.split(4))
+    magnitudes = torch.stack([level.abs().mean() for level in loss.features(real)])
+    torch.testing.assert_close(magnitudes / loss.scales, torch.ones_like(magnitudes))
+    assert loss.scales[0] < loss.scales[-1]
+
+
+def test_black_images_do_not_divide_by_zero():
+    loss = LaplacianLoss()
+    loss.calibrate([torch.zeros(2, 3, 16, 16)])
+    assert loss(draw((3, 16, 16)), torch.zeros(2, 3, 16, 16)).isfinite()
+
+
+def test_weights_select_levels():
+    images = draw((3, 32, 32))
+    brighter = images + 0.25
+    assert LaplacianLoss((1, 1, 1, 0))(brighter, images) < 1e-6
+    torch.testing.assert_close(LaplacianLoss((0, 0, 0, 2))(brighter, images), torch.tensor(0.5))
+
+
+def test_a_wrong_number_of_weights_is_refused():
+    with pytest.raises(ValueError, match="LaplacianLoss has 4 taps here, got 2 loss weights"):
+        LaplacianLoss((1, 1))(draw((3, 32, 32)), draw((3, 32, 32)))
+
+
+def test_the_gradient_reaches_every_pixel_of_the_outputs_and_no_target():
+    outputs, targets = draw((3, 28, 28)).requires_grad_(), draw((3, 28, 28), seed=1).requires_grad_()
+    LaplacianLoss()(outputs, targets).backward()
+    assert outputs.grad.isfinite().all()
+    assert (outputs.grad != 0).float().mean() > 0.99
+    assert targets.grad is None
