@@ -143,12 +143,14 @@ class GLICOAugment(nn.Module):
             )
         run = Fit(image_set, config, device=chosen_device, seed=seed)
         record = FitRecord.of(image_set, config, seed)
-        callbacks: list[Callback] = [] if callback is None else [callback]
+        callbacks: list[Callback] = []
         saved = None
         if checkpoint is not None:
             saved = Checkpoint(checkpoint, run, record, every=checkpoint_every)
             saved.restore()
             callbacks.append(saved)
+        if callback is not None:
+            callbacks.append(callback)
         with ProgressBar(run.steps_done, run.total_steps, enabled=progress) as bar:
             run.run([bar, *callbacks])
         if saved is not None:
@@ -216,13 +218,13 @@ class GLICOAugment(nn.Module):
         if len(rows) == 0:
             return images
         synthetic = image_types.like_shape(self.transform(params[rows]), tuple(images.shape[1:]))
-        synthetic = image_types.from_unit(synthetic, images.dtype)
-        plain = images.as_subclass(Tensor)
+        synthetic = _as_indexable(image_types.from_unit(synthetic, images.dtype))
+        plain = _as_indexable(images.as_subclass(Tensor))
         if is_cpu:
-            swapped = plain.clone()
-            swapped[rows] = synthetic
+            swapped = plain.index_copy(0, rows, synthetic)
         else:
             swapped = torch.where(params.is_swapped.view(-1, 1, 1, 1), synthetic, plain)
+        swapped = swapped.view(images.dtype)
         return tv_tensors.wrap(swapped, like=images) if isinstance(images, tv_tensors.TVTensor) else swapped
 
     def warn_unknown(self, params: SwapParams, labels: Any) -> None:
@@ -420,6 +422,11 @@ class GLICOAugment(nn.Module):
     def _shown_labels(self) -> str:
         labels = self.codes.classes.tolist()
         return ", ".join(map(str, labels[:10])) + (", …" if len(labels) > 10 else "")
+
+
+def _as_indexable(images: Tensor) -> Tensor:
+    """The same bits in a type that torch can index: uint16 cannot be."""
+    return images.view(torch.int16) if images.dtype == torch.uint16 else images
 
 
 def _batch_labels(labels: Any, images: Tensor) -> Tensor:

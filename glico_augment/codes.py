@@ -17,7 +17,8 @@ class SphereCodes(nn.Module):
     transductive mode); they are learned with the others but are never an anchor or a partner.
 
     Args:
-        codes: ``(n, latent_dim)`` floating point; projected onto the sphere. ``latent_dim`` is at least 2.
+        codes: ``(n, latent_dim)`` floating point; projected onto the sphere unless unit already, within rounding.
+            ``latent_dim`` is at least 2.
         labels: ``(m,)`` integers, ``1 <= m <= n``, in any range, not necessarily contiguous.
 
     Attributes:
@@ -43,7 +44,9 @@ class SphereCodes(nn.Module):
     def __init__(self, codes: Tensor, labels: Tensor) -> None:
         super().__init__()
         _check(codes, labels)
-        self.codes = nn.Parameter(sphere.normalize(codes.detach()))
+        codes = codes.detach()
+        is_unit = (codes.norm(dim=1, keepdim=True) - 1).abs() < 1e-5
+        self.codes = nn.Parameter(torch.where(is_unit, codes, sphere.normalize(codes)))
         labels = labels.detach().to(device=codes.device, dtype=torch.int64)
         classes, class_indices, class_size = torch.unique(labels, return_inverse=True, return_counts=True)
         # Images of one class stand side by side in `_members`, so a draw within a class is one offset.

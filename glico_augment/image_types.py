@@ -194,7 +194,8 @@ def promote_channels(images: Tensor, channels: int) -> Tensor:
 def _array_to_tensor(array: np.ndarray) -> Tensor:
     """``(H, W, C)``, ``(C, H, W)`` or ``(H, W)`` to ``(C, H, W)`` or ``(H, W)``."""
     try:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+        tensor = torch.from_numpy(native if native.flags.writeable else native.copy())
     except TypeError as error:
         raise TypeError(
             f"image values must be uint8, uint16 or floating point in [0, 1]; got an array of {array.dtype}"
@@ -221,7 +222,7 @@ def _pil_to_uint8(image: PIL.Image.Image) -> Tensor:
     if array.size == 0:
         raise ValueError(f"image is empty: {image.size[0]} × {image.size[1]} pixels")
     array = array[:, :, None] if array.ndim == 2 else array
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+    return torch.from_numpy(array.transpose(2, 0, 1).copy())
 
 
 def _byte_mode(image: PIL.Image.Image) -> str:

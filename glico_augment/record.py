@@ -92,10 +92,8 @@ def load_model(path: str | Path) -> tuple[GLICOModel, FitRecord, SwapSettings]:
         record = _read_record(tensors, info)
         settings = SwapSettings(**info["swap"])
         codes = SphereCodes(tensors["codes"], tensors["labels"])
-        # Projection rounds; the file's codes are on the sphere already and must come back bit for bit.
-        if not torch.allclose(codes.codes, tensors["codes"], atol=1e-5):
+        if not torch.equal(codes.codes, tensors["codes"]):
             raise ValueError("its codes are not on the unit sphere")
-        codes.codes.data.copy_(tensors["codes"])
         if codes.latent_dim != record.config.latent_dim or len(codes.classes) != len(record.class_names):
             raise ValueError("its codes and its header do not fit together")
         if len(record.digests) != len(codes) or fingerprint(record.digests, codes.labels) != record.fingerprint:

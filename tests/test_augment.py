@@ -75,7 +75,8 @@ def test_the_input_is_not_written_to(always, images):
 def test_with_p_0_nothing_changes(augment, images):
     augment.p = 0.0
     assert augment(images, LABELS)[0] is images
-    assert augment(images[0], 3)[0] is images[0]
+    image = images[0]
+    assert augment(image, 3)[0] is image
 
 
 def test_each_image_has_its_own_coin_partner_and_ratio(augment):
@@ -97,7 +98,7 @@ def test_a_swapped_image_is_an_interpolation_within_its_class(always, images):
     reconstructions = always.reconstruct()
     for image, label in zip(swapped, LABELS, strict=True):
         distances = (reconstructions - image).abs().amax(dim=(1, 2, 3))
-        assert distances[LABELS == label].min() < 1e-5
+        assert distances[label == LABELS].min() < 1e-5
 
 
 def test_a_size_other_than_the_fitted_one_is_kept(always):
@@ -153,9 +154,7 @@ def test_a_label_never_fitted_passes_through_with_one_warning(always, images):
     labels = LABELS.clone()
     labels[2] = 99
     with pytest.warns(UserWarning, match="label 99 was not in the set") as caught:
-        first = always(images, labels)[0]
-        always(images, labels)
-        always(images[0], 99)
+        first, *_ = (always(images, labels)[0], always(images, labels), always(images[0], 99))
     assert len(caught) == 1
     assert torch.equal(first[2], images[2])
     assert not torch.equal(first[1], images[1])

@@ -1,0 +1,201 @@
+import re
+import subprocess
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from conftest import smooth_images
+
+from glico_augment import GLICOAugment
+from glico_augment.cli import main
+
+QUICK = ["--epochs", "2", "--latent-dim", "6", "--generator-width", "4", "--device", "cpu", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """train/ and test/ of two classes with four photographs each."""
+    root = tmp_path_factory.mktemp("photos")
+    for part, seed in (("train", 0), ("test", 1)):
+        for index, image in enumerate(smooth_images(8, height=16, width=16, seed=seed)):
+            path = root / part / ("cat", "dog")[index % 2] / f"{index}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    return root
+
+
+@pytest.fixture(scope="module")
+def fitted(folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("fits") / "photos.safetensors"
+    assert main(["fit", str(folder / "train"), "-o", str(path), *QUICK]) == 0
+    return path
+
+
+def run(capsys, *arguments):
+    """The exit code, standard output and standard error of ``glico``."""
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as error:
+        code = error.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_fit_writes_a_file_and_says_so(capsys, folder, tmp_path):
+    code, out, err = run(capsys, "fit", folder / "train", "-o", tmp_path / "a.safetensors", *QUICK)
+    assert (code, err) == (0, "")
+    assert str(tmp_path / "a.safetensors") in out
+    assert GLICOAugment.load(tmp_path / "a.safetensors").classes == ("cat", "dog")
+
+
+def test_fit_passes_its_options_on(capsys, folder, tmp_path):
+    path = tmp_path / "a.safetensors"
+    options = ["--per-class", 3, "--unlabeled", folder / "test", "--image-size", "12x8", "--noise-std", 0.3]
+    options += ["--checkpoint", tmp_path / "c", "--batch-size", 4, "--loss", "random-vgg16", "--seed", 3]
+    assert run(capsys, "fit", folder / "train", "-o", path, *QUICK, *options)[0] == 0
+    augment = GLICOAugment.load(path)
+    assert augment.image_shape == (3, 12, 8)
+    assert (augment.codes.n_labeled, len(augment.codes)) == (6, 14)
+    assert (augment.config.noise_std, augment.config.loss, augment.config.batch_size) == (0.3, "random-vgg16", 4)
+    assert augment.record.seed == 3
+    assert (tmp_path / "c").exists()
+
+
+def test_fit_with_the_published_preset(capsys, folder, tmp_path):
+    path = tmp_path / "a.safetensors"
+    options = ["--preset", "published", "--batch-size", 8, "--epochs", 1, "--loss", "laplacian", "--quiet"]
+    code, _, err = run(capsys, "fit", folder / "train", "-o", path, "--device", "cpu", *options)
+    assert code == 1
+    assert "loss weights" in err  # the preset's five weights are those of VGG taps
+
+
+def test_inspect_says_what_a_file_holds(capsys, fitted):
+    code, out, _ = run(capsys, "inspect", fitted)
+    assert code == 0
+    for fact in ("8 labelled", "16 × 16, 3 channels", "class cat", "4 images", "setting epochs", "fingerprint"):
+        assert fact in out
+
+
+def test_sample_writes_a_grid_or_a_folder(capsys, fitted, tmp_path):
+    assert run(capsys, "sample", fitted, "-o", tmp_path / "grid.png", "-n", 5, "--scale", 2)[0] == 0
+    with PIL.Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (5 * 34 + 2, 2 * 34 + 2)
+    assert run(capsys, "sample", fitted, "-o", tmp_path / "made", "-n", 3, "--max-ratio", 1)[0] == 0
+    files = sorted(path.relative_to(tmp_path / "made").as_posix() for path in (tmp_path / "made").rglob("*.png"))
+    assert files == [f"{name}/0000{index}.png" for name in ("cat", "dog") for index in range(3)]
+
+
+def test_sample_repeats_for_a_seed(capsys, fitted, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(capsys, "sample", fitted, "-o", tmp_path / f"{name}.png", "--seed", seed)
+    first, again, other = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert first == again != other
+
+
+def test_interpolate_writes_a_grid(capsys, fitted, tmp_path):
+    assert run(capsys, "interpolate", fitted, "-o", tmp_path / "grid.png", "--steps", 4, "--pairs", 2)[0] == 0
+    with PIL.Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (4 * 17 + 1, 4 * 17 + 1)
+
+
+def test_demo_on_a_folder_compares_and_draws(capsys, folder, tmp_path):
+    options = ["--data", folder, "--per-class", 3, "--seeds", 2, "--steps", 2, "--fit-steps", 3, "--device", "cpu"]
+    code, out, _ = run(capsys, "demo", *options, "-o", tmp_path / "grid.png")
+    assert code == 0
+    assert out.count("% without the swap") == 2
+    assert "mean of 2: " in out
+    assert (tmp_path / "grid.png").exists()
+
+
+def test_demo_on_digits(capsys, tmp_path):
+    options = ["--seeds", 1, "--steps", 2, "--fit-steps", 3, "--device", "cpu"]
+    code, out, _ = run(capsys, "demo", *options, "-o", tmp_path / "grid.png")
+    assert code == 0
+    assert "10 training images of each of 10 classes" in out
+
+
+def test_demo_without_scikit_learn_names_the_extra(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    code, _, err = run(capsys, "demo", "-o", tmp_path / "grid.png")
+    assert code == 1
+    assert "pip install 'glico-augment[demo]', or --data FOLDER" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "{tmp}/nothing", "-o", "{tmp}/a"], "no such folder"),
+        (["fit", "{tmp}", "-o", "{tmp}/a"], "Couldn't find any class folder"),
+        (["fit", "{folder}/train", "-o", "{tmp}/no/a"], "there is no folder"),
+        (["fit", "{folder}/train", "-o", "{tmp}/a", "--latent-dim", "1"], "latent_dim must be"),
+        (["fit", "{folder}/train", "-o", "{tmp}/a", "--per-class", "9"], "class 'cat' has 4"),
+        (["fit", "{folder}/train", "-o", "{tmp}/a", "--batch-size", "9"], "batch_size must be at most the 8"),
+        (["fit", "{folder}/train", "-o", "{tmp}/a", "--device", "abacus"], "device must be"),
+        (["fit", "{folder}/train", "-o", "{tmp}/a", "--loss", "vgg16", "--vgg-weights", "{tmp}/v"], "laplacian"),
+        (["inspect", "{tmp}/none.safetensors"], "no such file"),
+        (["inspect", "{folder}/train/cat/0.jpg"], "not a safetensors file|truncated"),
+        (["sample", "{fitted}", "-o", "{tmp}/a.jpg"], "ends in .png"),
+        (["sample", "{fitted}", "-o", "{tmp}/a.png", "--max-ratio", "3"], "max_ratio must be"),
+        (["interpolate", "{fitted}", "-o", "{tmp}/no/a.png"], "there is no folder"),
+        (["demo", "--data", "{tmp}", "-o", "{tmp}/a.png"], "expected .* to hold train/ and test/"),
+        (["demo", "--data", "{folder}", "--per-class", "9", "-o", "{tmp}/a.png"], "has 4 training images"),
+    ],
+)
+def test_a_mistake_ends_with_one_line_and_exit_code_1(capsys, arguments, message, folder, fitted, tmp_path):
+    places = {"tmp": tmp_path, "folder": folder, "fitted": fitted}
+    code, _, err = run(capsys, *(argument.format(**places) for argument in arguments))
+    assert code == 1
+    assert err.startswith("glico: error: ")
+    assert "Traceback" not in err
+    assert re.search(message, err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["dance"], ["fit"], ["fit", "x", "-o", "y", "--epochs", "many"], ["sample", "x", "-o", "y", "-n", "0"],
+     ["fit", "x", "-o", "y", "--image-size", "1x2x3"], ["fit", "x", "-o", "y", "--loss", "ssim"]],
+)  # fmt: skip
+def test_wrong_usage_ends_with_exit_code_2(capsys, arguments):
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert "usage: glico" in err
+
+
+def test_an_interrupt_ends_with_exit_code_130(capsys, monkeypatch, fitted):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GLICOAugment, "load", interrupted)
+    assert run(capsys, "inspect", fitted) == (130, "", "glico: stopped\n")
+
+
+@pytest.mark.parametrize("command", ["fit", "inspect", "sample", "interpolate", "demo"])
+def test_every_option_has_help(capsys, command):
+    code, out, _ = run(capsys, command, "--help")
+    assert code == 0
+    lines = [line for line in out.splitlines() if line.startswith("  -")]
+    assert lines
+    assert all("SUPPRESS" not in line for line in lines)
+
+
+def test_help_and_version_do_not_import_torch():
+    for option in ("--help", "--version"):
+        code = f"import sys; sys.argv = ['glico', {option!r}]\nfrom glico_augment.cli import main\ntry: main()\n"
+        code += "finally: assert 'torch' not in sys.modules"
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_python_minus_m_runs_the_command_line():
+    command = [sys.executable, "-m", "glico_augment.cli", "--version"]
+    assert subprocess.run(command, capture_output=True, check=True, text=True).stdout.startswith("glico-augment ")
+
+
+def test_a_sample_grid_shows_the_classes_in_rows(fitted, tmp_path, capsys):
+    run(capsys, "sample", fitted, "-o", tmp_path / "grid.png", "-n", 4, "--max-ratio", 0)
+    with PIL.Image.open(tmp_path / "grid.png") as grid:
+        cell = torch.from_numpy(np.array(grid.crop((1, 1, 17, 17)))).reshape(-1, 3).float()
+    reconstructions = GLICOAugment.load(fitted).reconstruct([0, 1, 2, 3]) * 255
+    distances = (reconstructions.permute(0, 2, 3, 1).reshape(4, -1, 3) - cell).abs().mean(dim=(1, 2))
+    assert distances.min() < 12  # the draw has noise

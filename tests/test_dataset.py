@@ -1,0 +1,222 @@
+import copy
+import pickle
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from conftest import LABELS, quick_fit, smooth_images
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset, TensorDataset
+from torchvision import transforms as v1
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from glico_augment import GLICODataset
+
+
+@pytest.fixture
+def exact(augment):
+    """Every image is swapped for its anchor's reconstruction."""
+    augment.p, augment.max_ratio, augment.noise_std = 1.0, 0.0, 0.0
+    return augment
+
+
+def as_uint8(unit):
+    return (unit * 255).round().to(torch.uint8)
+
+
+def assert_alike(image, expected):
+    assert (image.int() - expected.int()).abs().max() <= 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An ImageFolder of three classes and eight PNG files."""
+    root = tmp_path_factory.mktemp("photos")
+    for index, image in enumerate(smooth_images(8)):
+        path = root / "abc"[index % 3] / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder_fit(folder):
+    return quick_fit(ImageFolder(folder))
+
+
+def test_a_fitted_image_starts_from_its_own_code(exact, dataset):
+    wrapped = exact.wrap(dataset)
+    expected = as_uint8(exact.reconstruct())
+    for index in range(len(dataset)):
+        assert_alike(wrapped[index][0], expected[index])
+    assert isinstance(wrapped, GLICODataset)
+
+
+@pytest.mark.parametrize("arrange", [lambda d: Subset(d, [6, 2, 0]), lambda d: ConcatDataset([d, d])])
+def test_a_fitted_image_is_recognised_wherever_it_stands(exact, dataset, arrange):
+    arranged = arrange(dataset)
+    expected = as_uint8(exact.reconstruct())
+    own = [index for image, _ in arranged for index, (fitted, _) in enumerate(dataset) if torch.equal(image, fitted)]
+    for position, index in enumerate(own):
+        assert_alike(exact.wrap(arranged)[position][0], expected[index])
+
+
+def test_a_fitted_image_is_recognised_in_another_type(exact, dataset, images):
+    expected = as_uint8(exact.reconstruct())
+    pictures = [(PIL.Image.fromarray(image.permute(1, 2, 0).numpy()), int(y)) for image, y in dataset]
+    for index, (image, _) in enumerate(exact.wrap(pictures)[i] for i in range(len(pictures))):
+        assert_alike(torch.from_numpy(np.array(image)).permute(2, 0, 1), expected[index])
+
+
+def test_other_images_start_from_every_code_of_their_class(exact):
+    strangers = TensorDataset(smooth_images(300, seed=77), torch.full((300,), 3))
+    expected = as_uint8(exact.reconstruct([0, 1, 2])).int()
+    starts = [
+        (expected - image.int()).abs().amax(dim=(1, 2, 3)).argmin().item()
+        for image, _ in exact.wrap(strangers).__getitems__(range(300))
+    ]
+    assert all(60 < starts.count(code) < 140 for code in range(3))
+
+
+def test_a_fitted_image_under_another_label_starts_from_that_label(exact, images):
+    relabeled = exact.wrap(TensorDataset(images, LABELS.roll(3)))
+    expected = as_uint8(exact.reconstruct()).int()
+    image, label = relabeled[0]
+    nearest = (expected - image.int()).abs().amax(dim=(1, 2, 3)).argmin()
+    assert LABELS[nearest] == label
+
+
+def test_a_batch_is_made_in_one_generator_pass(augment, dataset):
+    augment.p = 1.0
+    calls = []
+    augment.generator.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
+    samples = augment.wrap(dataset).__getitems__(range(8))
+    assert calls == [8]
+    assert [label.item() for _, label in samples] == LABELS.tolist()
+
+
+def test_half_of_the_images_are_swapped(augment, dataset):
+    torch.manual_seed(0)
+    wrapped = augment.wrap(dataset)
+    unchanged = sum(torch.equal(wrapped[index][0], dataset[index][0]) for _ in range(50) for index in range(8))
+    assert unchanged == pytest.approx(200, abs=40)
+
+
+def test_transforms_see_one_type_and_every_image(augment, folder, folder_fit):
+    seen = []
+    wrapped = folder_fit.wrap(
+        ImageFolder(folder),
+        transform=lambda image: seen.append((type(image), image.mode, image.size)) or image,
+        target_transform=lambda label: f"class {label}",
+    )
+    folder_fit.p = 0.5
+    labels = [wrapped[index % 8][1] for index in range(40)]
+    assert set(seen) == {(PIL.Image.Image, "RGB", (10, 12))}
+    assert len(seen) == 40
+    assert set(labels) == {"class 0", "class 1", "class 2"}
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        v1.Compose([v1.RandomCrop(8), v1.RandomHorizontalFlip(), v1.AutoAugment(), v1.ToTensor(), v1.RandomErasing()]),
+        v2.Compose([v2.RandomCrop(8), v2.AutoAugment(), v2.ToImage(), v2.ToDtype(torch.float32), v2.RandomErasing()]),
+    ],
+)
+def test_torchvision_transforms_chain(transform, folder, folder_fit):
+    images, labels = next(iter(DataLoader(folder_fit.wrap(ImageFolder(folder), transform=transform), 8)))
+    assert images.shape == (8, 3, 8, 8)
+    assert labels.tolist() == [label for _, label in ImageFolder(folder).samples]
+
+
+def test_images_of_many_sizes_keep_theirs():
+    sized = [
+        (PIL.Image.fromarray(smooth_images(1, height=9 + index, width=20, seed=index)[0].permute(1, 2, 0).numpy()), y)
+        for index, y in enumerate([0, 0, 1, 1])
+    ]
+    augment = quick_fit(sized, p=1.0, epochs=1, image_size=16)
+    wrapped = augment.wrap(sized)
+    assert [wrapped[index][0].size for index in range(4)] == [image.size for image, _ in sized]
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_serve_three_epochs_and_differ(context, folder, folder_fit):
+    transform = v2.Compose([v2.AutoAugment(), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    loader = DataLoader(
+        folder_fit.wrap(ImageFolder(folder), transform=transform),
+        batch_size=2,
+        shuffle=True,
+        num_workers=2,
+        multiprocessing_context=context,
+        persistent_workers=True,
+    )
+    epochs = [sorted(label for _, labels in loader for label in labels.tolist()) for _ in range(3)]
+    assert epochs == [sorted(label for _, label in ImageFolder(folder).samples)] * 3
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_seeded_loader_repeats_itself_and_workers_differ(num_workers, augment, images):
+    augment.p = 1.0
+    same_image = TensorDataset(images[:1].expand(8, -1, -1, -1), LABELS[:1].expand(8))
+    loader = DataLoader(augment.wrap(same_image), batch_size=4, num_workers=num_workers)
+    runs = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        runs.append(torch.cat([batch for batch, _ in loader]))
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+    first_worker, second_worker = runs[0][:4], runs[0][4:]
+    assert not torch.equal(first_worker, second_worker)
+
+
+def test_wrapped_datasets_pickle(augment, dataset):
+    wrapped = augment.wrap(dataset)
+    twin = pickle.loads(pickle.dumps(wrapped))
+    samples = []
+    for each in (wrapped, twin, copy.deepcopy(wrapped)):
+        torch.manual_seed(0)
+        samples.append(torch.stack([image for image, _ in each.__getitems__(range(8))]))
+    assert torch.equal(samples[0], samples[1])
+    assert torch.equal(samples[0], samples[2])
+
+
+def test_a_label_never_fitted_passes_through_with_one_warning(augment, images):
+    augment.p = 1.0
+    wrapped = augment.wrap(TensorDataset(images, torch.full((8,), 8)))
+    with pytest.warns(UserWarning, match="label 8 was not in the set") as caught:
+        passed = [wrapped[index][0] for index in range(8)]
+    assert len(caught) == 1
+    assert torch.equal(torch.stack(passed), images)
+
+
+def test_settings_changed_later_take_effect(augment, dataset):
+    wrapped = augment.wrap(dataset)
+    augment.p = 0.0
+    assert all(torch.equal(wrapped[index][0], dataset[index][0]) for index in range(8))
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield torch.zeros(3, 4, 4), 0
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (Stream(), TypeError, "must be a map-style dataset"),
+        ([], ValueError, "dataset is empty"),
+        ([{"image": 1, "label": 2}], TypeError, r"must be a pair \(image, label\), got a dict"),
+        ([(torch.full((3, 4, 4), -2.0), 0)], ValueError, "put normalisation after it"),
+        ([(torch.zeros(3, 4, 4), "cat")], TypeError, "labels must be integers, got 'cat'"),
+    ],
+)
+def test_a_dataset_that_cannot_be_swapped_is_refused_at_once(augment, data, error, message):
+    with pytest.raises(error, match=message):
+        augment.wrap(data)
+
+
+def test_repr_and_length(augment, dataset):
+    wrapped = augment.wrap(dataset)
+    assert len(wrapped) == 8
+    assert repr(wrapped).startswith("GLICODataset(8 images, augment=GLICOAugment(")
