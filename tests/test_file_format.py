@@ -172,7 +172,9 @@ def test_a_pickle_is_named_one_and_never_unpickled(path, write, message):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("content", [b"just a line of text, nothing more", b"\xff\xd8\xff\xe0 a photograph" * 9, b"[" * 99])
+@pytest.mark.parametrize(
+    "content", [b"just a line of text, nothing more", b"\xff\xd8\xff\xe0 a photograph" * 9, b"[" * 99]
+)
 def test_any_other_file_is_said_to_be_no_safetensors_file(path, content):
     path.write_bytes(content)
     with pytest.raises(FileFormatError, match=f"{path.name} is not a safetensors file"):

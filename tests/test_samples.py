@@ -65,7 +65,9 @@ PLAIN = torch.zeros(3, 4, 4)
 
 
 @pytest.mark.parametrize(
-    "image", [PIL.Image.new("L", (4, 4)), tv_tensors.Image(PLAIN), PLAIN, PLAIN[0], PLAIN[None], PLAIN.numpy()], ids=type
+    "image",
+    [PIL.Image.new("L", (4, 4)), tv_tensors.Image(PLAIN), PLAIN, PLAIN[0], PLAIN[None], PLAIN.numpy()],
+    ids=type,
 )
 @pytest.mark.parametrize("position", [0, 1, 3])
 def test_the_one_image_is_found_wherever_it_stands(image, position):
