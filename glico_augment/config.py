@@ -82,7 +82,10 @@ class FitConfig:
 
     @classmethod
     def published(cls, image_size: int = 32, **overrides: Any) -> FitConfig:
-        """The settings of the paper and of its authors' published code.
+        """The settings of the paper and of its authors' published code, on this library's generator.
+
+        Not carried over: the quarter-scale copy among the taps above 64 pixels, and what the published code does
+        differently from the paper by mistake (unnormalised VGG input, Adam's moments dropped every epoch).
 
         Args:
             image_size: side of the images in pixels. The authors take the first 3 VGG taps at 32 pixels, 4 at 64

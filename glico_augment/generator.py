@@ -14,9 +14,9 @@ class Generator(nn.Module):
     """Convolutional generator of images of any size (Azuri & Weinshall 2020, section "GLICO training").
 
     A linear layer makes a small feature map, which nearest-neighbour upsampling and 3×3 convolutions bring to the
-    full size, without normalisation, which would hide how bright an image is. The noise passes through a linear projection with LeakyReLU and is concatenated to the code; the
-    code is scaled by ``√latent_dim`` first, so that its entries have unit variance. Nothing depends on the other
-    images of a batch or on ``train()`` and ``eval()``.
+    full size, without normalisation, which would hide how bright an image is. The noise passes through a linear
+    projection with LeakyReLU and is concatenated to the code; the code is scaled by ``√latent_dim`` first, so that
+    its entries have unit variance. An image depends on nothing else of its batch, nor on ``train()`` and ``eval()``.
 
     Args:
         latent_dim: dimension of a code.

@@ -100,6 +100,22 @@ def test_interpolate_writes_a_grid(capsys, fitted, tmp_path):
         assert grid.size == (4 * 17 + 1, 4 * 17 + 1)
 
 
+def test_interpolate_puts_the_real_images_at_the_ends(capsys, folder, tmp_path):
+    path, grid = tmp_path / "a.safetensors", tmp_path / "grid.png"
+    trained = [*QUICK[2:], "--epochs", "150", "--min-steps", "1"]
+    assert run(capsys, "fit", folder / "train", "-o", path, *trained)[0] == 0
+    options = ["--data", folder / "train", "--classes", "dog", "--steps", 3]
+    assert run(capsys, "interpolate", path, "-o", grid, *options)[0] == 0
+    with PIL.Image.open(grid) as image:
+        tiles = [np.array(image.crop((1 + 17 * k, 1, 17 + 17 * k, 17))).astype(float) for k in range(5)]
+    assert image.size == (5 * 17 + 1, 17 + 1)
+    real, first, last = tiles[0], tiles[1], tiles[3]
+    assert np.abs(real - first).mean() < np.abs(real - last).mean()
+    code, _, err = run(capsys, "interpolate", path, "-o", grid, "--data", folder / "test")
+    assert code == 1
+    assert "does not hold 2 of the images" in err
+
+
 def test_demo_on_a_folder_compares_and_draws(capsys, folder, tmp_path):
     options = ["--data", folder, "--per-class", 3, "--seeds", 2, "--steps", 2, "--fit-steps", 3, "--device", "cpu"]
     code, out, _ = run(capsys, "demo", *options, "-o", tmp_path / "grid.png")
@@ -139,6 +155,9 @@ def test_demo_without_scikit_learn_names_the_extra(capsys, monkeypatch, tmp_path
         (["sample", "{fitted}", "-o", "{tmp}/a.jpg"], "ends in .png"),
         (["sample", "{fitted}", "-o", "{tmp}/a.png", "--max-ratio", "3"], "max_ratio must be"),
         (["interpolate", "{fitted}", "-o", "{tmp}/no/a.png"], "there is no folder"),
+        (["interpolate", "{fitted}", "-o", "{tmp}/a.png", "--classes", "cow"], "cow not among cat, dog"),
+        (["fit", "{folder}/train", "-o", "{tmp}/a", "--unlabeled", "{tmp}/no"], "no such folder"),
+        (["fit", "{folder}/train", "-o", "{tmp}/a", "--unlabeled", "{tmp}"], "no images in"),
         (["demo", "--data", "{tmp}", "-o", "{tmp}/a.png"], "expected .* to hold train/ and test/"),
         (["demo", "--data", "{folder}", "--per-class", "9", "-o", "{tmp}/a.png"], "has 4 training images"),
     ],

@@ -135,7 +135,7 @@ def test_rows_take_the_parameters_of_some_images(model, rows, noise_std):
 
 
 @pytest.mark.parametrize("name", ["p", "max_ratio", "noise_std"])
-@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, -math.inf, 10**400])
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, -math.inf, 10**400], ids=lambda value: repr(value)[:9])
 def test_a_number_out_of_range_is_a_value_error_that_names_setting_and_value(name, value):
     with pytest.raises(ValueError, match=f"^{name} must be .*; got {value!r}"):
         SwapSettings(**{name: value})

@@ -12,14 +12,17 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset, Subset
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader
 from torchvision.utils import save_image
 
+from glico_augment import image_types
 from glico_augment.augment import GLICOAugment
 from glico_augment.cli.demo import demo
-from glico_augment.cli.grids import interpolation_rows, save_grid
+from glico_augment.cli.grids import paths, random_pairs, save_grid
 from glico_augment.config import FitConfig
 from glico_augment.errors import DivergenceError
 from glico_augment.file_format import check_writable, write_atomically
+from glico_augment.image_set import digest
 
 # What a wrong input raises. Anything else is a defect of this library and keeps its traceback.
 USER_ERRORS = (ValueError, TypeError, OSError, DivergenceError, ModuleNotFoundError)
@@ -36,7 +39,7 @@ def fit(args: argparse.Namespace) -> None:
     augment = GLICOAugment.fit(
         dataset,
         _preset(args.preset, dataset, settings),
-        unlabeled=None if args.unlabeled is None else image_folder(args.unlabeled),
+        unlabeled=None if args.unlabeled is None else ImageFiles(args.unlabeled),
         device=args.device,
         seed=args.seed,
         progress=not args.quiet,
@@ -94,10 +97,64 @@ def sample(args: argparse.Namespace) -> None:
 def interpolate(args: argparse.Namespace) -> None:
     """``glico interpolate FILE -o GRID.png``."""
     augment = GLICOAugment.load(args.file)
-    generator = torch.Generator().manual_seed(args.seed)
-    rows = interpolation_rows(augment, steps=args.steps, pairs=args.pairs, generator=generator)
-    save_grid(rows, args.output, columns=args.steps, scale=args.scale)
-    print(f"{len(rows) // args.steps} paths of {args.steps} images in {args.output}")
+    positions = _class_positions(augment, args.classes).repeat_interleave(args.pairs)
+    pairs = random_pairs(augment, positions, generator=torch.Generator().manual_seed(args.seed))
+    rows = paths(augment, *pairs, steps=args.steps)
+    columns = args.steps
+    if args.data is not None:
+        real = [_real_images(augment, args.data, indices) for indices in pairs]
+        rows = torch.stack([real[0], *rows.unflatten(0, (-1, columns)).unbind(1), real[1]], dim=1).flatten(0, 1)
+        columns += 2
+    save_grid(rows, args.output, columns=columns, scale=args.scale)
+    print(f"{len(positions)} paths of {args.steps} images in {args.output}")
+
+
+def _class_positions(augment: GLICOAugment, names: str | None) -> torch.Tensor:
+    if names is None:
+        return torch.arange(len(augment.classes))
+    unknown = [name for name in names.split(",") if name not in augment.classes]
+    if unknown:
+        raise ValueError(f"--classes: {', '.join(unknown)} not among {', '.join(augment.classes)}")
+    return torch.tensor([augment.classes.index(name) for name in names.split(",")])
+
+
+def _real_images(augment: GLICOAugment, folder: Path, indices: torch.Tensor) -> torch.Tensor:
+    """The fitted images ``indices``, found in a folder by their hash, ``(k, channels, height, width)`` in [0, 1]."""
+    wanted = {int(augment.record.digests[index]): index for index in indices.tolist()}
+    found: dict[int, torch.Tensor] = {}
+    for image, _ in image_folder(folder):
+        canonical = image_types.to_uint8(image)
+        if (index := wanted.get(digest(canonical))) is not None:
+            found[index] = image_types.like_shape(image_types.to_unit(canonical)[None], augment.image_shape)[0]
+    if missing := [index for index in indices.tolist() if index not in found]:
+        raise ValueError(
+            f"{folder} does not hold {len(missing)} of the images that {len(indices)} paths start or end at"
+        )
+    return torch.stack([found[index] for index in indices.tolist()])
+
+
+class ImageFiles(Dataset[Any]):
+    """The image files of a folder and its subfolders, without labels.
+
+    Args:
+        folder: searched for the file types that ``ImageFolder`` reads.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or no image in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no such folder: {folder}")
+        self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+        if not self.files:
+            raise FileNotFoundError(f"no images in {folder}; expected files ending in {', '.join(IMG_EXTENSIONS)}")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Any:
+        return default_loader(str(self.files[index]))
 
 
 def image_folder(folder: Path) -> ImageFolder:

@@ -16,7 +16,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from glico_augment.augment import GLICOAugment
-from glico_augment.cli.grids import interpolation_rows, save_grid
+from glico_augment.cli.grids import paths, random_pairs, save_grid
 from glico_augment.file_format import check_writable
 from glico_augment.fitting import choose_device
 from glico_augment.image_set import read_image_set
@@ -49,7 +49,8 @@ def demo(args: argparse.Namespace) -> None:
     print(f"mean of {args.seeds}: {without:.1f} % without, {with_swap:.1f} % with, {gain}")
     scale = max(1, _GRID_HEIGHT // augment.image_shape[1])
     generator = torch.Generator().manual_seed(0)
-    save_grid(interpolation_rows(augment, steps=10, generator=generator), args.output, columns=10, scale=scale)
+    pairs = random_pairs(augment, torch.arange(len(names)), generator=generator)
+    save_grid(paths(augment, *pairs, steps=10), args.output, columns=10, scale=scale)
     print(f"paths between two training images of each class: {args.output}")
 
 

@@ -26,18 +26,20 @@ def save_grid(images: Tensor, path: Path, *, columns: int, scale: int = 1) -> No
     write_atomically(path, lambda partial: save_image(enlarged, partial, nrow=columns, padding=scale, pad_value=1.0))
 
 
-def interpolation_rows(
-    augment: GLICOAugment, *, steps: int, pairs: int = 1, generator: torch.Generator | None = None
-) -> Tensor:
-    """Paths between random images of each class, ``pairs`` a class, ``steps`` images each.
+def random_pairs(
+    augment: GLICOAugment, class_positions: Tensor, *, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Two random images of each of the classes at ``class_positions``, ``(k,)``, as two ``(k,)`` of indices."""
+    anchors = augment.codes.sample_anchors(class_positions, generator=generator)
+    return anchors, augment.codes.sample_partners(anchors, generator=generator)
+
+
+def paths(augment: GLICOAugment, anchors: Tensor, partners: Tensor, *, steps: int) -> Tensor:
+    """Images along the paths from ``anchors``, ``(k,)``, to ``partners``, ``steps`` on each.
 
     Returns:
-        ``(n_classes · pairs · steps, channels, height, width)`` in ``[0, 1]``.
+        ``(k · steps, channels, height, width)`` in ``[0, 1]``.
     """
-    codes = augment.codes
-    classes = torch.arange(len(codes.classes)).repeat_interleave(pairs)
-    anchors = codes.sample_anchors(classes, generator=generator)
-    partners = codes.sample_partners(anchors, generator=generator)
     ratios = torch.linspace(0, 1, steps).repeat(len(anchors))
     return augment.model.interpolate(
         anchors.repeat_interleave(steps), partners.repeat_interleave(steps), ratios, None, augment.interpolation

@@ -68,7 +68,7 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     fit.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="safetensors file to write")
     fit.add_argument("--preset", choices=["default", "published"], default="default", help="settings to start from")
     fit.add_argument("--per-class", type=_at_least(1), metavar="N", help="use N random images of each class")
-    fit.add_argument("--unlabeled", type=Path, metavar="FOLDER", help="further images, whose labels are not used")
+    fit.add_argument("--unlabeled", type=Path, metavar="FOLDER", help="further images, in any subfolders")
     fit.add_argument("--device", help="cuda, mps or cpu; the best at hand if left out")
     fit.add_argument("--seed", type=int, default=0, help="of everything random")
     fit.add_argument("--workers", type=_at_least(0), default=0, help="processes that read the images")
@@ -121,6 +121,10 @@ def _add_interpolate(commands: argparse._SubParsersAction[argparse.ArgumentParse
     interpolate.add_argument("-o", "--output", type=Path, required=True, metavar="GRID.png", help="PNG to write")
     interpolate.add_argument("--steps", type=_at_least(2), default=8, help="images a path")
     interpolate.add_argument("--pairs", type=_at_least(1), default=1, help="paths a class")
+    interpolate.add_argument("--classes", metavar="NAME,NAME", help="these classes only")
+    interpolate.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="the fitted images: puts the real ones at both ends of a path"
+    )
     interpolate.add_argument("--scale", type=_at_least(1), default=1, help="enlarge the grid this many times")
     interpolate.add_argument("--seed", type=int, default=0, help="of the choice of images")
 
