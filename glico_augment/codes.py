@@ -120,7 +120,7 @@ class SphereCodes(nn.Module):
             The position of each label in :attr:`classes`, ``(k,)`` int64, and whether it was fitted, ``(k,)`` bool.
             The position of a label that was not is 0.
         """
-        labels = labels.to(torch.int64)
+        labels = labels.to(torch.int64).contiguous()
         position = torch.searchsorted(self.classes, labels).clamp_(max=len(self.classes) - 1)
         is_known = self.classes[position] == labels
         return torch.where(is_known, position, 0), is_known

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from glico_augment import settings
 
 LOSS_NAMES = ("laplacian", "vgg16", "random-vgg16")
 SCHEDULES = ("cosine", "step", "constant")
@@ -70,15 +71,8 @@ class FitConfig:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, (check, expected) in _CHECKS.items():
-            if not check(getattr(self, name)):
-                raise _error(name, expected, getattr(self, name))
-        if self.loss_weights is not None:
-            object.__setattr__(self, "loss_weights", tuple(float(weight) for weight in self.loss_weights))
-        if isinstance(self.image_size, Sequence):
-            object.__setattr__(self, "image_size", tuple(self.image_size))
-        if self.vgg_weights is not None:
-            object.__setattr__(self, "vgg_weights", str(self.vgg_weights))
+        for name, check in _CHECKS.items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
 
     @classmethod
     def published(cls, image_size: int = 32, **overrides: Any) -> FitConfig:
@@ -93,7 +87,7 @@ class FitConfig:
             overrides: fields to set otherwise.
         """
         n_taps = 3 if image_size <= 32 else 4 if image_size <= 64 else 5
-        settings: dict[str, Any] = {
+        published: dict[str, Any] = {
             "epochs": 202,
             "batch_size": 128 if image_size <= 64 else 32,
             "latent_dim": 512,
@@ -109,7 +103,7 @@ class FitConfig:
             "adam_beta1": 0.5,
             "schedule": "step",
         }
-        return cls(**{**settings, **overrides})
+        return cls(**{**published, **overrides})
 
     def replace(self, **overrides: Any) -> FitConfig:
         """A copy with some fields set otherwise.
@@ -167,75 +161,44 @@ _DEFAULT_EPOCHS = 60
 _DEFAULT_BATCH_SIZE = 32
 
 
-def _is_int(low: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= low
-
-
-def _is_real(low: float, high: float = math.inf, *, open_low: bool = False) -> Callable[[Any], bool]:
-    def check(value: Any) -> bool:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
-            return False
-        return (low < float(value) if open_low else low <= float(value)) and float(value) <= high
-
-    return check
-
-
-def _is_size(value: Any) -> bool:
-    if value is None or _is_int(1)(value):
-        return True
-    return isinstance(value, (tuple, list)) and len(value) == 2 and all(_is_int(1)(side) for side in value)
-
-
-def _is_loss(value: Any) -> bool:
+def _loss(name: str, value: Any) -> Any:
+    expected = f"one of {', '.join(map(repr, LOSS_NAMES))}, or a torch.nn.Module"
     if isinstance(value, str):
-        return value in LOSS_NAMES or value.startswith("<")  # "<MyLoss>": read back from a file
-    return callable(value) and hasattr(value, "parameters")
+        if value in LOSS_NAMES or value.startswith("<"):  # "<MyLoss>": read back from a file
+            return value
+        raise ValueError(f"{name} must be {expected}; got {value!r}")
+    if isinstance(value, type) or not (callable(value) and hasattr(value, "parameters")):
+        raise TypeError(f"{name} must be {expected}; got {value!r}")
+    return value
 
 
-def _is_weights(value: Any) -> bool:
-    return value is None or (isinstance(value, (tuple, list)) and len(value) > 0 and all(map(_is_real(0.0), value)))
+def _image_size(name: str, value: Any) -> int | tuple[int, int]:
+    if isinstance(value, (tuple, list)):
+        return settings.sequence_of(settings.integer(1), "a pair (height, width) of positive integers", 2)(name, value)
+    return settings.integer(1, ", or a pair (height, width), or None")(name, value)
 
 
-def _one_of(names: tuple[str, ...]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and value in names
-
-
-_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "epochs": (lambda value: value is None or _is_int(1)(value), "an integer of at least 1, or None"),
-    "min_steps": (_is_int(1), "an integer of at least 1"),
-    "batch_size": (lambda value: value is None or _is_int(1)(value), "an integer of at least 1, or None"),
-    "latent_dim": (_is_int(2), "an integer of at least 2: the unit sphere of a line is two points, with no path"),
-    "noise_dim": (_is_int(0), "an integer of at least 0"),
-    "noise_std": (_is_real(0.0), "a finite number of at least 0"),
-    "generator_width": (_is_int(1), "an integer of at least 1"),
-    "classifier_width": (_is_int(1), "an integer of at least 1"),
-    "loss": (_is_loss, f"one of {', '.join(map(repr, LOSS_NAMES))}, or a torch.nn.Module"),
-    "loss_weights": (_is_weights, "a sequence of non-negative numbers, or None"),
-    "loss_normalize": (lambda value: isinstance(value, bool), "True or False"),
-    "vgg_weights": (lambda value: value is None or hasattr(value, "__fspath__") or isinstance(value, str), "a path"),
-    "pixel_weight": (_is_real(0.0), "a finite number of at least 0"),
-    "classifier_weight": (_is_real(0.0), "a finite number of at least 0"),
-    "image_size": (_is_size, "a side in pixels, a pair (height, width), or None"),
-    "lr": (_is_real(0.0, open_low=True), "a finite number above 0"),
-    "code_lr": (_is_real(0.0, open_low=True), "a finite number above 0"),
-    "adam_beta1": (lambda value: _is_real(0.0)(value) and value < 1, "a number in [0, 1)"),
-    "schedule": (_one_of(SCHEDULES), f"one of {', '.join(map(repr, SCHEDULES))}"),
-    "precision": (_one_of(PRECISIONS), f"one of {', '.join(map(repr, PRECISIONS))}"),
+_CHECKS: dict[str, settings.Check] = {
+    "epochs": settings.optional(settings.integer(1, ", or None")),
+    "min_steps": settings.integer(1),
+    "batch_size": settings.optional(settings.integer(1, ", or None")),
+    "latent_dim": settings.integer(2, ": the unit sphere of a line is two points, with no path between them"),
+    "noise_dim": settings.integer(0),
+    "noise_std": settings.non_negative,
+    "generator_width": settings.integer(1),
+    "classifier_width": settings.integer(1),
+    "loss": _loss,
+    "loss_weights": settings.optional(
+        settings.sequence_of(settings.non_negative, "a sequence of non-negative numbers, or None")
+    ),
+    "loss_normalize": settings.boolean,
+    "vgg_weights": settings.optional(settings.path),
+    "pixel_weight": settings.non_negative,
+    "classifier_weight": settings.non_negative,
+    "image_size": settings.optional(_image_size),
+    "lr": settings.positive,
+    "code_lr": settings.positive,
+    "adam_beta1": settings.real("a number in [0, 1)", lambda value: 0 <= value < 1),
+    "schedule": settings.choice(SCHEDULES),
+    "precision": settings.choice(PRECISIONS),
 }
-
-_TYPES: dict[str, tuple[type, ...]] = {
-    "loss": (str,),
-    "schedule": (str,),
-    "precision": (str,),
-    "loss_normalize": (bool,),
-}
-
-
-def _error(name: str, expected: str, value: Any) -> Exception:
-    allowed = _TYPES.get(name, (numbers.Real, tuple, list))
-    kind = (
-        ValueError
-        if isinstance(value, allowed) and not (isinstance(value, bool) and bool not in allowed)
-        else TypeError
-    )
-    return kind(f"{name} must be {expected}; got {value!r}")

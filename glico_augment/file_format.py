@@ -122,7 +122,7 @@ def _check_metadata(path: Path, metadata: dict[str, str] | None, kind: str) -> d
         raise FileFormatError(f"{path} is a safetensors file, but not one written by glico-augment")
     version = metadata.get("format_version", "")
     if version != str(FORMAT_VERSION):
-        if not version.isdigit():
+        if not version.isdecimal():
             raise FileFormatError(f"{path} has no valid format version (found {version!r}): it is damaged")
         age, remedy = (
             ("newer", "update glico-augment")

@@ -113,7 +113,7 @@ def read_label(label: Any) -> int:
         return int(label)
     if isinstance(label, np.ndarray) and label.ndim == 0:
         label = label[()]
-    if isinstance(label, (int, np.integer)):
+    if isinstance(label, (int, np.integer, np.bool_)):
         return int(label)
     shown = f"a tensor of {label.dtype} {tuple(label.shape)}" if isinstance(label, Tensor) else repr(label)
     raise TypeError(
@@ -230,7 +230,7 @@ class _Collector:
             image = image_types.resize(image[None], DEFAULT_SIZE)[0]
         elif self.is_settled:
             image = image_types.resize(image[None], self.size)[0]
-        self.images.append(image)
+        self.images.append(image.clone())  # a dataset may hand out one buffer again and again
 
     def finish(self) -> tuple[Tensor, Tensor]:
         assert self.size is not None
@@ -241,6 +241,9 @@ class _Collector:
                 f"image_size=64 or so (or image_size=({height}, {width}) to insist)"
             )
         channels = max(image.shape[0] for image in self.images)
+        for index, image in enumerate(self.images):
+            if image.shape[0] != channels and channels > 4:
+                raise ValueError(f"image {index} has {image.shape[0]} channels, another has {channels}")
         stacked = torch.empty(len(self.images), channels, *self.size, dtype=torch.uint8)
         for index in range(len(stacked)):
             image, self.images[index] = self.images[index], torch.empty(0)

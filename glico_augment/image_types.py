@@ -207,6 +207,8 @@ def _array_to_tensor(array: np.ndarray) -> Tensor:
 
 def _pil_to_uint8(image: PIL.Image.Image) -> Tensor:
     check_image(image)
+    if 0 in image.size:
+        raise ValueError(f"image is empty: {image.size[0]} × {image.size[1]} pixels")
     if image.mode in _PIL_SIXTEEN_BIT:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
@@ -218,16 +220,17 @@ def _pil_to_uint8(image: PIL.Image.Image) -> Tensor:
     if image.mode == "F":
         return to_uint8(np.asarray(image))
     mode = _byte_mode(image)
+    if image.mode == "La":
+        image = image.convert("LA")
     array = np.asarray(image if image.mode == mode else image.convert(mode))
-    if array.size == 0:
-        raise ValueError(f"image is empty: {image.size[0]} × {image.size[1]} pixels")
     array = array[:, :, None] if array.ndim == 2 else array
     return torch.from_numpy(array.transpose(2, 0, 1).copy())
 
 
 def _byte_mode(image: PIL.Image.Image) -> str:
     """L, RGB or RGBA: what an 8-bit image is read as."""
-    return "RGBA" if image.mode == "P" and "transparency" in image.info else _PIL_MODES[image.mode]
+    has_alpha = "transparency" in image.info or (image.palette is not None and image.palette.mode == "RGBA")
+    return "RGBA" if image.mode == "P" and has_alpha else _PIL_MODES[image.mode]
 
 
 def _like_pil(unit_image: Tensor, template: PIL.Image.Image) -> PIL.Image.Image:
@@ -240,7 +243,7 @@ def _like_pil(unit_image: Tensor, template: PIL.Image.Image) -> PIL.Image.Image:
         if template.mode == "I":
             return PIL.Image.fromarray(values.astype(np.int32))
         sixteen = PIL.Image.fromarray(values.astype("<u2"))
-        return sixteen if sixteen.mode == template.mode else sixteen.convert(template.mode)
+        return sixteen if sixteen.mode == template.mode else sixteen.convert("I").convert(template.mode)
     mode = _byte_mode(template)
     channels = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
     array = from_unit(like_shape(unit_image[None], (channels, *size))[0], torch.uint8).cpu().numpy()
@@ -248,10 +251,17 @@ def _like_pil(unit_image: Tensor, template: PIL.Image.Image) -> PIL.Image.Image:
     if image.mode == template.mode:
         return image
     if template.mode == "P":
-        palette = (
-            template if template.palette and template.palette.mode == "RGB" else template.convert("RGB").quantize()
-        )
-        return image.convert("RGB").quantize(palette=palette, dither=PIL.Image.Dither.NONE)
-    if template.mode == "PA":
-        return image.convert("LA").convert("PA")
+        return _as_palette(image, template)
+    # PIL reaches these two modes from one other mode only without loss.
+    between = {"PA": "RGBA", "La": "LA"}.get(template.mode)
+    image = image if between is None else image.convert(between)
     return image.convert(template.mode)
+
+
+def _as_palette(image: PIL.Image.Image, template: PIL.Image.Image) -> PIL.Image.Image:
+    """An RGB or RGBA image in mode P, with the template's palette where it is one of opaque colours."""
+    if image.mode == "RGBA":
+        return image.quantize(method=PIL.Image.Quantize.FASTOCTREE)
+    is_rgb = template.palette is not None and template.palette.mode == "RGB"
+    palette = template if is_rgb else template.convert("RGB").quantize()
+    return image.quantize(palette=palette, dither=PIL.Image.Dither.NONE)

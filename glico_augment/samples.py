@@ -48,7 +48,7 @@ def find_image(leaves: list[Any], labels: Any) -> int:
         ValueError: if there is no image or several, or an annotation of its geometry that a swap would falsify.
     """
     for leaf in leaves:
-        if isinstance(leaf, (tv_tensors.BoundingBoxes, tv_tensors.Mask, tv_tensors.Video)):
+        if isinstance(leaf, tv_tensors.TVTensor) and not isinstance(leaf, tv_tensors.Image):
             raise ValueError(
                 f"GLICOAugment does not support {type(leaf).__name__}: a synthetic image has only its class in common "
                 "with the real one"

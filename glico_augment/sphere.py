@@ -61,7 +61,8 @@ def slerp(start: Tensor, end: Tensor, ratio: Tensor | float) -> Tensor:
         ``(..., d)`` unit vectors.
     """
     dtype = torch.promote_types(start.dtype, end.dtype)
-    first, second = torch.broadcast_tensors(_at_least_float32(start), _at_least_float32(end))
+    # Half-precision ends are unit to 1e-3 only, too little to tell a direction between opposite ones.
+    first, second = torch.broadcast_tensors(normalize(_at_least_float32(start)), normalize(_at_least_float32(end)))
     arc = _angle(first, second) * torch.as_tensor(ratio, dtype=first.dtype, device=first.device)
     arc = arc.unsqueeze(-1)
     return normalize(arc.cos() * first + arc.sin() * _direction(first, second)).to(dtype)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from glico_augment import settings
 from glico_augment.model import INTERPOLATIONS, GLICOModel
 
 
@@ -35,13 +33,8 @@ class SwapSettings:
     noise_std: float = 0.15
 
     def __post_init__(self) -> None:
-        _check_number("p", self.p, "a probability in [0, 1]", 1.0)
-        _check_number("max_ratio", self.max_ratio, "a share of the arc in [0, 1]", 1.0)
-        _check_number("noise_std", self.noise_std, "a finite number of at least 0", math.inf)
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(
-                f"interpolation must be one of {', '.join(map(repr, INTERPOLATIONS))}; got {self.interpolation!r}"
-            )
+        for name, check in _CHECKS.items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ class SwapParams:
 def draw_params(
     model: GLICOModel,
     labels: Tensor,
-    settings: SwapSettings,
+    swap: SwapSettings,
     *,
     anchors: Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -90,7 +83,7 @@ def draw_params(
     Args:
         model: whose codes to mix; everything is drawn on its device.
         labels: ``(k,)`` integers on that device.
-        settings: probability, ratio and noise.
+        swap: probability, ratio and noise.
         anchors: ``(k,)`` code indices to start from; −1, or None for all, draws a random code of the class.
         generator: source of randomness; torch's global one if None.
     """
@@ -100,13 +93,14 @@ def draw_params(
     drawn = codes.sample_anchors(positions, generator=generator)
     chosen = drawn if anchors is None else torch.where(anchors >= 0, anchors, drawn)
     partners = codes.sample_partners(chosen, generator=generator)
-    ratios = settings.max_ratio * torch.rand(len(labels), device=labels.device, generator=generator)
-    noise = model.noise(len(labels), settings.noise_std, generator=generator)
-    return SwapParams((coins < settings.p) & is_known, is_known, chosen, partners, ratios, noise)
+    ratios = swap.max_ratio * torch.rand(len(labels), device=labels.device, generator=generator)
+    noise = model.noise(len(labels), swap.noise_std, generator=generator)
+    return SwapParams((coins < swap.p) & is_known, is_known, chosen, partners, ratios, noise)
 
 
-def _check_number(name: str, value: Any, expected: str, high: float) -> None:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be {expected}; got {value!r}")
-    if not (math.isfinite(value) and 0 <= float(value) <= high):
-        raise ValueError(f"{name} must be {expected}; got {value!r}")
+_CHECKS: dict[str, settings.Check] = {
+    "p": settings.proportion,
+    "max_ratio": settings.proportion,
+    "interpolation": settings.choice(tuple(INTERPOLATIONS)),
+    "noise_std": settings.non_negative,
+}

@@ -219,7 +219,7 @@ def test_a_fitted_file_is_no_checkpoint(whole):
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such file: .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no such file: .*nowhere"):
         read_file(tmp_path / "nowhere" / "model.safetensors")
     with pytest.raises(FileFormatError, match=f"{tmp_path.name} is a folder; expected a file"):
         read_file(tmp_path)
@@ -229,7 +229,7 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
 def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path, write):
     with pytest.raises(IsADirectoryError, match="is a folder; give the name of a file"):
         write(tmp_path)
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         write(tmp_path / "nowhere" / "model.safetensors")
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="cannot be written"):

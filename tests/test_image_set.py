@@ -10,7 +10,6 @@ from torchvision.datasets import ImageFolder
 
 from glico_augment.image_set import digest, fingerprint, read_image_set, read_label, split_sample
 
-
 # torch warns of a read-only array once a process; test_image_types.py has a test of its own for it.
 pytestmark = pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
 
@@ -214,7 +213,7 @@ def test_unlabelled_images_have_a_say_in_the_common_size():
 def test_a_corrupt_file_is_reported_with_its_index(folder, num_workers, damage):
     path = folder / "dog" / "1.png"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match="^image 3 could not be read: .+"):
+    with pytest.raises(ValueError, match=r"^image 3 could not be read: .+"):
         read_image_set(ImageFolder(folder), num_workers=num_workers)
 
 
@@ -265,12 +264,12 @@ def test_a_sample_that_cannot_be_read_is_reported_with_its_index(sample, error, 
 
 
 def test_an_unlabelled_image_that_cannot_be_read_is_reported_as_one():
-    with pytest.raises(ValueError, match="^unlabeled image 1 could not be read: image has NaN"):
+    with pytest.raises(ValueError, match=r"^unlabeled image 1 could not be read: image has NaN"):
         read_image_set(pairs(), unlabeled=[IMAGES[0].float() / 255, torch.full((3, 9, 7), torch.nan)])
 
 
 def test_the_first_image_may_be_the_unreadable_one():
-    with pytest.raises(TypeError, match="^image 0 could not be read"):
+    with pytest.raises(TypeError, match=r"^image 0 could not be read"):
         read_image_set([(IMAGES[0], "cat")])
 
 
@@ -288,7 +287,7 @@ def test_what_cannot_be_indexed_is_refused_with_the_remedy(dataset):
 
 
 def test_an_unlabelled_stream_is_refused_by_name():
-    with pytest.raises(TypeError, match="unlabeled must be a map-style dataset .*Stream"):
+    with pytest.raises(TypeError, match=r"unlabeled must be a map-style dataset .*Stream"):
         read_image_set(pairs(), unlabeled=Stream())
 
 

@@ -91,12 +91,12 @@ def test_a_label_that_was_not_fitted_is_never_swapped(model):
 
 def test_given_anchors_are_kept_and_minus_one_is_drawn_from_the_class(model):
     labels = torch.tensor([5, 5, -2, 9]).repeat(200)
-    given = torch.tensor([2, -1, -1, 3]).repeat(200)
+    given = torch.tensor([0, -1, -1, 3]).repeat(200)
     params = draw_params(model, labels, SwapSettings(), anchors=given, generator=rng())
     assert torch.equal(params.anchors[given >= 0], given[given >= 0])
     assert set(params.anchors[1::4].tolist()) == {0, 2, 5}
     assert set(params.anchors[2::4].tolist()) == {1, 4}
-    assert set(params.partners[0::4].tolist()) == {0, 5}
+    assert set(params.partners[0::4].tolist()) == {2, 5}
     assert torch.equal(params.partners[3::4], given[3::4])
 
 

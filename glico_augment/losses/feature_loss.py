@@ -25,7 +25,7 @@ class FeatureLoss(nn.Module):
     def __init__(self, weights: Sequence[float] | None = None, *, normalize: bool = True) -> None:
         super().__init__()
         self.weights = None if weights is None else tuple(float(weight) for weight in weights)
-        if self.weights is not None and (min(self.weights, default=0) < 0 or not any(self.weights)):
+        if self.weights is not None and not (all(w >= 0 for w in self.weights) and any(self.weights)):
             raise ValueError(f"loss weights must be non-negative and not all 0, got {self.weights}")
         self.normalize = normalize
         self.register_buffer("scales", torch.ones(0))
@@ -70,5 +70,5 @@ class FeatureLoss(nn.Module):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss, a scalar, of images ``(k, channels, height, width)`` in ``[0, 1]`` against real ones."""
         with torch.no_grad():
-            target_features = self.features(targets)
+            target_features = self.features(targets.detach())
         return self.compare(self.features(outputs), target_features)

@@ -37,10 +37,12 @@ class LaplacianLoss(FeatureLoss):
         """The levels of the pyramid, finest first, then the low-pass residual."""
         levels = []
         current = images.float()
-        while min(current.shape[-2:]) >= 2 * _COARSEST_SIDE:
-            coarser = self._halve(current)
-            levels.append(current - F.interpolate(coarser, current.shape[-2:], mode="bilinear", align_corners=False))
-            current = coarser
+        with torch.autocast(images.device.type, enabled=False):  # a level is a small difference of large numbers
+            while (min(current.shape[-2:]) + 1) // 2 >= _COARSEST_SIDE:
+                coarser = self._halve(current)
+                same_size = F.interpolate(coarser, current.shape[-2:], mode="bilinear", align_corners=False)
+                levels.append(current - same_size)
+                current = coarser
         return [*levels, current]
 
     def _halve(self, images: Tensor) -> Tensor:

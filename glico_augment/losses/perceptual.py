@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import pickle
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -170,11 +172,11 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is not a readable state dict: {error}") from error
-    except Exception as error:  # pickle.UnpicklingError, which weights_only raises for anything but tensors
-        raise ValueError(f"{path} holds more than a state dict of tensors: {error}") from error
+        with warnings.catch_warnings():  # torch warns of a pickle before it refuses it
+            warnings.simplefilter("ignore", UserWarning)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} is not a readable state dict of tensors: {error}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} is not a state dict but a {type(state).__name__}")
     return state
@@ -182,12 +184,17 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 def _cached_weights() -> dict[str, Tensor]:
     entry = VGG16_Weights.IMAGENET1K_V1
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rsplit("/", 1)[-1]
     try:
-        return dict(entry.get_state_dict(progress=False, check_hash=True))
+        return dict(entry.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except OSError as error:  # urllib's URLError and HTTPError among them
-        name = entry.url.rsplit("/", 1)[-1]
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / name
         raise FileNotFoundError(_no_weights(f"{cached} (download from {entry.url} failed: {error})")) from error
+    except _UNREADABLE as error:
+        raise ValueError(f"{cached} is damaged; delete it to download it again: {error}") from error
+
+
+# What torch.load(weights_only=True) and safetensors raise for a file that is cut short or holds more than tensors.
+_UNREADABLE = (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError)
 
 
 def _no_weights(looked_at: str) -> str:
