@@ -31,7 +31,8 @@ _PIL_MODES = {
     "YCbCr": "RGB",
     "HSV": "RGB",
 }
-_PIL_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+# 16-bit modes and the layout of their bytes; I has 32-bit integers, in which PIL keeps 16-bit files as well.
+_PIL_SIXTEEN_BIT = {"I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2", "I;16N": "=u2", "I": "=i4"}
 _CHANNELS_LAST = (1, 2, 3, 4)  # a last dimension of this size is read as channels, as PIL and matplotlib do
 
 # Resampling and compression leave values a little outside [0, 1]; normalised images go far outside.
@@ -240,10 +241,9 @@ def _like_pil(unit_image: Tensor, template: PIL.Image.Image) -> PIL.Image.Image:
         if template.mode == "F":
             return PIL.Image.fromarray(grey.astype(np.float32))
         values = np.round(grey * 65535)
-        if template.mode == "I":
-            return PIL.Image.fromarray(values.astype(np.int32))
-        sixteen = PIL.Image.fromarray(values.astype("<u2"))
-        return sixteen if sixteen.mode == template.mode else sixteen.convert("I").convert(template.mode)
+        return PIL.Image.frombytes(
+            template.mode, template.size, values.astype(_PIL_SIXTEEN_BIT[template.mode]).tobytes()
+        )
     mode = _byte_mode(template)
     channels = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
     array = from_unit(like_shape(unit_image[None], (channels, *size))[0], torch.uint8).cpu().numpy()
