@@ -18,15 +18,13 @@ from glico_augment import image_types, samples
 from glico_augment.classifier import Classifier
 from glico_augment.codes import SphereCodes
 from glico_augment.config import FitConfig
-from glico_augment.file_format import check_writable
-from glico_augment.fitting import Callback, Fit, choose_device
+from glico_augment.fit import fit_model
+from glico_augment.fitting import Callback, choose_device
 from glico_augment.generator import Generator
-from glico_augment.image_set import read_image_set, read_label
+from glico_augment.image_set import read_label
 from glico_augment.model import GLICOModel
-from glico_augment.progress import ProgressBar
 from glico_augment.record import FitRecord, load_model, save_model
-from glico_augment.resume import Checkpoint
-from glico_augment.swap import SwapParams, SwapSettings, draw_params
+from glico_augment.swap import SwapParams, SwapSetting, SwapSettings, draw_params
 
 if TYPE_CHECKING:
     from glico_augment.dataset import GLICODataset
@@ -57,11 +55,18 @@ class GLICOAugment(nn.Module):
         noise_std: ``σ`` of the generator's noise, at least 0; None for that of the fit.
         labels_getter: finds the label or labels in a sample; None looks where ``v2.CutMix`` looks.
 
+    ``p``, ``max_ratio``, ``interpolation`` and ``noise_std`` are attributes that may be set at any time.
+
     Example::
 
         augment = GLICOAugment.fit(ImageFolder("photos/train"))
         dataset = augment.wrap(ImageFolder("photos/train"), transform=v2.Compose([v2.AutoAugment(), v2.ToTensor()]))
     """
+
+    p = SwapSetting()
+    max_ratio = SwapSetting()
+    interpolation = SwapSetting()
+    noise_std = SwapSetting()
 
     def __init__(
         self,
@@ -76,7 +81,7 @@ class GLICOAugment(nn.Module):
     ) -> None:
         super().__init__()
         noise_std = record.config.noise_std if noise_std is None else noise_std
-        self._settings = SwapSettings(p, max_ratio, interpolation, noise_std)
+        self.swap_settings = SwapSettings(p, max_ratio, interpolation, noise_std)
         self.model = model.requires_grad_(False).eval()
         self.record = record
         self.labels_getter = labels_getter or samples.find_labels
@@ -129,34 +134,20 @@ class GLICOAugment(nn.Module):
             OSError: if ``checkpoint`` cannot be written.
         """
         config = (config or FitConfig()).replace(**overrides)
-        swap = SwapSettings(p=p, max_ratio=max_ratio)
-        chosen_device = choose_device(device)
-        if checkpoint is not None:
-            check_writable(checkpoint)
-            if checkpoint_every < 1:
-                raise ValueError(f"checkpoint_every must be at least 1; got {checkpoint_every}")
-        image_set = read_image_set(dataset, unlabeled=unlabeled, image_size=config.image_size, num_workers=num_workers)
-        if len(image_set.class_names) < 2:
-            raise ValueError(
-                f"expected images of at least two classes, got {len(image_set.labels)} images that all have label "
-                f"{image_set.labels[0]}"
-            )
-        run = Fit(image_set, config, device=chosen_device, seed=seed)
-        record = FitRecord.of(image_set, config, seed)
-        callbacks: list[Callback] = []
-        saved = None
-        if checkpoint is not None:
-            saved = Checkpoint(checkpoint, run, record, every=checkpoint_every)
-            saved.restore()
-            callbacks.append(saved)
-        if callback is not None:
-            callbacks.append(callback)
-        with ProgressBar(run.steps_done, run.total_steps, enabled=progress) as bar:
-            run.run([bar, *callbacks])
-        if saved is not None:
-            saved.write()
-        record = dataclasses.replace(record, losses=run.history[: run.steps_done].cpu())
-        return cls(run.model.cpu(), record, p=swap.p, max_ratio=swap.max_ratio)
+        swap = SwapSettings(p=p, max_ratio=max_ratio, noise_std=config.noise_std)
+        model, record = fit_model(
+            dataset,
+            config,
+            unlabeled=unlabeled,
+            device=device,
+            seed=seed,
+            progress=progress,
+            callback=callback,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            num_workers=num_workers,
+        )
+        return cls(model, record, **dataclasses.asdict(swap))
 
     def forward(self, *inputs: Any) -> Any:
         """Swap the image, or each image of the batch, of a sample.
@@ -191,7 +182,7 @@ class GLICOAugment(nn.Module):
             labels: ``(k,)`` integers.
             anchors: ``(k,)`` codes to start from; −1, or None for all, for a random one of the class.
         """
-        return draw_params(self.model_on(labels.device), labels, self._settings, anchors=anchors)
+        return draw_params(self.model_on(labels.device), labels, self.swap_settings, anchors=anchors)
 
     def transform(self, params: SwapParams) -> Tensor:
         """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``."""
@@ -284,7 +275,7 @@ class GLICOAugment(nn.Module):
         _, is_known = self.codes.index_of(wanted)
         if not bool(is_known.all()):
             raise ValueError(f"label {wanted[~is_known][0].item()} was not fitted; fitted: {self._shown_labels()}")
-        return self.transform(draw_params(self.model, wanted, self._settings, generator=generator)), wanted
+        return self.transform(draw_params(self.model, wanted, self.swap_settings, generator=generator)), wanted
 
     def interpolate(self, i: int, j: int, steps: int = 8) -> Tensor:
         """Images along the path from the code of image ``i`` to that of image ``j``, ends included, without noise.
@@ -304,7 +295,7 @@ class GLICOAugment(nn.Module):
         Raises:
             OSError: if it cannot be written; an older file of that name is left as it was.
         """
-        save_model(path, self.model, self.record, self._settings)
+        save_model(path, self.model, self.record, self.swap_settings)
 
     @classmethod
     def load(cls, path: str | Path, *, device: torch.device | str = "cpu") -> GLICOAugment:
@@ -330,42 +321,6 @@ class GLICOAugment(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         # A pickle goes to worker processes and other machines, where the device may not exist.
         return {**self.__dict__, "_modules": {"model": self.model_on("cpu")}, "_replicas": {}}
-
-    @property
-    def p(self) -> float:
-        """Probability that an image is swapped."""
-        return self._settings.p
-
-    @p.setter
-    def p(self, value: float) -> None:
-        self._settings = dataclasses.replace(self._settings, p=value)
-
-    @property
-    def max_ratio(self) -> float:
-        """Largest share of the arc from an image's code to its partner's."""
-        return self._settings.max_ratio
-
-    @max_ratio.setter
-    def max_ratio(self, value: float) -> None:
-        self._settings = dataclasses.replace(self._settings, max_ratio=value)
-
-    @property
-    def interpolation(self) -> str:
-        """``"slerp"`` or ``"lerp"``."""
-        return self._settings.interpolation
-
-    @interpolation.setter
-    def interpolation(self, value: str) -> None:
-        self._settings = dataclasses.replace(self._settings, interpolation=value)
-
-    @property
-    def noise_std(self) -> float:
-        """``σ`` of the generator's noise in a swap."""
-        return self._settings.noise_std
-
-    @noise_std.setter
-    def noise_std(self, value: float) -> None:
-        self._settings = dataclasses.replace(self._settings, noise_std=value)
 
     @property
     def codes(self) -> SphereCodes:

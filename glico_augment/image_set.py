@@ -157,7 +157,7 @@ def _warn_if_random(dataset: Any, first_digest: int) -> None:
             "reading image 0 twice gave two different images: the dataset applies a random transform. Fit on the "
             "plain images and give the transform to wrap(), so that each code belongs to one image",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -30,7 +30,7 @@ class ProgressBar:
             warnings.warn(
                 "no progress bar: tqdm is not installed (pip install 'glico-augment[progress]', or progress=False)",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
             return
         self._bar = tqdm(initial=steps_done, total=total_steps, desc="GLICO fit", unit="step", dynamic_ncols=True)

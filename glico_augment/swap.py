@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +37,19 @@ class SwapSettings:
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
             object.__setattr__(self, name, check(name, getattr(self, name)))
+
+
+class SwapSetting:
+    """An attribute that reads and replaces the field of its name in its object's ``swap_settings``."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else getattr(instance.swap_settings, self.name)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        instance.swap_settings = dataclasses.replace(instance.swap_settings, **{self.name: value})
 
 
 @dataclass(frozen=True)

@@ -311,7 +311,7 @@ def test_an_unknown_setting_lists_the_known_ones(dataset, name):
     [
         ({"latent_dim": 1}, "latent_dim must be an integer of at least 2"),
         ({"loss": "ssim"}, "loss must be one of 'laplacian', 'vgg16', 'random-vgg16'"),
-        ({"checkpoint_every": 0, "checkpoint": "x"}, "checkpoint_every must be at least 1"),
+        ({"checkpoint_every": 0, "checkpoint": "x"}, "checkpoint_every must be an integer of at least 1"),
     ],
 )
 def test_wrong_settings_are_refused_before_the_images_are_read(settings, message, tmp_path, monkeypatch):

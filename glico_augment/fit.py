@@ -1,0 +1,64 @@
+"""One fit from dataset to model: read and check the images, resume, optimise, keep."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glico_augment import settings
+from glico_augment.config import FitConfig
+from glico_augment.file_format import check_writable
+from glico_augment.fitting import Callback, Fit, choose_device
+from glico_augment.image_set import ImageSet, read_image_set
+from glico_augment.model import GLICOModel
+from glico_augment.progress import ProgressBar
+from glico_augment.record import FitRecord
+from glico_augment.resume import Checkpoint
+
+
+def fit_model(
+    dataset: Any,
+    config: FitConfig,
+    *,
+    unlabeled: Any,
+    device: torch.device | str | None,
+    seed: int,
+    progress: bool,
+    callback: Callback | None,
+    checkpoint: str | Path | None,
+    checkpoint_every: int,
+    num_workers: int,
+) -> tuple[GLICOModel, FitRecord]:
+    """Fit a model, on the CPU when done, and record how. Arguments and errors are those of :meth:`GLICOAugment.fit`."""
+    chosen_device = choose_device(device)
+    seed = settings.integer(0)("seed", seed)
+    checkpoint_every = settings.integer(1)("checkpoint_every", checkpoint_every)
+    num_workers = settings.integer(0)("num_workers", num_workers)
+    if checkpoint is not None:
+        check_writable(checkpoint)
+    image_set = read_image_set(dataset, unlabeled=unlabeled, image_size=config.image_size, num_workers=num_workers)
+    _check_classes(image_set)
+
+    run = Fit(image_set, config, device=chosen_device, seed=seed)
+    record = FitRecord.of(image_set, config, seed)
+    callbacks = [] if callback is None else [callback]
+    saved = None if checkpoint is None else Checkpoint(checkpoint, run, record, every=checkpoint_every)
+    if saved is not None:
+        saved.restore()
+        callbacks.insert(0, saved)
+    with ProgressBar(run.steps_done, run.total_steps, enabled=progress) as bar:
+        run.run([bar, *callbacks])
+    if saved is not None:
+        saved.write()
+    return run.model.cpu(), dataclasses.replace(record, losses=run.history[: run.steps_done].cpu())
+
+
+def _check_classes(image_set: ImageSet) -> None:
+    if len(image_set.class_names) < 2:
+        raise ValueError(
+            f"expected images of at least two classes, got {len(image_set.labels)} images that all have label "
+            f"{image_set.labels[0]}"
+        )
