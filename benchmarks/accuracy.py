@@ -210,6 +210,11 @@ def key(row: dict) -> tuple:
     )
 
 
+def command() -> str:
+    """The command line, with the names of files and folders for their places."""
+    return shlex.join(Path(argument).name if "/" in argument else argument for argument in sys.argv)
+
+
 def machine() -> dict:
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
@@ -217,7 +222,7 @@ def machine() -> dict:
     )
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__}
     versions |= {"python": platform.python_version(), "glico_augment": glico_augment.__version__}
-    return {"machine": model, "threads": torch.get_num_threads(), **versions, "command": shlex.join(sys.argv)}
+    return {"machine": model, "threads": torch.get_num_threads(), **versions, "command": command()}
 
 
 def parse_args() -> argparse.Namespace:

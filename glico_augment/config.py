@@ -19,7 +19,7 @@ class FitConfig:
     """Hyper-parameters of :meth:`GLICOAugment.fit`. Symbols are those of Azuri & Weinshall 2020.
 
     Args:
-        epochs: passes over the training set. None passes 60 times over it, and more often over a small one, until
+        epochs: passes over the training set. None passes 200 times over it, and more often over a small one, until
             ``min_steps`` optimiser steps are made.
         min_steps: fewest optimiser steps when ``epochs`` is None.
         batch_size: images a step, at most as many as the set has; None for 32, or the whole of a smaller set.
@@ -32,7 +32,7 @@ class FitConfig:
             ``"random-vgg16"`` (fixed random weights), or a module called as ``loss(output, target)`` on images
             ``(k, channels, height, width)`` in ``[0, 1]`` that returns a scalar.
         loss_weights: the ``λ_j``, one a tap (VGG) or pyramid level, finest first; None for all 1.
-        loss_normalize: divide each tap by its mean magnitude on the real images.
+        loss_normalize: divide each tap by its mean absolute deviation on the real images.
         vgg_weights: local file with torchvision's VGG-16 state dict for ``"vgg16"``; None for torchvision's cache.
         pixel_weight: weight of an added L1 distance between pixels in ``[0, 1]``.
         classifier_weight: ``γ``, weight of the cross-entropy of ``F``; 0 is GLO.
@@ -157,7 +157,7 @@ class FitConfig:
         return cls().replace(**values)
 
 
-_DEFAULT_EPOCHS = 60
+_DEFAULT_EPOCHS = 200
 _DEFAULT_BATCH_SIZE = 32
 
 

@@ -30,7 +30,7 @@ class Targets:
         self.loss = loss
         self._cache: list[Tensor] | None = None
         if isinstance(loss, FeatureLoss):
-            loss.calibrate(self._chunks())
+            loss.calibrate(_UnitBatches(images))
             self._cache = self._features(loss, cache_bytes)
 
     def unit(self, indices: Tensor) -> Tensor:
@@ -52,12 +52,18 @@ class Targets:
             return None
         cache = [tap.new_empty(len(self.images), *tap.shape[1:]) for tap in one_image]
         start = 0
-        for images in self._chunks():
+        for images in _UnitBatches(self.images):
             for kept, tap in zip(cache, loss.features(images), strict=True):
                 kept[start : start + len(images)] = tap
             start += len(images)
         return cache
 
-    def _chunks(self) -> Iterator[Tensor]:
-        for images in self.images.split(_CHUNK):
-            yield to_unit(images)
+
+class _UnitBatches:
+    """uint8 images as batches of floats in ``[0, 1]``, as often as they are asked for."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (to_unit(chunk) for chunk in self.images.split(_CHUNK))

@@ -29,7 +29,8 @@ def expected_loss():
     real = IMAGES.float() / 255
     loss = 0
     for tap in (lambda images: images, lambda images: images.mean(dim=(2, 3))):
-        loss = loss + (tap(outputs()) - tap(real[INDICES])).abs().mean() / tap(real).abs().mean()
+        deviation = (tap(real) - tap(real).mean(dim=0)).abs().mean()
+        loss = loss + (tap(outputs()) - tap(real[INDICES])).abs().mean() / deviation
     return loss
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 class FeatureLoss(nn.Module):
     """``Σ_j λ_j · mean|ξ_j(output) − ξ_j(target)| / s_j`` over the taps ``ξ_j`` that a subclass defines.
 
-    The form of GLICO's perceptual loss (Azuri & Weinshall 2020) with a scale ``s_j`` a tap, the mean magnitude of
-    ``ξ_j`` on the real images, so that fine and coarse, early and late taps count alike. To write a loss, define
-    :meth:`features`.
+    The form of GLICO's perceptual loss (Azuri & Weinshall 2020) with a scale ``s_j`` a tap, the mean absolute deviation
+    of ``ξ_j`` from its average over the real images. Whoever draws the average for every image pays ``λ_j`` on every
+    tap, so that fine and coarse, early and late taps count alike. To write a loss, define :meth:`features`.
 
     Args:
         weights: the ``λ_j``, one non-negative number a tap; all 1 if None. A tap of weight 0 is left out.
@@ -42,17 +42,27 @@ class FeatureLoss(nn.Module):
         """Take each tap's scale from the real images.
 
         Args:
-            batches: real images, ``(k, channels, height, width)`` in ``[0, 1]`` each.
+            batches: the real images, ``(k, channels, height, width)`` in ``[0, 1]`` each; iterated over twice, so not
+                an iterator.
         """
         if not self.normalize:
             return
-        total, count = torch.zeros(0), 0
-        for images in batches:
-            means = torch.stack([tap.float().abs().mean() for tap in self.features(images)]) * len(images)
-            total = means if count == 0 else total + means
-            count += len(images)
-        scales = total / max(count, 1)
-        self.scales = torch.where(scales > 0, scales, 1.0)
+        means = self._average(batches, lambda tap, _: tap.sum(dim=0))
+        deviations = self._average(batches, lambda tap, j: (tap - means[j]).abs().flatten(1).mean(dim=1).sum())
+        # Images that are all alike deviate by rounding errors alone.
+        magnitudes = torch.stack([mean.abs().mean() for mean in means])
+        scales = torch.stack(deviations)
+        self.scales = torch.where(scales > 1e-5 * magnitudes, scales, magnitudes.where(magnitudes > 0, 1.0))
+
+    def _average(self, batches: Iterable[Tensor], total: Callable[[Tensor, int], Tensor]) -> list[Tensor]:
+        """The average over images of what ``total`` adds up over a batch, for each tap."""
+        sums: list[Tensor] = []
+        count = 0
+        for batch in batches:
+            parts = [total(tap.float(), j) for j, tap in enumerate(self.features(batch))]
+            sums = parts if count == 0 else [kept + part for kept, part in zip(sums, parts, strict=True)]
+            count += len(batch)
+        return [kept / count for kept in sums]
 
     def compare(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
         """The loss, a scalar, of two lists of taps."""

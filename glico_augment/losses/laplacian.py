@@ -22,8 +22,8 @@ class LaplacianLoss(FeatureLoss):
 
     Args:
         weights: one weight a level, finest first, the low-pass residual last; all 1 if None.
-        normalize: whether to divide each level by its mean magnitude on the real images, so that faint edges count
-            as much as broad areas of colour.
+        normalize: whether to divide each level by its scale on the real images, so that faint edges count as much as
+            broad areas of colour.
     """
 
     kernel: Tensor

@@ -87,7 +87,7 @@ class PerceptualLoss(_VGGLoss):
 
     Args:
         weights: the five ``λ_j``; all 1 if None.
-        normalize: whether to divide each tap by its mean magnitude on the real images.
+        normalize: whether to divide each tap by its scale on the real images.
         weights_file: state dict of ``torchvision.models.vgg16`` as ``.safetensors`` or ``.pth``. None takes
             torchvision's ``VGG16_Weights.IMAGENET1K_V1`` from its cache, or downloads it there.
 
@@ -132,7 +132,7 @@ class RandomPerceptualLoss(_VGGLoss):
 
     Args:
         weights: the five ``λ_j``; all 1 if None.
-        normalize: whether to divide each tap by its mean magnitude on the real images.
+        normalize: whether to divide each tap by its scale on the real images.
         seed: of the random weights.
     """
 

@@ -35,10 +35,11 @@ def test_the_loss_is_the_weighted_sum_of_mean_absolute_differences():
 
 
 @pytest.mark.parametrize("sizes", [[10], [1, 9], [4, 4, 2]])
-def test_calibration_takes_the_mean_magnitude_of_each_tap_however_the_images_are_batched(sizes):
+def test_calibration_takes_the_mean_absolute_deviation_of_each_tap_however_the_images_are_batched(sizes):
     loss, real = Taps(), draw(10) - 0.3
     loss.calibrate(real.split(sizes))
-    expected = torch.stack([real.abs().mean(), 1000 * real.mean(dim=(2, 3)).abs().mean()])
+    taps = [real, 1000 * real.mean(dim=(2, 3))]
+    expected = torch.stack([(tap - tap.mean(dim=0)).abs().mean() for tap in taps])
     torch.testing.assert_close(loss.scales, expected)
     first, second = draw(), draw(seed=1)
     parts = torch.stack([(first - second).abs().mean(), 1000 * (first - second).mean(dim=(2, 3)).abs().mean()])
@@ -60,6 +61,21 @@ def test_taps_that_are_zero_on_the_real_images_do_not_divide_by_zero():
     loss.calibrate([torch.zeros(2, 3, 6, 5)])
     assert loss.scales.tolist() == [1, 1]
     assert loss(draw(), draw(seed=1)).isfinite()
+
+
+def test_who_draws_the_average_image_pays_one_on_every_linear_tap():
+    loss, real = Taps(), draw(10)
+    loss.calibrate([real])
+    average = real.mean(dim=0, keepdim=True).expand_as(real)
+    torch.testing.assert_close(loss(average, real), torch.tensor(2.0))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_real_images_that_are_all_alike_are_scaled_by_their_magnitude(count):
+    loss, real = Taps(), draw(1)
+    loss.calibrate([real.expand(count, -1, -1, -1)])
+    expected = torch.stack([real.abs().mean(), 1000 * real.mean(dim=(2, 3)).abs().mean()])
+    torch.testing.assert_close(loss.scales, expected)
 
 
 def test_without_normalisation_calibration_changes_nothing():
