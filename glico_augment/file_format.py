@@ -94,7 +94,10 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     # The suffix stays last: writers of images choose their format by it.
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:
+        partial.touch(exist_ok=False)
+        permissions = partial.stat().st_mode  # those of any new file; safetensors leaves the owner's alone
         write(partial)
+        partial.chmod(permissions)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)

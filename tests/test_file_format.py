@@ -250,3 +250,10 @@ def test_checking_leaves_no_file_and_no_change(whole, tmp_path):
     check_writable(tmp_path / "new.safetensors")
     assert list(tmp_path.iterdir()) == [whole]
     assert whole.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX permissions")
+def test_a_file_has_the_permissions_of_any_new_file(tmp_path):
+    write_file(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, {})
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
