@@ -2,11 +2,12 @@
 
     python benchmarks/accuracy.py --data FOLDER --per-class 10 --out benchmarks/results/NAME.jsonl
 
-FOLDER holds train/<class>/ and test/<class>/. Every method sees the same images, initial weights, optimiser steps and
-basic augmentation for a seed. Learning rate and weight decay are the same for all; choose them for the baseline with
---tune, which trains on part of the training images and measures on the others. A result already in --out is skipped,
-so a stopped run continues. Methods: none, pixel (averages of two real images of the class at the ratio of the swap),
-or glico with settings of the fit behind a colon, as in glico:loss=random-vgg16,min_steps=1000.
+FOLDER holds train/<class>/ and test/<class>/. Every method sees the same images in the same order, with the same
+initial weights, shifts, flips and number of optimiser steps, for a seed. Learning rate and weight decay are the same
+for all; choose them for the baseline with --tune, which trains on part of the training images and measures on others.
+A result already in --out is skipped, so a stopped run continues. Methods: none, pixel (averages of two real images of
+the class at the ratio of the swap), or glico with settings of the fit behind a colon, as in
+glico:loss=random-vgg16,min_steps=1000.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ import glico_augment
 from glico_augment import GLICOAugment
 
 P, MAX_RATIO, SHIFT = 0.5, 0.4, 4
+PROTOCOL = ("per_class", "side", "steps", "batch_size", "depth", "width", "flip", "precision", "tune")
 TUNING_GRID = [(lr, weight_decay) for lr in (0.05, 0.1, 0.2) for weight_decay in (5e-4, 5e-3)]
 
 
@@ -45,8 +47,8 @@ def main() -> None:
     for seed in args.seeds:
         images, labels, rest = split(*train, args.per_class, seed)
         for method, lr, weight_decay in runs(args):
-            row = {"data": args.data.name, "per_class": args.per_class, "side": args.side, "seed": seed}
-            row |= {"method": method, "lr": lr, "weight_decay": weight_decay, "steps": args.steps, "tune": args.tune}
+            row = {"data": args.data.name, "seed": seed, "method": method, "lr": lr, "weight_decay": weight_decay}
+            row |= {name: getattr(args, name) for name in PROTOCOL}
             if key(row) in done:
                 continue
             evaluation = rest if args.tune else test
@@ -106,8 +108,9 @@ class PixelAveraging:
         self.images, self.labels = images, labels
 
     def __call__(self, batch: Tensor, labels: Tensor) -> Tensor:
-        same_class = (labels[:, None] == self.labels[None]).float()
-        partners = self.images[torch.multinomial(same_class, 1).flatten()]
+        is_itself = (batch[:, None] == self.images[None]).flatten(2).all(dim=2)
+        others = (labels[:, None] == self.labels[None]) & ~is_itself
+        partners = self.images[torch.multinomial(others.float(), 1).flatten()]
         ratios = MAX_RATIO * torch.rand(len(batch), 1, 1, 1)
         mixed = (1 - ratios) * batch + ratios * partners
         coins = torch.rand(len(batch), 1, 1, 1) < P
@@ -139,11 +142,13 @@ def train_and_test(
     std = images.float().std(dim=(0, 2, 3), keepdim=True) / 255
     order = torch.empty(0, dtype=torch.int64)
     network.train()
-    for _ in range(args.steps):
+    for step in range(args.steps):
         while len(order) < args.batch_size:
             order = torch.cat([order, torch.randperm(len(images))])
         indices, order = order[: args.batch_size], order[args.batch_size :]
-        batch = swap(images[indices], labels[indices])
+        with torch.random.fork_rng([]):  # so that order, shifts and flips are the same for every method
+            torch.manual_seed(seed * 10**6 + step)
+            batch = swap(images[indices], labels[indices])
         batch = torch.stack([basic(image) for image in batch]).float() / 255
         with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bfloat16"):
             loss = F.cross_entropy(network((batch - mean) / std).float(), labels[indices])
@@ -181,12 +186,12 @@ def report(path: Path) -> None:
     """Mean, standard deviation and paired gain over the seeds, a line a method."""
     groups: dict[tuple, dict[int, float]] = {}
     for row in read_rows(path):
-        setting = (row["data"], row["per_class"], row["method"], row["lr"], row["weight_decay"], row["tune"])
+        setting = (row["method"], row["data"], row["lr"], row["weight_decay"], *(row[name] for name in PROTOCOL))
         groups.setdefault(setting, {})[row["seed"]] = row["accuracy"]
     print("| data | per class | method | lr, decay | seeds | accuracy % | paired gain on none |\n|" + "---|" * 7)
     for setting, by_seed in groups.items():
-        data, per_class, method, lr, weight_decay, tune = setting
-        none = groups.get((data, per_class, "none", lr, weight_decay, tune), {})
+        method, data, lr, weight_decay, per_class, *_, tune = setting
+        none = groups.get(("none", *setting[1:]), {})
         gains = [by_seed[seed] - none[seed] for seed in by_seed if seed in none]
         gain = "" if method == "none" or not gains else f"{spread(gains)} ({', '.join(f'{g:+.1f}' for g in gains)})"
         label = f"{method} (validation)" if tune else method
@@ -205,9 +210,7 @@ def read_rows(path: Path) -> list[dict]:
 
 
 def key(row: dict) -> tuple:
-    return tuple(
-        row[name] for name in ("data", "per_class", "side", "seed", "method", "lr", "weight_decay", "steps", "tune")
-    )
+    return tuple(row[name] for name in ("data", "seed", "method", "lr", "weight_decay", *PROTOCOL))
 
 
 def command() -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torchvision import tv_tensors
 
-from glico_augment import image_types, samples
+from glico_augment import image_types, samples, settings
 from glico_augment.classifier import Classifier
 from glico_augment.codes import SphereCodes
 from glico_augment.config import FitConfig
@@ -40,7 +40,8 @@ class GLICOAugment(nn.Module):
     a batch, ``augment(images, labels)``, as torchvision's ``v2.CutMix``. Every image has its own coin ``p``, partner
     and ratio ``r ~ U[0, max_ratio]``. The result has the type, dtype, value range, size, channels and device of the
     input; labels and all other entries of the sample pass through. Like torchvision's transforms it draws from
-    torch's global generator and does not depend on ``train()`` and ``eval()``.
+    torch's global generator, has no parameters and does not depend on ``train()``, ``eval()`` or ``to()``: the fitted
+    networks stay on the CPU, and a copy is made, once, on each other device it is called with.
 
     .. note::
         Put it before normalisation, and before MixUp and CutMix, which need the labels it leaves alone. A label that
@@ -55,7 +56,8 @@ class GLICOAugment(nn.Module):
         noise_std: ``σ`` of the generator's noise, at least 0; None for that of the fit.
         labels_getter: finds the label or labels in a sample; None looks where ``v2.CutMix`` looks.
 
-    ``p``, ``max_ratio``, ``interpolation`` and ``noise_std`` are attributes that may be set at any time.
+    ``p``, ``max_ratio``, ``interpolation`` and ``noise_std`` are attributes that may be set at any time. Workers of a
+    ``DataLoader`` have them as they were when the workers started.
 
     Example::
 
@@ -82,12 +84,13 @@ class GLICOAugment(nn.Module):
         super().__init__()
         noise_std = record.config.noise_std if noise_std is None else noise_std
         self.swap_settings = SwapSettings(p, max_ratio, interpolation, noise_std)
-        self.model = model.requires_grad_(False).eval()
         self.record = record
         self.labels_getter = labels_getter or samples.find_labels
-        self._replicas: dict[torch.device, GLICOModel] = {}
+        # In a dict the models are no submodules: the transform has no parameters, and moving or casting the network
+        # it is part of leaves them as they are.
+        self._models = {_CPU: model.to(_CPU).requires_grad_(False).eval()}
         self._has_checked_values = False
-        self._has_warned_unknown = False
+        self._has_warned_unknown = torch.zeros(1, dtype=torch.bool).share_memory_()  # one warning over all workers
 
     @classmethod
     def fit(
@@ -105,6 +108,7 @@ class GLICOAugment(nn.Module):
         num_workers: int = 0,
         p: float = 0.5,
         max_ratio: float = 0.4,
+        labels_getter: samples.LabelsGetter | None = None,
         **overrides: Any,
     ) -> GLICOAugment:
         """Learn a generator and one code an image.
@@ -118,13 +122,14 @@ class GLICOAugment(nn.Module):
             device: where to fit; None picks CUDA, MPS or the CPU. The result is on the CPU and works on any device.
             seed: of all that is random. On a CPU one seed gives one result, bit for bit.
             progress: show a bar (needs tqdm).
-            callback: called with a :class:`FitProgress` after every step; a true return value ends the fit.
+            callback: called with a :class:`FitProgress` after every step; a true return value ends the fit there.
             checkpoint: file to write every ``checkpoint_every`` steps and at the end. The same call with the same
-                file continues an interrupted fit, and returns at once after a complete one.
+                file continues an interrupted fit, and returns at once after one that ended.
             checkpoint_every: steps between writes.
             num_workers: processes that read the dataset.
             p: see :class:`GLICOAugment`.
             max_ratio: see :class:`GLICOAugment`.
+            labels_getter: see :class:`GLICOAugment`.
             overrides: fields of :class:`FitConfig` to set, as in ``fit(dataset, epochs=50)``.
 
         Raises:
@@ -147,7 +152,7 @@ class GLICOAugment(nn.Module):
             checkpoint_every=checkpoint_every,
             num_workers=num_workers,
         )
-        return cls(model, record, **dataclasses.asdict(swap))
+        return cls(model, record, labels_getter=labels_getter, **dataclasses.asdict(swap))
 
     def forward(self, *inputs: Any) -> Any:
         """Swap the image, or each image of the batch, of a sample.
@@ -204,25 +209,20 @@ class GLICOAugment(nn.Module):
         if is_cpu or not self._has_checked_values:
             image_types.check_values(images)
             self.warn_unknown(params, labels)
-            self._has_checked_values = True
+            self._has_checked_values |= not is_cpu
         rows = params.is_swapped.nonzero().flatten() if is_cpu else torch.arange(len(images), device=images.device)
         if len(rows) == 0:
             return images
         synthetic = image_types.like_shape(self.transform(params[rows]), tuple(images.shape[1:]))
-        synthetic = _as_indexable(image_types.from_unit(synthetic, images.dtype))
-        plain = _as_indexable(images.as_subclass(Tensor))
-        if is_cpu:
-            swapped = plain.index_copy(0, rows, synthetic)
-        else:
-            swapped = torch.where(params.is_swapped.view(-1, 1, 1, 1), synthetic, plain)
-        swapped = swapped.view(images.dtype)
+        synthetic = image_types.from_unit(synthetic, images.dtype)
+        swapped = _replace(images.as_subclass(Tensor), rows if is_cpu else params.is_swapped, synthetic)
         return tv_tensors.wrap(swapped, like=images) if isinstance(images, tv_tensors.TVTensor) else swapped
 
     def warn_unknown(self, params: SwapParams, labels: Any) -> None:
         """Warn, once, if ``params`` has a label that was not fitted."""
-        if self._has_warned_unknown or bool(params.is_known.all()):
+        if self._has_warned_unknown.item() or bool(params.is_known.all()):
             return
-        self._has_warned_unknown = True
+        self._has_warned_unknown.fill_(True)
         unknown = int(labels[int(params.is_known.int().argmin())])
         warnings.warn(
             f"label {unknown} was not in the set GLICO was fitted on; images of such labels pass through unchanged",
@@ -247,8 +247,7 @@ class GLICOAugment(nn.Module):
             ``(k, channels, height, width)`` float32 in ``[0, 1]``.
         """
         chosen = torch.arange(len(self.codes)) if indices is None else self._indices(indices)
-        chosen = chosen.to(self.model.device)
-        return self.model.interpolate(chosen, chosen, torch.zeros(len(chosen), device=chosen.device), None)
+        return self.model.interpolate(chosen, chosen, torch.zeros(len(chosen)), None)
 
     def synthesize(
         self, labels: Any = None, *, n_per_class: int | None = None, generator: torch.Generator | None = None
@@ -258,7 +257,7 @@ class GLICOAugment(nn.Module):
         Args:
             labels: ``(k,)`` fitted labels, one for each image wanted; or
             n_per_class: how many images of every class.
-            generator: source of randomness on the model's device; torch's global one if None.
+            generator: CPU source of randomness; torch's global one if None.
 
         Returns:
             Images ``(k, channels, height, width)`` float32 in ``[0, 1]`` and their labels ``(k,)`` int64.
@@ -269,9 +268,9 @@ class GLICOAugment(nn.Module):
         if (labels is None) == (n_per_class is None):
             raise ValueError("give either labels or n_per_class")
         if labels is None:
-            wanted = self.codes.classes.repeat_interleave(int(n_per_class or 0))
+            wanted = self.codes.classes.repeat_interleave(settings.integer(1)("n_per_class", n_per_class))
         else:
-            wanted = torch.as_tensor(labels, dtype=torch.int64, device=self.model.device).flatten()
+            wanted = _integers("labels", labels)
         _, is_known = self.codes.index_of(wanted)
         if not bool(is_known.all()):
             raise ValueError(f"label {wanted[~is_known][0].item()} was not fitted; fitted: {self._shown_labels()}")
@@ -285,8 +284,8 @@ class GLICOAugment(nn.Module):
         """
         if steps < 2:
             raise ValueError(f"steps must be at least 2, for the two ends; got {steps}")
-        ends = self._indices([i, j]).to(self.model.device)
-        ratios = torch.linspace(0, 1, steps, device=ends.device)
+        ends = self._indices([i, j])
+        ratios = torch.linspace(0, 1, steps)
         return self.model.interpolate(ends[0].expand(steps), ends[1].expand(steps), ratios, None, self.interpolation)
 
     def save(self, path: str | Path) -> None:
@@ -298,29 +297,45 @@ class GLICOAugment(nn.Module):
         save_model(path, self.model, self.record, self.swap_settings)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: torch.device | str = "cpu") -> GLICOAugment:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        labels_getter: samples.LabelsGetter | None = None,
+    ) -> GLICOAugment:
         """Read a file of :meth:`save`. The same images come out, bit for bit; nothing is unpickled.
+
+        Args:
+            path: the file.
+            device: where to have the networks ready for the first batch.
+            labels_getter: see :class:`GLICOAugment`.
 
         Raises:
             FileNotFoundError: if there is no such file.
             FileFormatError: if it is truncated, not such a file, or of another format version.
         """
         chosen_device = choose_device(device)
-        model, record, settings = load_model(path)
-        return cls(model.to(chosen_device), record, **dataclasses.asdict(settings))
+        model, record, swap = load_model(path)
+        augment = cls(model, record, labels_getter=labels_getter, **dataclasses.asdict(swap))
+        augment.model_on(chosen_device)
+        return augment
 
     def model_on(self, device: torch.device | str) -> GLICOModel:
-        """The model on ``device``: itself if it is there, or a copy, made once."""
+        """The model on ``device``, copied there the first time."""
         device = torch.device(device)
-        if device == self.model.device:
-            return self.model
-        if device not in self._replicas:
-            self._replicas[device] = copy.deepcopy(self.model).to(device)
-        return self._replicas[device]
+        if device not in self._models:
+            self._models[device] = copy.deepcopy(self.model).to(device)
+        return self._models[device]
 
     def __getstate__(self) -> dict[str, Any]:
-        # A pickle goes to worker processes and other machines, where the device may not exist.
-        return {**self.__dict__, "_modules": {"model": self.model_on("cpu")}, "_replicas": {}}
+        # A pickle goes to worker processes and other machines, where another device may not exist.
+        return {**self.__dict__, "_models": {_CPU: self.model}, "_has_checked_values": False}
+
+    @property
+    def model(self) -> GLICOModel:
+        """Codes, generator and classifier, on the CPU."""
+        return self._models[_CPU]
 
     @property
     def codes(self) -> SphereCodes:
@@ -366,10 +381,7 @@ class GLICOAugment(nn.Module):
         )
 
     def _indices(self, indices: Any) -> Tensor:
-        chosen = torch.as_tensor(indices)
-        if chosen.is_floating_point() or chosen.dtype == torch.bool:
-            raise TypeError(f"indices must be integers, got {chosen.dtype}")
-        chosen = chosen.to(torch.int64).flatten()
+        chosen = _integers("indices", indices)
         if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(self.codes):
             raise IndexError(f"indices must lie in [0, {len(self.codes)}); got {chosen.tolist()}")
         return chosen
@@ -379,9 +391,32 @@ class GLICOAugment(nn.Module):
         return ", ".join(map(str, labels[:10])) + (", …" if len(labels) > 10 else "")
 
 
-def _as_indexable(images: Tensor) -> Tensor:
-    """The same bits in a type that torch can index: uint16 cannot be."""
-    return images.view(torch.int16) if images.dtype == torch.uint16 else images
+def _replace(images: Tensor, where: Tensor, synthetic: Tensor) -> Tensor:
+    """A copy of ``images``, ``(k, C, H, W)``, with some replaced.
+
+    Args:
+        images: the real images.
+        where: ``(j,)`` rows that the ``j`` synthetic images take, or a ``(k,)`` mask over ``k`` of them.
+        synthetic: as many as ``where`` says, of the same dtype.
+    """
+    if images.dtype == torch.uint16:  # which torch cannot index
+        return _replace(images.view(torch.int16), where, synthetic.view(torch.int16)).view(torch.uint16)
+    if where.dtype == torch.bool:
+        return torch.where(where.view(-1, 1, 1, 1), synthetic, images)
+    return images.clone().index_copy_(0, where, synthetic)
+
+
+def _integers(name: str, values: Any) -> Tensor:
+    """A sequence, array or tensor of integers as int64 ``(k,)`` on the CPU."""
+    tensor = torch.as_tensor(values, device="cpu")
+    if len(tensor.shape) > 0 and tensor.numel() == 0:
+        return tensor.to(torch.int64)
+    if tensor.is_floating_point() or tensor.dtype == torch.bool:
+        raise TypeError(f"{name} must be integers, got {tensor.dtype}")
+    return tensor.to(torch.int64).flatten()
+
+
+_CPU = torch.device("cpu")
 
 
 def _batch_labels(labels: Any, images: Tensor) -> Tensor:

@@ -55,12 +55,12 @@ class SphereCodes(nn.Module):
         rank = torch.empty_like(members)
         rank[members] = torch.arange(len(labels), device=labels.device) - first_member[class_indices[members]]
         self.register_buffer("labels", labels)
-        self.register_buffer("classes", classes, persistent=False)
-        self.register_buffer("class_indices", class_indices, persistent=False)
-        self.register_buffer("_members", members, persistent=False)
-        self.register_buffer("_first_member", first_member, persistent=False)
-        self.register_buffer("_class_size", class_size, persistent=False)
-        self.register_buffer("_rank", rank, persistent=False)
+        self.register_buffer("classes", classes)
+        self.register_buffer("class_indices", class_indices)
+        self.register_buffer("_members", members)
+        self.register_buffer("_first_member", first_member)
+        self.register_buffer("_class_size", class_size)
+        self.register_buffer("_rank", rank)
 
     @classmethod
     def random(

@@ -75,21 +75,27 @@ class FitConfig:
             object.__setattr__(self, name, check(name, getattr(self, name)))
 
     @classmethod
-    def published(cls, image_size: int = 32, **overrides: Any) -> FitConfig:
+    def published(
+        cls, image_size: int | tuple[int, int] = 32, *, n_images: int | None = None, **overrides: Any
+    ) -> FitConfig:
         """The settings of the paper and of its authors' published code, on this library's generator.
 
         Not carried over: the quarter-scale copy among the taps above 64 pixels, and what the published code does
         differently from the paper by mistake (unnormalised VGG input, Adam's moments dropped every epoch).
 
         Args:
-            image_size: side of the images in pixels. The authors take the first 3 VGG taps at 32 pixels, 4 at 64
-                and 5 above, and batches of 128 images at 32 pixels, 32 at 256.
+            image_size: side in pixels, or ``(height, width)``, to bring images to. The authors take the first 3 VGG
+                taps at 32 pixels, 4 at 64 and 5 above, and batches of 128 images at 32 pixels, 32 at 256.
+            n_images: size of the set, where it may be smaller than those batches.
             overrides: fields to set otherwise.
         """
-        n_taps = 3 if image_size <= 32 else 4 if image_size <= 64 else 5
+        side = max(image_size) if isinstance(image_size, tuple) else image_size
+        n_taps = 3 if side <= 32 else 4 if side <= 64 else 5
+        batch_size = 128 if side <= 64 else 32
         published: dict[str, Any] = {
             "epochs": 202,
-            "batch_size": 128 if image_size <= 64 else 32,
+            "batch_size": batch_size if n_images is None else min(batch_size, n_images),
+            "image_size": image_size,
             "latent_dim": 512,
             "noise_dim": 100,
             "noise_std": 0.15,

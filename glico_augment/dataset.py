@@ -52,8 +52,6 @@ class GLICODataset(Dataset[Any]):
             image, label = split_sample(dataset[0])
             image_types.to_uint8(image)
             read_label(label)
-        # Made before workers are: a forked one cannot use CUDA.
-        augment.model_on("cpu")
         n_labeled = augment.codes.n_labeled
         self._sorted_digests, self._digest_owners = augment.record.digests[:n_labeled].sort(stable=True)
 
@@ -99,7 +97,7 @@ class GLICODataset(Dataset[Any]):
     def _own_code(self, index: int, image: Any, label: int) -> int:
         """The code of an image that was fitted under its label, −1 for any other."""
         image_digest = digest(image_types.to_uint8(image))
-        digests, labels = self.augment.record.digests, self.augment.codes.labels
+        digests, labels = self.augment.record.digests, self.augment.codes.labels  # on the CPU
         if not (0 <= index < len(labels) and digests[index] == image_digest):
             position = int(torch.searchsorted(self._sorted_digests, image_digest))
             if position == len(self._sorted_digests) or self._sorted_digests[position] != image_digest:

@@ -68,6 +68,7 @@ class Fit:
         self.batch_size = config.batch_size_for(self.n_images)
         self.total_steps = config.total_steps(self.n_images)
         self.steps_done = 0
+        self.is_stopped = False
         self._order_rng = torch.Generator().manual_seed(seed)
         self._noise_rng = torch.Generator(device).manual_seed(seed)
         n_labeled = len(image_set.labels)
@@ -79,7 +80,7 @@ class Fit:
             self.targets = Targets(image_set.images.to(device), loss)
         # Unlabelled images enter the reconstruction only (the transductive mode).
         self._class_targets = F.pad(self.model.codes.class_indices, (0, self.n_images - n_labeled), value=_NO_CLASS)
-        self.history = torch.zeros(self.total_steps, len(LOSS_PARTS), device=device)
+        self.history = torch.zeros(self.total_steps, len(LOSS_PARTS), device=device, dtype=torch.float32)
         networks = [*self.model.generator.parameters(), *self.model.classifier.parameters()]
         self.optimizer = torch.optim.Adam(
             [{"params": [self.model.codes.codes], "lr": config.code_lr}, {"params": networks, "lr": config.lr}],
@@ -95,7 +96,7 @@ class Fit:
         """
         callbacks = list(callbacks)
         check_every = 1 if self.device.type == "cpu" else _FINITE_CHECK_EVERY
-        while self.steps_done < self.total_steps:
+        while self.steps_done < self.total_steps and not self.is_stopped:
             self.step()
             if self.steps_done % check_every == 0 or self.steps_done == self.total_steps:
                 self.check_finite()
@@ -103,9 +104,9 @@ class Fit:
                 self.steps_done, self.total_steps, self.model, self.history[self.steps_done - 1].detach()
             )
             answers = [callback(progress) for callback in callbacks]
-            if any(answers):
-                break
+            self.is_stopped = any(answers)
         self.check_finite()
+        self._check_images()
 
     def step(self) -> None:
         """One optimiser step on the next batch."""
@@ -136,9 +137,17 @@ class Fit:
             return
         step = int(is_finite.int().argmin())
         row = dict(zip(LOSS_PARTS, self.history[step].tolist(), strict=True))
-        shown = ", ".join(f"{name} {value:g}" for name, value in row.items())
-        raise DivergenceError(
-            f"the fit diverged at step {step + 1} of {self.total_steps} ({shown}). Lower lr (now {self.config.lr:g}) "
+        raise self._divergence(step + 1, ", ".join(f"{name} {value:g}" for name, value in row.items()))
+
+    def _check_images(self) -> None:
+        """Raise DivergenceError if the last step broke the generator, which no loss has seen yet."""
+        first = torch.zeros(1, dtype=torch.int64, device=self.device)
+        if not self.model.interpolate(first, first, torch.zeros(1, device=self.device), None).isfinite().all():
+            raise self._divergence(self.steps_done, "the generator makes NaN")
+
+    def _divergence(self, step: int, shown: str) -> DivergenceError:
+        return DivergenceError(
+            f"the fit diverged at step {step} of {self.total_steps} ({shown}). Lower lr (now {self.config.lr:g}) "
             f"and code_lr (now {self.config.code_lr:g}), or set precision='float32'"
         )
 
@@ -151,7 +160,7 @@ class Fit:
         tensors["order"] = self._order
         tensors["order_rng"] = self._order_rng.get_state()
         tensors["noise_rng"] = self._noise_rng.get_state()
-        return tensors, {"steps_done": self.steps_done}
+        return tensors, {"steps_done": self.steps_done, "is_stopped": self.is_stopped}
 
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, int]) -> None:
         """Continue from a :meth:`state` of a fit of the same images, config and seed.
@@ -167,6 +176,7 @@ class Fit:
         }
         self.optimizer.load_state_dict(optimizer_state)
         self.steps_done = numbers["steps_done"]
+        self.is_stopped = bool(numbers["is_stopped"])
         self.history[: self.steps_done] = tensors["history"].to(self.device)
         self._order = tensors["order"]
         self._order_rng.set_state(tensors["order_rng"])
@@ -195,7 +205,9 @@ class Fit:
 
     def _autocast(self) -> torch.autocast:
         is_half = self.config.precision == "bfloat16" or (
-            self.config.precision == "auto" and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+            self.config.precision == "auto"
+            and self.device.type == "cuda"
+            and torch.cuda.is_bf16_supported(including_emulation=False)
         )
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half)
 

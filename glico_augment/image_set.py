@@ -252,10 +252,13 @@ class _Collector:
 
 
 def _class_names(dataset: Any, labels: Sequence[int]) -> tuple[str, ...]:
-    """Names from the dataset's ``classes``, as torchvision's datasets carry it; else the labels themselves."""
+    """Names from the dataset's ``classes``, as torchvision's datasets carry it; else the labels themselves.
+
+    A ``target_transform`` renumbers the labels, so that ``classes`` no longer says what they mean.
+    """
     while isinstance(dataset, (Subset, ConcatDataset)):
         dataset = dataset.dataset if isinstance(dataset, Subset) else dataset.datasets[0]
-    names = getattr(dataset, "classes", None)
+    names = getattr(dataset, "classes", None) if getattr(dataset, "target_transform", None) is None else None
     if isinstance(names, (list, tuple)) and all(0 <= label < len(names) for label in labels):
         return tuple(str(names[label]) for label in labels)
     return tuple(str(label) for label in labels)

@@ -11,6 +11,8 @@ from glico_augment.codes import SphereCodes
 from glico_augment.config import FitConfig
 from glico_augment.generator import Generator
 
+_PIXELS_A_PASS = 2**20  # the feature maps of a pass stay near 100 MB a layer at the default width
+
 INTERPOLATIONS = {"slerp": sphere.slerp, "lerp": sphere.lerp}
 
 
@@ -38,8 +40,8 @@ class GLICOModel(nn.Module):
         with torch.device("meta"):
             self.generator = Generator(config.latent_dim, config.noise_dim, image_shape, config.generator_width)
             self.classifier = Classifier(image_shape[0], len(codes.classes), config.classifier_width)
-        self.generator.to_empty(device=device)
-        self.classifier.to_empty(device=device)
+        for network in (self.generator, self.classifier):
+            network.float().to_empty(device=device)  # whatever torch's default dtype is
 
     @classmethod
     def initialize(
@@ -74,7 +76,8 @@ class GLICOModel(nn.Module):
         """``ε ~ N(0, std²·I)``, ``(count, noise_dim)``, on the model's device; None where it would be zero."""
         if std == 0 or self.generator.noise_dim == 0:
             return None
-        return std * torch.randn(count, self.generator.noise_dim, device=self.device, generator=generator)
+        shape = (count, self.generator.noise_dim)
+        return std * torch.randn(shape, device=self.device, dtype=self.codes.codes.dtype, generator=generator)
 
     @torch.no_grad()
     def interpolate(
@@ -93,5 +96,13 @@ class GLICOModel(nn.Module):
             ``(k, channels, height, width)`` float32 in ``[0, 1]``.
         """
         codes = INTERPOLATIONS[interpolation](self.codes(anchors), self.codes(partners), ratios)
+        _, height, width = self.generator.image_shape
+        chunks = range(0, max(len(codes), 1), max(1, _PIXELS_A_PASS // (height * width)))
         with torch.autocast(self.device.type, enabled=False):
-            return self.generator(codes, noise)
+            made = [
+                self.generator(
+                    codes[start : start + chunks.step], None if noise is None else noise[start : start + chunks.step]
+                )
+                for start in chunks
+            ]
+        return made[0] if len(made) == 1 else torch.cat(made)

@@ -46,6 +46,7 @@ class FitRecord:
     def of(cls, image_set: ImageSet, config: FitConfig, seed: int) -> FitRecord:
         """The record of a fit about to start."""
         names, shape = image_set.class_names, image_set.image_shape
+        config = FitConfig.from_json(config.to_json())  # with a module as loss by its name
         return cls(config, names, shape, image_set.digests, image_set.fingerprint, seed)
 
     @property

@@ -41,8 +41,8 @@ def find_labels(sample: Any) -> Any:
 def find_image(leaves: list[Any], labels: Any) -> int:
     """The position of the one image among the leaves of a sample.
 
-    PIL images and ``tv_tensors.Image`` come first; where there is none, plain tensors and arrays of at least two
-    dimensions count, other than the labels.
+    A PIL image or ``tv_tensors.Image``; where there is none, the first plain tensor or array of at least two
+    dimensions, other than the labels, as in torchvision's transforms.
 
     Raises:
         ValueError: if there is no image or several, or an annotation of its geometry that a swap would falsify.
@@ -59,7 +59,9 @@ def find_image(leaves: list[Any], labels: Any) -> int:
             index
             for index, leaf in enumerate(leaves)
             if isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim >= 2 and leaf is not labels
-        ]
-    if len(found) != 1:
-        raise ValueError(f"expected one image (or batch of images) in a sample, found {len(found)}")
+        ][:1]
+    if not found:
+        raise ValueError("expected an image or a batch of images in the sample, found 0")
+    if len(found) > 1:
+        raise ValueError(f"expected one image in the sample, found {len(found)}; call GLICOAugment for each")
     return found[0]

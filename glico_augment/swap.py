@@ -104,11 +104,11 @@ def draw_params(
     """
     codes = model.codes
     positions, is_known = codes.index_of(labels)
-    coins = torch.rand(len(labels), device=labels.device, generator=generator)
+    coins = torch.rand(len(labels), device=labels.device, dtype=torch.float32, generator=generator)
     drawn = codes.sample_anchors(positions, generator=generator)
     chosen = drawn if anchors is None else torch.where(anchors >= 0, anchors, drawn)
     partners = codes.sample_partners(chosen, generator=generator)
-    ratios = swap.max_ratio * torch.rand(len(labels), device=labels.device, generator=generator)
+    ratios = swap.max_ratio * torch.rand(len(labels), device=labels.device, dtype=torch.float32, generator=generator)
     noise = model.noise(len(labels), swap.noise_std, generator=generator)
     return SwapParams((coins < swap.p) & is_known, is_known, chosen, partners, ratios, noise)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from glico_augment.image_types import to_unit
 from glico_augment.losses import FeatureLoss
 
-CACHE_BYTES = 2 * 2**30  # features of the real images are kept up to this size
+CACHE_BYTES = 4 * 2**30  # features of the real images are kept up to this size
 _CHUNK = 64
 
 

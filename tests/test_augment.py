@@ -11,6 +11,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from glico_augment import GLICOAugment, image_types
+from glico_augment import augment as augment_module
+from glico_augment import model as model_module
 
 
 @pytest.fixture
@@ -117,6 +119,8 @@ def test_other_entries_of_a_nested_sample_pass_through(always, images):
     assert swapped["meta"] == sample["meta"]
     assert swapped["label"] is sample["label"]
     assert swapped["image"].tobytes() != sample["image"].tobytes()
+    batch = {"image": images, "label": LABELS, "embedding": torch.zeros(8, 16)}
+    assert always(batch)["embedding"] is batch["embedding"]
     image, target = always(as_pil(images[0]), {"labels": 3, "id": 7})
     assert target == {"labels": 3, "id": 7}
     assert image.tobytes() != as_pil(images[0]).tobytes()
@@ -183,7 +187,7 @@ def test_normalised_input_is_refused_with_the_remedy(augment, p):
         ((torch.zeros(3, 12, 10), 1.0), TypeError, "labels must be integers, got 1.0"),
         ((torch.full((3, 12, 10), float("nan")), 3), ValueError, "NaN or infinite pixels"),
         ((torch.zeros(2, 3, 12, 10, dtype=torch.int64), torch.tensor([3, 3])), TypeError, "got torch.int64"),
-        (("photo.png", 3), ValueError, "expected one image .* found 0"),
+        (("photo.png", 3), ValueError, "expected an image .* found 0"),
     ],
 )
 def test_bad_calls_say_what_was_expected(augment, arguments, error, message):
@@ -244,6 +248,8 @@ def test_synthesize_gives_the_labels_asked_for(augment):
         (lambda a: a.synthesize(), ValueError, "either labels or n_per_class"),
         (lambda a: a.reconstruct([8]), IndexError, r"indices must lie in \[0, 8\)"),
         (lambda a: a.reconstruct([0.5]), TypeError, "indices must be integers"),
+        (lambda a: a.synthesize([3.9]), TypeError, "labels must be integers"),
+        (lambda a: a.synthesize(n_per_class=-1), ValueError, "n_per_class must be an integer of at least 1"),
         (lambda a: a.interpolate(0, 1, steps=1), ValueError, "steps must be at least 2"),
     ],
 )
@@ -266,6 +272,62 @@ def test_attributes_say_what_was_fitted(augment):
     assert "images=8, classes=3" in repr(augment)
 
 
+def test_moving_or_casting_the_network_it_is_part_of_leaves_it_alone(augment, images):
+    results = []
+    for network in (torch.nn.Sequential(augment), torch.nn.Sequential(augment).half().to("meta").double()):
+        assert network.state_dict() == {}
+        torch.manual_seed(0)
+        results.append(augment(images, LABELS)[0])
+    assert torch.equal(*results)
+
+
+def test_torchs_default_dtype_does_not_matter(always, dataset, images):
+    torch.manual_seed(0)
+    expected = always(images, LABELS)[0]
+    torch.set_default_dtype(torch.float64)
+    try:
+        torch.manual_seed(0)
+        assert torch.equal(always(images, LABELS)[0], expected)
+        assert quick_fit(dataset, epochs=1, loss="random-vgg16").codes.codes.isfinite().all()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_gradients_and_memory_format_of_a_batch_survive(always, images):
+    always.p = 0.5
+    batch = (images / 255).contiguous(memory_format=torch.channels_last).requires_grad_()
+    torch.manual_seed(0)
+    swapped, _ = always(batch, LABELS)
+    assert swapped.is_contiguous(memory_format=torch.channels_last)
+    swapped.sum().backward()
+    is_kept = torch.tensor([torch.equal(a, b) for a, b in zip(swapped, batch, strict=True)])
+    assert 0 < is_kept.sum() < len(LABELS)
+    assert torch.equal(batch.grad.flatten(1).amax(dim=1) == 1, is_kept)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
+def test_replacing_by_mask_and_by_rows_is_the_same(dtype):
+    images, synthetic = (torch.arange(48).add(shift).reshape(4, 3, 2, 2).to(dtype) for shift in (0, 100))
+    rows = torch.tensor([0, 3])
+    mask = torch.tensor([True, False, False, True])
+    by_rows = augment_module._replace(images, rows, synthetic.int()[rows].to(dtype))
+    by_mask = augment_module._replace(images, mask, synthetic)
+    assert by_rows.tolist() == by_mask.tolist()
+    assert by_rows[1].tolist() == images[1].tolist()
+    assert by_rows[3].tolist() == synthetic[3].tolist()
+
+
+def test_a_large_request_is_made_in_several_passes(always, monkeypatch):
+    wanted = torch.tensor([3, 40] * 10)
+    expected, _ = always.synthesize(wanted, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(model_module, "_PIXELS_A_PASS", 7 * 120)
+    calls = []
+    always.generator.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
+    made, _ = always.synthesize(wanted, generator=torch.Generator().manual_seed(0))
+    assert calls == [7, 7, 6]
+    torch.testing.assert_close(made, expected)
+
+
 def test_pickles_and_deep_copies_give_the_same_images(augment, images):
     augment.max_ratio = 0.9
     for twin in (pickle.loads(pickle.dumps(augment)), copy.deepcopy(augment)):
@@ -277,7 +339,8 @@ def test_pickles_and_deep_copies_give_the_same_images(augment, images):
 
 
 def test_networks_are_frozen_and_do_not_depend_on_the_mode(augment, images):
-    assert not any(parameter.requires_grad for parameter in augment.parameters())
+    assert list(augment.parameters()) == []
+    assert not any(parameter.requires_grad for parameter in augment.model.parameters())
     results = []
     for mode in (True, False):
         augment.train(mode)
@@ -353,4 +416,4 @@ def test_on_cuda_the_swap_stays_on_the_device_and_does_not_wait(always, images):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert swapped.device == batch.device
-    assert isinstance(pickle.loads(pickle.dumps(always.cuda())), GLICOAugment)
+    assert isinstance(pickle.loads(pickle.dumps(always)), GLICOAugment)

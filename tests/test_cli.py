@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -7,9 +8,13 @@ import PIL.Image
 import pytest
 import torch
 from conftest import smooth_images
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torchvision.models import vgg16
 
 from glico_augment import GLICOAugment
 from glico_augment.cli import main
+from glico_augment.cli.parser import build_parser
 
 QUICK = ["--epochs", "2", "--latent-dim", "6", "--generator-width", "4", "--device", "cpu", "--quiet"]
 
@@ -65,10 +70,25 @@ def test_fit_passes_its_options_on(capsys, folder, tmp_path):
 
 def test_fit_with_the_published_preset(capsys, folder, tmp_path):
     path = tmp_path / "a.safetensors"
-    options = ["--preset", "published", "--batch-size", 8, "--epochs", 1, "--loss", "laplacian", "--quiet"]
-    code, _, err = run(capsys, "fit", folder / "train", "-o", path, "--device", "cpu", *options)
-    assert code == 1
-    assert "loss weights" in err  # the preset's five weights are those of VGG taps
+    options = ["--preset", "published", "--epochs", 1, "--generator-width", 4, "--image-size", 16, "--device", "cpu"]
+    weights = vgg_weights(tmp_path / "vgg.safetensors")
+    code, _, err = run(capsys, "fit", folder / "train", "-o", path, "--quiet", *options, "--vgg-weights", weights)
+    assert (code, err) == (0, "")
+    config = GLICOAugment.load(path).config
+    assert (config.loss, config.latent_dim, config.batch_size, config.image_size) == ("vgg16", 512, 8, 16)
+
+
+def vgg_weights(path):
+    """A VGG-16 trunk of small random weights, as torchvision names them."""
+    with torch.device("meta"):
+        trunk = vgg16(weights=None).features[:28]
+    generator = torch.Generator().manual_seed(0)
+    state = {
+        f"features.{name}": 0.02 * torch.randn(value.shape, generator=generator)
+        for name, value in trunk.state_dict().items()
+    }
+    save_file(state, path)
+    return path
 
 
 def test_inspect_says_what_a_file_holds(capsys, fitted):
@@ -190,13 +210,24 @@ def test_an_interrupt_ends_with_exit_code_130(capsys, monkeypatch, fitted):
     assert run(capsys, "inspect", fitted) == (130, "", "glico: stopped\n")
 
 
-@pytest.mark.parametrize("command", ["fit", "inspect", "sample", "interpolate", "demo"])
-def test_every_option_has_help(capsys, command):
-    code, out, _ = run(capsys, command, "--help")
-    assert code == 0
-    lines = [line for line in out.splitlines() if line.startswith("  -")]
-    assert lines
-    assert all("SUPPRESS" not in line for line in lines)
+def test_every_option_has_help():
+    commands = next(action for action in build_parser()._actions if action.dest == "command")
+    for command in commands.choices.values():
+        assert all(action.help for action in command._actions)
+        assert "SUPPRESS" not in command.format_help()
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "..", ""])
+def test_sample_does_not_write_outside_its_folder(capsys, name, fitted, tmp_path):
+    path = tmp_path / "a.safetensors"
+    with safe_open(fitted, framework="pt") as file:
+        metadata = file.metadata()
+    metadata["info"] = json.dumps({**json.loads(metadata["info"]), "class_names": ["cat", name]})
+    save_file(load_file(fitted), path, metadata)
+    code, _, err = run(capsys, "sample", path, "-o", tmp_path / "made")
+    assert code == 1
+    assert "cannot be folders" in err
+    assert not (tmp_path / "made").exists()
 
 
 def test_help_and_version_do_not_import_torch():

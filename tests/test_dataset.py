@@ -125,6 +125,7 @@ def test_transforms_see_one_type_and_every_image(augment, folder, folder_fit):
     ],
 )
 def test_torchvision_transforms_chain(transform, folder, folder_fit):
+    folder_fit.p = 1.0
     images, labels = next(iter(DataLoader(folder_fit.wrap(ImageFolder(folder), transform=transform), 8)))
     assert images.shape == (8, 3, 8, 8)
     assert labels.tolist() == [label for _, label in ImageFolder(folder).samples]
@@ -137,22 +138,29 @@ def test_images_of_many_sizes_keep_theirs():
     ]
     augment = quick_fit(sized, p=1.0, epochs=1, image_size=16)
     wrapped = augment.wrap(sized)
-    assert [wrapped[index][0].size for index in range(4)] == [image.size for image, _ in sized]
+    swapped = [wrapped[index][0] for index in range(4)]
+    assert [image.size for image in swapped] == [image.size for image, _ in sized]
+    assert all(image.tobytes() != real.tobytes() for image, (real, _) in zip(swapped, sized, strict=True))
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_serve_three_epochs_and_differ(context, folder, folder_fit):
+def test_workers_swap_images_through_three_epochs(context, folder, folder_fit):
     transform = v2.Compose([v2.AutoAugment(), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    folder_fit.p = 1.0
+    plain = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    originals = torch.stack([plain(image) for image, _ in ImageFolder(folder)])
     loader = DataLoader(
-        folder_fit.wrap(ImageFolder(folder), transform=transform),
+        folder_fit.wrap(ImageFolder(folder), transform=plain if context == "fork" else transform),
         batch_size=2,
         shuffle=True,
         num_workers=2,
         multiprocessing_context=context,
         persistent_workers=True,
     )
-    epochs = [sorted(label for _, labels in loader for label in labels.tolist()) for _ in range(3)]
-    assert epochs == [sorted(label for _, label in ImageFolder(folder).samples)] * 3
+    epochs = [[pair for batch in loader for pair in zip(*batch, strict=True)] for _ in range(3)]
+    for epoch in epochs:
+        assert sorted(int(label) for _, label in epoch) == sorted(ImageFolder(folder).targets)
+        assert not any((image == original).all() for image, _ in epoch for original in originals)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -31,15 +31,23 @@ USER_ERRORS = (ValueError, TypeError, OSError, DivergenceError, ModuleNotFoundEr
 def fit(args: argparse.Namespace) -> None:
     """``glico fit FOLDER -o FILE``."""
     check_writable(args.output)
-    dataset: Dataset[Any] = image_folder(args.folder)
+    dataset: ImageFolder | Subset[Any] = image_folder(args.folder)
     if args.per_class is not None:
         dataset = random_images_per_class(dataset, args.per_class, seed=args.seed)
+    unlabeled = None if args.unlabeled is None else ImageFiles(args.unlabeled)
     given = vars(args)
     settings = {field.name: given[field.name] for field in dataclasses.fields(FitConfig) if field.name in given}
+    if args.preset == "published":
+        width, height = dataset[0][0].size
+        size = settings.pop("image_size", (height, width))
+        n_images = len(dataset) + (0 if unlabeled is None else len(unlabeled))
+        config = FitConfig.published(size, n_images=n_images, **settings)
+    else:
+        config = FitConfig(**settings)
     augment = GLICOAugment.fit(
         dataset,
-        _preset(args.preset, dataset, settings),
-        unlabeled=None if args.unlabeled is None else ImageFiles(args.unlabeled),
+        config,
+        unlabeled=unlabeled,
         device=args.device,
         seed=args.seed,
         progress=not args.quiet,
@@ -81,10 +89,11 @@ def sample(args: argparse.Namespace) -> None:
         augment.max_ratio = args.max_ratio
     generator = torch.Generator().manual_seed(args.seed)
     images, labels = augment.synthesize(n_per_class=args.n_per_class, generator=generator)
-    if args.output.suffix:
+    if args.output.suffix.lower() in IMG_EXTENSIONS:
         save_grid(images, args.output, columns=args.n_per_class, scale=args.scale)
         print(f"{len(images)} images in {args.output}, a row a class: {', '.join(augment.classes)}")
         return
+    _check_folder_names(augment.classes)
     _, positions = torch.unique(labels, return_inverse=True)
     for index, (image, position) in enumerate(zip(images, positions.tolist(), strict=True)):
         folder = args.output / augment.classes[position]
@@ -92,6 +101,13 @@ def sample(args: argparse.Namespace) -> None:
         path = folder / f"{index % args.n_per_class:05d}.png"
         write_atomically(path, lambda partial, image=image: save_image(image, partial))  # type: ignore[misc]
     print(f"{len(images)} images in {args.output}{os.sep}<class>{os.sep}")
+
+
+def _check_folder_names(names: tuple[str, ...]) -> None:
+    """Class names come from a file, which may be anybody's."""
+    unfit = [name for name in names if name in ("", ".", "..") or Path(name).name != name or "\\" in name]
+    if unfit or len(set(names)) < len(names):
+        raise ValueError(f"the class names {', '.join(map(repr, unfit or names))} cannot be folders; write a .png grid")
 
 
 def interpolate(args: argparse.Namespace) -> None:
@@ -179,14 +195,6 @@ def random_images_per_class(dataset: Any, count: int, *, seed: int) -> Subset[An
             raise ValueError(f"{count} images a class were asked for, but class {name!r} has {len(members)}")
         chosen += members[torch.randperm(len(members), generator=generator)[:count]].tolist()
     return Subset(dataset, chosen)
-
-
-def _preset(name: str, dataset: Any, settings: dict[str, Any]) -> FitConfig:
-    if name == "default":
-        return FitConfig(**settings)
-    size = settings.get("image_size") or dataset[0][0].size
-    side = max(size) if isinstance(size, tuple) else size
-    return FitConfig.published(side, **settings)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

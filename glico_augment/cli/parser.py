@@ -19,17 +19,19 @@ _DEFAULTS = FitConfig()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``glico``; returns the exit code."""
     args = build_parser().parse_args(arguments)
-    from glico_augment.cli import commands  # imports torch: only once a command is to run
-
-    warnings.showwarning = lambda message, *_, **__: print(f"glico: warning: {message}", file=sys.stderr)
     try:
-        commands.COMMANDS[args.command](args)
+        from glico_augment.cli import commands  # imports torch: only once a command is to run
+
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: print(f"glico: warning: {message}", file=sys.stderr)
+            try:
+                commands.COMMANDS[args.command](args)
+            except commands.USER_ERRORS as error:
+                print(f"glico: error: {error}", file=sys.stderr)
+                return EXIT_INPUT
     except KeyboardInterrupt:
         print("glico: stopped", file=sys.stderr)
         return EXIT_STOPPED
-    except commands.USER_ERRORS as error:
-        print(f"glico: error: {error}", file=sys.stderr)
-        return EXIT_INPUT
     return 0
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from glico_augment.losses.feature_loss import FeatureLoss
 
 _COARSEST_SIDE = 4
-_BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)
+_BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # even, so that a coarse pixel lies between the two it stands for
 
 
 class LaplacianLoss(FeatureLoss):
@@ -30,7 +30,7 @@ class LaplacianLoss(FeatureLoss):
 
     def __init__(self, weights: Sequence[float] | None = None, *, normalize: bool = True) -> None:
         super().__init__(weights, normalize=normalize)
-        line = torch.tensor(_BINOMIAL) / sum(_BINOMIAL)
+        line = torch.tensor(_BINOMIAL, dtype=torch.float32) / sum(_BINOMIAL)
         self.register_buffer("kernel", torch.outer(line, line)[None, None], persistent=False)
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -40,12 +40,15 @@ class LaplacianLoss(FeatureLoss):
         with torch.autocast(images.device.type, enabled=False):  # a level is a small difference of large numbers
             while (min(current.shape[-2:]) + 1) // 2 >= _COARSEST_SIDE:
                 coarser = self._halve(current)
-                same_size = F.interpolate(coarser, current.shape[-2:], mode="bilinear", align_corners=False)
-                levels.append(current - same_size)
+                levels.append(current - _double(coarser)[..., : current.shape[-2], : current.shape[-1]])
                 current = coarser
         return [*levels, current]
 
     def _halve(self, images: Tensor) -> Tensor:
         channels = images.shape[1]
-        padded = F.pad(images, (2, 2, 2, 2), mode="replicate")
+        padded = F.pad(images, (1, 1 + images.shape[-1] % 2, 1, 1 + images.shape[-2] % 2), mode="replicate")
         return F.conv2d(padded, self.kernel.expand(channels, 1, -1, -1), stride=2, groups=channels)
+
+
+def _double(images: Tensor) -> Tensor:
+    return F.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)

@@ -43,13 +43,15 @@ class _VGGLoss(FeatureLoss):
         for widths, _ in _BLOCKS:
             convs = nn.ModuleList()
             for width in widths:
-                convs.append(nn.Conv2d(channels_in, width // width_divisor, 3, padding=1, device="meta"))
+                convs.append(
+                    nn.Conv2d(channels_in, width // width_divisor, 3, padding=1, device="meta", dtype=torch.float32)
+                )
                 channels_in = width // width_divisor
             self.blocks.append(convs)
         self.to_empty(device="cpu")
         self.scales = torch.ones(0)
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_IMAGENET_STD, dtype=torch.float32).view(3, 1, 1), persistent=False)
         self.requires_grad_(False)
 
     def check_images(self, image_shape: tuple[int, int, int]) -> None:

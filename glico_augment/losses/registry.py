@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import nn
 
 from glico_augment.config import FitConfig
@@ -21,7 +23,7 @@ def build_loss(config: FitConfig, image_shape: tuple[int, int, int]) -> nn.Modul
         ValueError: if the loss cannot compare such images.
     """
     if isinstance(config.loss, nn.Module):
-        return config.loss
+        return copy.deepcopy(config.loss)  # it is moved and calibrated
     if config.loss.startswith("<"):
         raise ValueError(f"loss {config.loss} was a module of its user's; pass that module as loss= again")
     weights, normalize = config.loss_weights, config.loss_normalize
