@@ -8,13 +8,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torchvision import tv_tensors
 
 from glico_augment import image_types, samples, settings
+from glico_augment.batches import as_integers, check_labels, replace_images
 from glico_augment.classifier import Classifier
 from glico_augment.codes import SphereCodes
 from glico_augment.config import FitConfig
@@ -201,7 +201,7 @@ class GLICOAugment(nn.Module):
         return image_types.like(self.transform(params)[0], image) if params.is_swapped.item() else image
 
     def _swap_batch(self, images: Tensor, labels: Any) -> Tensor:
-        labels = _batch_labels(labels, images)
+        labels = check_labels(labels, images)
         image_types.check_dtype(images)
         is_cpu = images.device.type == "cpu"
         params = self.make_params(labels.to(images.device))
@@ -215,7 +215,7 @@ class GLICOAugment(nn.Module):
             return images
         synthetic = image_types.like_shape(self.transform(params[rows]), tuple(images.shape[1:]))
         synthetic = image_types.from_unit(synthetic, images.dtype)
-        swapped = _replace(images.as_subclass(Tensor), rows if is_cpu else params.is_swapped, synthetic)
+        swapped = replace_images(images.as_subclass(Tensor), rows if is_cpu else params.is_swapped, synthetic)
         return tv_tensors.wrap(swapped, like=images) if isinstance(images, tv_tensors.TVTensor) else swapped
 
     def warn_unknown(self, params: SwapParams, labels: Any) -> None:
@@ -270,7 +270,7 @@ class GLICOAugment(nn.Module):
         if labels is None:
             wanted = self.codes.classes.repeat_interleave(settings.integer(1)("n_per_class", n_per_class))
         else:
-            wanted = _integers("labels", labels)
+            wanted = as_integers("labels", labels)
         _, is_known = self.codes.index_of(wanted)
         if not bool(is_known.all()):
             raise ValueError(f"label {wanted[~is_known][0].item()} was not fitted; fitted: {self._shown_labels()}")
@@ -324,6 +324,8 @@ class GLICOAugment(nn.Module):
     def model_on(self, device: torch.device | str) -> GLICOModel:
         """The model on ``device``, copied there the first time."""
         device = torch.device(device)
+        if device.index is None and device.type != "cpu":
+            device = torch.empty(0, device=device).device  # "cuda" is the current one, "cuda:0" say
         if device not in self._models:
             self._models[device] = copy.deepcopy(self.model).to(device)
         return self._models[device]
@@ -381,7 +383,7 @@ class GLICOAugment(nn.Module):
         )
 
     def _indices(self, indices: Any) -> Tensor:
-        chosen = _integers("indices", indices)
+        chosen = as_integers("indices", indices)
         if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(self.codes):
             raise IndexError(f"indices must lie in [0, {len(self.codes)}); got {chosen.tolist()}")
         return chosen
@@ -391,46 +393,4 @@ class GLICOAugment(nn.Module):
         return ", ".join(map(str, labels[:10])) + (", …" if len(labels) > 10 else "")
 
 
-def _replace(images: Tensor, where: Tensor, synthetic: Tensor) -> Tensor:
-    """A copy of ``images``, ``(k, C, H, W)``, with some replaced.
-
-    Args:
-        images: the real images.
-        where: ``(j,)`` rows that the ``j`` synthetic images take, or a ``(k,)`` mask over ``k`` of them.
-        synthetic: as many as ``where`` says, of the same dtype.
-    """
-    if images.dtype == torch.uint16:  # which torch cannot index
-        return _replace(images.view(torch.int16), where, synthetic.view(torch.int16)).view(torch.uint16)
-    if where.dtype == torch.bool:
-        return torch.where(where.view(-1, 1, 1, 1), synthetic, images)
-    return images.clone().index_copy_(0, where, synthetic)
-
-
-def _integers(name: str, values: Any) -> Tensor:
-    """A sequence, array or tensor of integers as int64 ``(k,)`` on the CPU."""
-    tensor = torch.as_tensor(values, device="cpu")
-    if len(tensor.shape) > 0 and tensor.numel() == 0:
-        return tensor.to(torch.int64)
-    if tensor.is_floating_point() or tensor.dtype == torch.bool:
-        raise TypeError(f"{name} must be integers, got {tensor.dtype}")
-    return tensor.to(torch.int64).flatten()
-
-
 _CPU = torch.device("cpu")
-
-
-def _batch_labels(labels: Any, images: Tensor) -> Tensor:
-    if not isinstance(labels, Tensor):
-        labels = (
-            torch.from_numpy(labels)
-            if isinstance(labels, np.ndarray)
-            else torch.tensor([read_label(label) for label in labels])
-        )
-    if labels.is_floating_point() or labels.ndim != 1:
-        raise TypeError(
-            f"labels of a batch must be integers of shape (k,), got {labels.dtype} {tuple(labels.shape)}; put "
-            "GLICOAugment before MixUp, CutMix and one-hot encoding"
-        )
-    if len(labels) != len(images):
-        raise ValueError(f"got {len(images)} images but {len(labels)} labels")
-    return labels

@@ -11,7 +11,6 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from glico_augment import GLICOAugment, image_types
-from glico_augment import augment as augment_module
 from glico_augment import model as model_module
 
 
@@ -303,18 +302,6 @@ def test_gradients_and_memory_format_of_a_batch_survive(always, images):
     is_kept = torch.tensor([torch.equal(a, b) for a, b in zip(swapped, batch, strict=True)])
     assert 0 < is_kept.sum() < len(LABELS)
     assert torch.equal(batch.grad.flatten(1).amax(dim=1) == 1, is_kept)
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
-def test_replacing_by_mask_and_by_rows_is_the_same(dtype):
-    images, synthetic = (torch.arange(48).add(shift).reshape(4, 3, 2, 2).to(dtype) for shift in (0, 100))
-    rows = torch.tensor([0, 3])
-    mask = torch.tensor([True, False, False, True])
-    by_rows = augment_module._replace(images, rows, synthetic.int()[rows].to(dtype))
-    by_mask = augment_module._replace(images, mask, synthetic)
-    assert by_rows.tolist() == by_mask.tolist()
-    assert by_rows[1].tolist() == images[1].tolist()
-    assert by_rows[3].tolist() == synthetic[3].tolist()
 
 
 def test_a_large_request_is_made_in_several_passes(always, monkeypatch):

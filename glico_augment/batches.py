@@ -1,0 +1,63 @@
+"""Batches of images and labels, on any device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glico_augment.image_set import read_label
+
+
+def replace_images(images: Tensor, where: Tensor, synthetic: Tensor) -> Tensor:
+    """A copy of ``images``, ``(k, C, H, W)``, with some replaced.
+
+    Args:
+        images: the real images.
+        where: ``(j,)`` rows that the ``j`` synthetic images take, or a ``(k,)`` mask over ``k`` of them.
+        synthetic: as many as ``where`` says, of the same dtype.
+    """
+    if images.dtype == torch.uint16:  # which torch cannot index
+        return replace_images(images.view(torch.int16), where, synthetic.view(torch.int16)).view(torch.uint16)
+    if where.dtype == torch.bool:
+        return torch.where(where.view(-1, 1, 1, 1), synthetic, images)
+    return images.clone().index_copy_(0, where, synthetic)
+
+
+def as_integers(name: str, values: Any) -> Tensor:
+    """A sequence, array or tensor of integers as int64 ``(k,)`` on the CPU."""
+    tensor = torch.as_tensor(values, device="cpu")
+    if len(tensor.shape) > 0 and tensor.numel() == 0:
+        return tensor.to(torch.int64)
+    if tensor.is_floating_point() or tensor.dtype == torch.bool:
+        raise TypeError(f"{name} must be integers, got {tensor.dtype}")
+    return tensor.to(torch.int64).flatten()
+
+
+def check_labels(labels: Any, images: Tensor) -> Tensor:
+    """The labels of a batch as a tensor.
+
+    Args:
+        labels: ``(k,)`` integers: a sequence, an array or a tensor.
+        images: ``(k, C, H, W)``.
+
+    Raises:
+        TypeError: if they are not integers, or mixed or one-hot.
+        ValueError: if there are not as many as images.
+    """
+    if not isinstance(labels, Tensor):
+        labels = (
+            torch.from_numpy(labels)
+            if isinstance(labels, np.ndarray)
+            else torch.tensor([read_label(label) for label in labels])
+        )
+    if labels.is_floating_point() or labels.ndim != 1:
+        raise TypeError(
+            f"labels of a batch must be integers of shape (k,), got {labels.dtype} {tuple(labels.shape)}; put "
+            "GLICOAugment before MixUp, CutMix and one-hot encoding"
+        )
+    if len(labels) != len(images):
+        raise ValueError(f"got {len(images)} images but {len(labels)} labels")
+    return labels

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+import torch
+
+from glico_augment.batches import as_integers, check_labels, replace_images
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
+def test_replacing_by_mask_and_by_rows_is_the_same(dtype):
+    images, synthetic = (torch.arange(48).add(shift).reshape(4, 3, 2, 2).to(dtype) for shift in (0, 100))
+    rows = torch.tensor([0, 3])
+    mask = torch.tensor([True, False, False, True])
+    by_rows = replace_images(images, rows, synthetic.int()[rows].to(dtype))
+    by_mask = replace_images(images, mask, synthetic)
+    assert by_rows.tolist() == by_mask.tolist()
+    assert by_rows[1].tolist() == images[1].tolist()
+    assert by_rows[3].tolist() == synthetic[3].tolist()
+
+
+@pytest.mark.parametrize("values", [[1, 2], (1, 2), np.array([1, 2]), torch.tensor([1, 2], dtype=torch.uint8)])
+def test_integers_of_every_kind_become_a_tensor(values):
+    integers = as_integers("labels", values)
+    assert integers.dtype == torch.int64
+    assert integers.tolist() == [1, 2]
+    assert check_labels(values, torch.zeros(2, 3, 4, 4)).tolist() == [1, 2]
+
+
+def test_no_integers_are_an_empty_tensor():
+    assert as_integers("indices", []).tolist() == []
+
+
+@pytest.mark.parametrize("values", [[0.5], [True], torch.rand(2)])
+def test_other_numbers_are_refused(values):
+    with pytest.raises(TypeError, match="indices must be integers"):
+        as_integers("indices", values)
