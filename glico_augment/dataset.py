@@ -52,8 +52,9 @@ class GLICODataset(Dataset[Any]):
             image, label = split_sample(dataset[0])
             image_types.to_uint8(image)
             read_label(label)
-        n_labeled = augment.codes.n_labeled
-        self._sorted_digests, self._digest_owners = augment.record.digests[:n_labeled].sort(stable=True)
+        labels = augment.codes.labels.tolist()
+        self._fitted = list(zip(augment.record.digests[: len(labels)].tolist(), labels, strict=True))
+        self._code_of = {fitted: code for code, fitted in reversed(list(enumerate(self._fitted)))}
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -96,14 +97,10 @@ class GLICODataset(Dataset[Any]):
 
     def _own_code(self, index: int, image: Any, label: int) -> int:
         """The code of an image that was fitted under its label, −1 for any other."""
-        image_digest = digest(image_types.to_uint8(image))
-        digests, labels = self.augment.record.digests, self.augment.codes.labels  # on the CPU
-        if not (0 <= index < len(labels) and digests[index] == image_digest):
-            position = int(torch.searchsorted(self._sorted_digests, image_digest))
-            if position == len(self._sorted_digests) or self._sorted_digests[position] != image_digest:
-                return -1
-            index = int(self._digest_owners[position])
-        return index if labels[index] == label else -1
+        key = (digest(image_types.to_uint8(image)), label)
+        if 0 <= index < len(self._fitted) and self._fitted[index] == key:
+            return index  # of identical images, each its own
+        return self._code_of.get(key, -1)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} images, augment={self.augment!r}, transform={self.transform!r})"

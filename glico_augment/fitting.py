@@ -69,6 +69,7 @@ class Fit:
         self.total_steps = config.total_steps(self.n_images)
         self.steps_done = 0
         self.is_stopped = False
+        self._finite_steps = 0
         self._order_rng = torch.Generator().manual_seed(seed)
         self._noise_rng = torch.Generator(device).manual_seed(seed)
         n_labeled = len(image_set.labels)
@@ -132,10 +133,11 @@ class Fit:
 
     def check_finite(self) -> None:
         """Raise DivergenceError if a loss since the start is NaN or infinite, naming the first such step."""
-        is_finite = self.history[: self.steps_done].isfinite().all(dim=1)
+        is_finite = self.history[self._finite_steps : self.steps_done].isfinite().all(dim=1)
         if bool(is_finite.all()):
+            self._finite_steps = self.steps_done
             return
-        step = int(is_finite.int().argmin())
+        step = self._finite_steps + int(is_finite.int().argmin())
         row = dict(zip(LOSS_PARTS, self.history[step].tolist(), strict=True))
         raise self._divergence(step + 1, ", ".join(f"{name} {value:g}" for name, value in row.items()))
 

@@ -39,9 +39,7 @@ class Targets:
 
     def compare(self, outputs: Tensor, indices: Tensor) -> Tensor:
         """The loss, a scalar, of generated images against the real images ``indices``."""
-        if not isinstance(self.loss, FeatureLoss):
-            return self.loss(outputs, self.unit(indices))
-        if self._cache is None:
+        if not isinstance(self.loss, FeatureLoss) or self._cache is None:
             return self.loss(outputs, self.unit(indices))
         return self.loss.compare(self.loss.features(outputs), [features[indices] for features in self._cache])
 

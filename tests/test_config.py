@@ -66,16 +66,8 @@ def shown(value):
     return value if isinstance(value, str) else repr(value)[:20]
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG_TYPES, ids=shown)
+@pytest.mark.parametrize(("name", "value"), [*WRONG_TYPES, *WRONG_ITEMS], ids=shown)
 def test_a_wrong_type_is_a_type_error_that_names_field_and_value(name, value):
-    with pytest.raises(TypeError) as caught:
-        FitConfig(**{name: value})
-    assert str(caught.value).startswith(f"{name} must be ")
-    assert repr(value) in str(caught.value)
-
-
-@pytest.mark.parametrize(("name", "value"), WRONG_ITEMS, ids=shown)
-def test_a_fraction_or_an_item_of_the_wrong_type_is_a_type_error_that_names_field_and_value(name, value):
     with pytest.raises(TypeError) as caught:
         FitConfig(**{name: value})
     assert str(caught.value).startswith(f"{name} must be ")

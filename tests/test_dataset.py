@@ -87,6 +87,16 @@ def test_a_fitted_image_under_another_label_starts_from_that_label(exact, images
     assert LABELS[nearest] == label
 
 
+def test_of_identical_images_each_starts_from_its_own_code(images):
+    twins = TensorDataset(images[[0, 0, 0, 1]], torch.tensor([5, 5, 6, 6]))
+    augment = quick_fit(twins, p=1.0, max_ratio=0.0)
+    augment.noise_std = 0.0
+    expected = as_uint8(augment.reconstruct())
+    assert len({tuple(image.flatten().tolist()) for image in expected[:3]}) == 3
+    for index in range(4):
+        assert_alike(augment.wrap(twins)[index][0], expected[index])
+
+
 def test_a_batch_is_made_in_one_generator_pass(augment, dataset):
     augment.p = 1.0
     calls = []
