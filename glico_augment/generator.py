@@ -60,14 +60,36 @@ class Generator(nn.Module):
             hidden = torch.cat([hidden, self.project_noise(noise)], dim=1)
         features = self.project(hidden).view(len(codes), -1, *self.sizes[0])
         features = features.contiguous(memory_format=torch.channels_last)
-        for size, conv in zip(self.sizes, self.convs, strict=True):
-            if features.shape[-2:] != size:
-                features = F.interpolate(features, size=size, mode="nearest")
-            features = F.leaky_relu(conv(features), 0.2)
+        for (height, width), conv in zip(self.sizes, self.convs, strict=True):
+            if features.shape[-2:] == (height, width):
+                features = conv(features)
+            else:
+                features = double_and_convolve(features, conv.weight, conv.bias)[..., :height, :width]
+            features = F.leaky_relu(features, 0.2)
         return self.to_image(features).sigmoid()
 
     def extra_repr(self) -> str:  # noqa: D102 — torch documents it
         return f"latent_dim={self.latent_dim}, noise_dim={self.noise_dim}, image_shape={self.image_shape}"
+
+
+def double_and_convolve(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Nearest-neighbour upsampling to twice the size and a 3×3 convolution with zero padding, in one.
+
+    An output pixel sees only 2×2 different inputs, since upsampling repeats them. So a transposed convolution of
+    stride 2, whose 4×4 kernel adds up the weights that meet the same input, gives the same with 4/9 of the work.
+
+    Args:
+        features: ``(k, channels_in, height, width)``.
+        weight: ``(channels_out, channels_in, 3, 3)`` of the convolution.
+        bias: ``(channels_out,)`` or None.
+
+    Returns:
+        ``(k, channels_out, 2·height, 2·width)``.
+    """
+    padded = F.pad(weight.transpose(0, 1).flip(2, 3), (1, 1, 1, 1))
+    rows = padded[:, :, 1:] + padded[:, :, :-1]
+    kernel = rows[..., 1:] + rows[..., :-1]
+    return F.conv_transpose2d(features, kernel, bias, stride=2, padding=1)
 
 
 def _halvings(height: int, width: int) -> list[tuple[int, int]]:

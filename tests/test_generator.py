@@ -1,10 +1,11 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from glico_augment.generator import Generator
+from glico_augment.generator import Generator, double_and_convolve
 from glico_augment.sphere import sample_uniform
 
 
@@ -38,6 +39,20 @@ def test_images_of_any_size_and_channels_lie_between_black_and_white(channels, h
 def test_one_image_of_an_extreme_shape_is_generated(image_shape, width):
     generator = make(image_shape, width=width)
     assert generator(*draw(generator, 1)).shape == (1, *image_shape)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9))
+def test_doubling_and_convolving_in_one_is_the_same_as_one_after_the_other(n_in, n_out, height, width):
+    features = torch.randn(2, n_in, height, width, generator=rng(), dtype=torch.float64)
+    weight = torch.randn(n_out, n_in, 3, 3, generator=rng(1), dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(n_out, generator=rng(2), dtype=torch.float64)
+    expected = F.conv2d(F.interpolate(features, scale_factor=2, mode="nearest"), weight, bias, padding=1)
+    made = double_and_convolve(features, weight, bias)
+    torch.testing.assert_close(made, expected)
+    direction = torch.randn(expected.shape, generator=rng(3), dtype=torch.float64)
+    gradients = [torch.autograd.grad(images, weight, direction)[0] for images in (made, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_no_noise_is_zero_noise():
