@@ -1,0 +1,70 @@
+"""Images of a setting: loaded once as uint8, and split by seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+VALIDATION_PER_CLASS = 300
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training images of one seed and those that are scored, uint8 ``(n, 3, side, side)`` with int64 labels."""
+
+    images: Tensor
+    labels: Tensor
+    eval_images: Tensor
+    eval_labels: Tensor
+
+    def to(self, device: torch.device) -> Split:
+        return Split(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+def make_split(root: Path, data: str, side: int | None, per_class: int, seed: int, part: str) -> Split:
+    """``per_class`` random training images a class, and what to score on.
+
+    Args:
+        root: folder of the folders of images, and of torchvision's downloads.
+        data: see :class:`Setting`.
+        side: see :class:`Setting`.
+        per_class: see :class:`Setting`.
+        seed: of the draw.
+        part: ``"test"``, or ``"validation"``: up to 300 a class of the training images that were not drawn.
+    """
+    (images, labels), test = _load(root, data, side)
+    generator = torch.Generator().manual_seed(seed)
+    drawn, others = [], []
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        if len(members) < per_class:
+            raise ValueError(f"{data} has {len(members)} training images of class {label}, fewer than {per_class}")
+        members = members[torch.randperm(len(members), generator=generator)]
+        drawn.append(members[:per_class])
+        others.append(members[per_class:][:VALIDATION_PER_CLASS])
+    chosen, rest = torch.cat(drawn), torch.cat(others)
+    scored = test if part == "test" else (images[rest], labels[rest])
+    return Split(images[chosen], labels[chosen], *scored)
+
+
+@lru_cache(maxsize=2)
+def _load(root: Path, data: str, side: int | None) -> list[tuple[Tensor, Tensor]]:
+    resize = [v2.Resize((side, side), antialias=True)] if side else []
+    transform = v2.Compose([v2.PILToTensor(), *resize])
+    if data in ("CIFAR10", "CIFAR100"):
+        dataset = getattr(torchvision.datasets, data)
+        parts = [dataset(root, train=train, transform=transform, download=True) for train in (True, False)]
+    else:
+        parts = [ImageFolder(root / data / part, transform=transform) for part in ("train", "test")]
+    loaded = []
+    for part in parts:
+        images, labels = zip(*part, strict=True)
+        loaded.append((torch.stack(images), torch.tensor(labels)))
+    return loaded

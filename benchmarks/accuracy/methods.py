@@ -1,0 +1,114 @@
+"""The methods compared, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from accuracy.mixmatch import mixmatch
+from accuracy.settings import parse_fields
+from accuracy.training import Batches, Objective, cross_entropy
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method differs from none.
+
+    Attributes:
+        swap: None, ``"pixel"`` or ``"glico"``.
+        swap_settings: of the swap: ``p``, ``max_ratio``, ``interpolation``, …
+        fit: fields of the fit, or ``{"preset": "published"}``.
+        policy: a torchvision transform of one uint8 image.
+        erase: a torchvision transform of one normalised image.
+        objective: the loss.
+    """
+
+    swap: str | None = None
+    swap_settings: dict[str, Any] | None = None
+    fit: dict[str, Any] | None = None
+    policy: Callable[[], nn.Module] | None = None
+    erase: Callable[[], nn.Module] | None = None
+    objective: Objective = cross_entropy
+
+
+def cosine_loss(network: nn.Module, batches: Batches, indices: Tensor, labels: Tensor, share: float) -> Tensor:
+    """One minus the cosine of the logits and the one-hot label (Barz & Denzler, WACV 2020, equation 3)."""
+    logits = network(batches(indices)).float()
+    return (1 - F.normalize(logits, dim=1).gather(1, labels[:, None])).mean()
+
+
+def mixed(transform: Callable[..., nn.Module]) -> Objective:
+    """Cross-entropy against the soft labels of a transform of batches."""
+
+    def objective(network: nn.Module, batches: Batches, indices: Tensor, labels: Tensor, share: float) -> Tensor:
+        mix = transform(num_classes=int(batches.labels.max()) + 1)
+        images = batches(indices)
+        with batches.own_randomness():
+            images, soft_labels = mix(images, labels)
+        return F.cross_entropy(network(images).float(), soft_labels)
+
+    return objective
+
+
+def cutout() -> nn.Module:
+    """A grey square of half the side (DeVries & Taylor 2017, for CIFAR-10), here always inside the image."""
+    return v2.RandomErasing(p=1.0, scale=(0.25, 0.25), ratio=(1.0, 1.0))
+
+
+def autoaugment() -> nn.Module:
+    return v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
+
+
+METHODS = {
+    "none": Method(),
+    "cutout": Method(erase=cutout),
+    "random-erasing": Method(erase=v2.RandomErasing),
+    "autoaugment": Method(policy=autoaugment),
+    "randaugment": Method(policy=v2.RandAugment),
+    "trivialaugment": Method(policy=v2.TrivialAugmentWide),
+    "mixup": Method(objective=mixed(v2.MixUp)),
+    "cutmix": Method(objective=mixed(v2.CutMix)),
+    "cosine-loss": Method(objective=cosine_loss),
+    "mixmatch": Method(objective=mixmatch),
+    "pixel": Method(swap="pixel"),
+    "glico": Method(swap="glico"),
+    "glico-lerp": Method(swap="glico", swap_settings={"interpolation": "lerp"}),
+    "glico-no-noise": Method(swap="glico", swap_settings={"noise_std": 0}),
+    "glo": Method(swap="glico", fit={"classifier_weight": 0}),
+    "glico-published": Method(swap="glico", fit={"preset": "published"}),
+    "pixel+autoaugment": Method(swap="pixel", policy=autoaugment),
+    "glico+autoaugment": Method(swap="glico", policy=autoaugment),
+    "glico+cutmix": Method(swap="glico", objective=mixed(v2.CutMix)),
+}
+
+SWAP_FIELDS = ("p", "max_ratio", "interpolation", "noise_std", "residual")
+
+
+def find_method(text: str) -> Method:
+    """``NAME`` or ``NAME:field=value,…``: fields of the swap or of the fit.
+
+    Raises:
+        ValueError: for a name that does not exist, or fields for a method without a swap.
+    """
+    name, _, items = text.partition(":")
+    if name not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {name!r}")
+    method = METHODS[name]
+    fields = parse_fields([item for item in items.split(",") if item])
+    if fields and method.swap is None:
+        raise ValueError(f"{name} takes no fields; got {items!r}")
+    swap_settings = {key: value for key, value in fields.items() if key in SWAP_FIELDS}
+    fit = {key: value for key, value in fields.items() if key not in SWAP_FIELDS}
+    return Method(
+        method.swap,
+        (method.swap_settings or {}) | swap_settings,
+        (method.fit or {}) | fit,
+        method.policy,
+        method.erase,
+        method.objective,
+    )

@@ -1,0 +1,100 @@
+"""What is measured: data, images a class, network and optimisation, the same for every method."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+SEEDS = (0, 1, 2, 3, 4)
+"""Of the final runs. A seed fixes the images drawn, the initial weights, their order, shifts and flips."""
+
+TUNING_SEEDS = (100, 101, 102, 103)
+"""Of runs that choose a setting: other draws, scored on held-out training images."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One column of the table.
+
+    Attributes:
+        data: a folder with ``train/<class>/`` and ``test/<class>/``, or ``CIFAR10`` or ``CIFAR100`` of torchvision.
+        per_class: training images a class.
+        side: images are resized to this; None leaves them.
+        flip: whether a mirrored image keeps its label.
+        depth, width: of the wide residual network.
+        steps: of SGD with Nesterov momentum 0.9 and a cosine schedule, ``batch_size`` images each.
+        lr, weight_decay: chosen for the baseline.
+        fit: fields of :class:`glico_augment.FitConfig` that differ from its defaults.
+    """
+
+    data: str
+    per_class: int
+    side: int | None = None
+    flip: bool = False
+    depth: int = 10
+    width: int = 2
+    steps: int = 400
+    batch_size: int = 50
+    lr: float = 0.1
+    weight_decay: float = 5e-3
+    fit: dict[str, Any] = field(default_factory=dict)
+
+
+def _gem(per_class: int, data: str = "cifar10", **changes: Any) -> Setting:
+    """The start of a search around GEM's tuned baseline (2022): batch 10, 500 passes, lr 4.55e-3, decay 5.29e-3."""
+    n_classes = 100 if data == "CIFAR100" else 10
+    defaults = {"flip": True, "depth": 16, "width": 8, "batch_size": 10, "lr": 4.55e-3, "weight_decay": 5.29e-3}
+    return Setting(data, per_class, **({"steps": 50 * n_classes * per_class} | defaults | changes))
+
+
+_CIFAR100_BATCH = {"depth": 28, "width": 10, "batch_size": 100, "lr": 0.1, "weight_decay": 5e-4, "steps": 20_000}
+
+SETTINGS = {
+    "cifar10-10": Setting("cifar10", 10, flip=True),
+    "cifar10-50": Setting("cifar10", 50, flip=True),
+    "signs-5": Setting("signs", 5, side=64),
+    "signs-10": Setting("signs", 10, side=64),
+    "cifar10-10-wrn16-8": _gem(10),
+    "cifar10-50-wrn16-8": _gem(50),
+    **{f"cifar100-{count}-wrn28-10": _gem(count, "CIFAR100", **_CIFAR100_BATCH) for count in (10, 25, 50, 100)},
+}
+"""The first four run on a CPU; the others want a GPU."""
+
+CPU_SETTINGS = tuple(SETTINGS)[:4]
+
+
+def find_setting(name: str, changes: list[str]) -> Setting:
+    """The setting called ``name``, or ``FOLDER-COUNT`` for any folder of images, with ``field=value`` changes.
+
+    Raises:
+        ValueError: for a name or field that does not exist.
+    """
+    fields = {field.name for field in dataclasses.fields(Setting)}
+    setting = SETTINGS.get(name)
+    if setting is None:
+        match = re.fullmatch(r"(.+)-(\d+)", name)
+        if not match:
+            raise ValueError(f"setting must be FOLDER-COUNT or one of {', '.join(SETTINGS)}; got {name!r}")
+        setting = Setting(match[1], int(match[2]))
+    for key, value in parse_fields(changes).items():
+        if key not in fields:
+            raise ValueError(f"a setting has the fields {', '.join(sorted(fields))}; got {key!r}")
+        setting = dataclasses.replace(setting, **{key: value})
+    return setting
+
+
+def parse_fields(items: list[str]) -> dict[str, Any]:
+    """``["a=1", "b=x"]`` as ``{"a": 1, "b": "x"}``: values are JSON, and text where they are not."""
+    fields = {}
+    for item in items:
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise ValueError(f"expected field=value, got {item!r}")
+        try:
+            fields[key] = json.loads(value)
+        except json.JSONDecodeError:
+            fields[key] = value
+    return fields

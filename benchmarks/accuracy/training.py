@@ -1,0 +1,119 @@
+"""One classifier trained and scored, the same way for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from accuracy.data import Split
+from accuracy.settings import Setting
+from accuracy.wide_resnet import WideResNet
+
+SHIFT = 4
+
+Swap = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From uint8 images, their labels and their indices among the training images to images."""
+
+Objective = Callable[[nn.Module, "Batches", Tensor, Tensor, float], Tensor]
+"""From network, batches, indices, labels and the share of steps done to the loss."""
+
+
+class Batches:
+    """Batches of normalised images: swapped, shifted and flipped, augmented by a policy, normalised, erased.
+
+    Args:
+        split: the training images, on the device of the training.
+        flip: whether to flip.
+        swap: replaces images of a batch.
+        policy: transform of one uint8 image.
+        erase: transform of one normalised image.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        flip: bool,
+        swap: Swap | None = None,
+        policy: nn.Module | None = None,
+        erase: nn.Module | None = None,
+    ) -> None:
+        self.images, self.labels = split.images, split.labels
+        self.swap, self.policy, self.erase = swap, policy, erase
+        side = self.images.shape[-2:]
+        self.basic = v2.Compose([v2.RandomCrop(side, padding=SHIFT), *([v2.RandomHorizontalFlip()] if flip else [])])
+        values = self.images.float() / 255
+        self.mean = values.mean(dim=(0, 2, 3), keepdim=True)
+        self.std = values.std(dim=(0, 2, 3), keepdim=True)
+        self.seed = 0
+
+    def __call__(self, indices: Tensor) -> Tensor:
+        """Augmented images, normalised float32. Transforms run image by image: v2's draw once for a whole batch."""
+        images = self.images[indices]
+        if self.swap is not None:
+            with self.own_randomness():
+                images = self.swap(images, self.labels[indices], indices)
+        images = torch.stack([self.basic(image) for image in images])
+        if self.policy is not None:
+            with self.own_randomness():
+                images = torch.stack([self.policy(image) for image in images])
+        images = self.normalize(images)
+        if self.erase is not None:
+            with self.own_randomness():
+                images = torch.stack([self.erase(image) for image in images])
+        return images
+
+    def normalize(self, images: Tensor) -> Tensor:
+        return (images.float() / 255 - self.mean) / self.std
+
+    @contextmanager
+    def own_randomness(self) -> Iterator[None]:
+        """Random numbers apart, so that order, shifts and flips are the same for every method."""
+        with torch.random.fork_rng([self.images.device] if self.images.is_cuda else []):
+            self.seed += 1
+            torch.manual_seed(self.seed)
+            yield
+
+
+def cross_entropy(network: nn.Module, batches: Batches, indices: Tensor, labels: Tensor, share: float) -> Tensor:
+    return F.cross_entropy(network(batches(indices)).float(), labels)
+
+
+def train_and_score(
+    split: Split, setting: Setting, batches: Batches, objective: Objective, seed: int, *, lr: float, weight_decay: float
+) -> float:
+    """Accuracy in percent, of the last weights, on the images to score."""
+    device = split.images.device
+    torch.manual_seed(seed)
+    batches.seed = seed * 10**7
+    n_classes = int(split.eval_labels.max()) + 1
+    side = split.images.shape[-1]
+    network = WideResNet(n_classes, depth=setting.depth, width=setting.width, side=side)
+    network = network.to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, setting.steps)
+    order = torch.empty(0, dtype=torch.int64)
+    network.train()
+    for step in range(setting.steps):
+        while len(order) < setting.batch_size:
+            order = torch.cat([order, torch.randperm(len(split.images))])
+        indices, order = order[: setting.batch_size].to(device), order[setting.batch_size :]
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = objective(network, batches, indices, split.labels[indices], step / setting.steps)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    predicted = predict(network, batches, split.eval_images)
+    return 100 * (predicted == split.eval_labels).float().mean().item()
+
+
+@torch.no_grad()
+def predict(network: nn.Module, batches: Batches, images: Tensor) -> Tensor:
+    network.eval()
+    with torch.autocast(images.device.type, torch.bfloat16):
+        return torch.cat([network(batches.normalize(chunk)).argmax(1) for chunk in images.split(250)])

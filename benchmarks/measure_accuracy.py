@@ -1,0 +1,139 @@
+"""Test accuracy of a small network on a few images a class, for every method, seed and setting asked for.
+
+    python benchmarks/measure_accuracy.py --data DATA --out benchmarks/results/accuracy.jsonl
+
+DATA holds the folders of images, DATA/cifar10/train/<class>/ and so on. Every method sees the same training images in
+the same order with the same initial weights, shifts and flips for a seed. A result that is in --out already is
+skipped, so a stopped run goes on with the same command, and several machines may each do some settings or seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from accuracy.data import Split, make_split
+from accuracy.methods import METHODS, Method, find_method
+from accuracy.rows import append_row, identity, key, machine, read_rows
+from accuracy.settings import CPU_SETTINGS, SEEDS, Setting, find_setting
+from accuracy.swaps import GLICOSwap, PixelAveraging, fitted
+from accuracy.training import Batches, Swap, train_and_score
+
+
+@dataclass(frozen=True)
+class Job:
+    """Runs that share training images, and perhaps a fit, and so are made by one process."""
+
+    setting: Setting
+    seed: int
+    methods: tuple[str, ...]
+    part: str
+    optimizers: tuple[tuple[float, float], ...]
+
+
+def main() -> None:
+    args = parse_args()
+    jobs = plan(args)
+    print(f"{sum(len(job.methods) * len(job.optimizers) for job in jobs)} runs to make", file=sys.stderr)
+    deadline = time.monotonic() + 60 * args.minutes
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(run, job, args, deadline) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def plan(args: argparse.Namespace) -> list[Job]:
+    """What is not in the result file yet, seed by seed, so that a stopped table is even."""
+    done = {key(row) for row in read_rows(args.out)}
+    jobs = []
+    for seed in args.seeds:
+        for name in args.settings:
+            setting = find_setting(name, args.set)
+            optimizers = tuple(
+                (lr, decay) for lr in args.lr or [setting.lr] for decay in args.decay or [setting.weight_decay]
+            )
+            groups: dict[str, list[str]] = {}
+            for text in args.methods:
+                group = str(find_method(text).fit) if find_method(text).swap == "glico" else text
+                runs = [identity(setting, text, seed, args.part, *optimizer) for optimizer in optimizers]
+                if any(key(row) not in done for row in runs):
+                    groups.setdefault(group, []).append(text)
+            jobs += [Job(setting, seed, tuple(group), args.part, optimizers) for group in groups.values()]
+    return jobs
+
+
+def run(job: Job, args: argparse.Namespace, deadline: float) -> None:
+    """Make the runs of one job that are still wanted, a row each."""
+    device = torch.device(args.device)
+    torch.set_num_threads(args.threads)
+    done = {key(row) for row in read_rows(args.out)}
+    setting = job.setting
+    split = make_split(args.data, setting.data, setting.side, setting.per_class, job.seed, job.part).to(device)
+    for text in job.methods:
+        for lr, decay in job.optimizers:
+            row = identity(setting, text, job.seed, job.part, lr, decay)
+            if key(row) in done or time.monotonic() > deadline:
+                continue
+            method = find_method(text)
+            start = time.perf_counter()
+            swap, details = make_swap(method, split, job, args.fits)
+            fitted_at = time.perf_counter()
+            batches = Batches(
+                split, setting.flip, swap, method.policy and method.policy(), method.erase and method.erase()
+            )
+            row["accuracy"] = train_and_score(
+                split, setting, batches, method.objective, job.seed, lr=lr, weight_decay=decay
+            )
+            row |= details | {"fit_seconds": fitted_at - start, "train_seconds": time.perf_counter() - fitted_at}
+            append_row(args.out, row | machine(device))
+            print(
+                f"{setting.data} {setting.per_class} a class, seed {job.seed}, {text}: {row['accuracy']:.1f} %",
+                flush=True,
+            )
+
+
+def make_swap(method: Method, split: Split, job: Job, fits: Path) -> tuple[Swap | None, dict[str, Any]]:
+    settings = method.swap_settings or {}
+    if method.swap == "pixel":
+        return PixelAveraging(split, **settings), {}
+    if method.swap == "glico":
+        augment, details = fitted(split, job.seed, job.setting.fit | (method.fit or {}), fits)
+        for name, value in settings.items():
+            setattr(augment, name, value)
+        return GLICOSwap(augment), details
+    return None, {}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the folders of images")
+    parser.add_argument("--out", type=Path, required=True, help="result file, appended to")
+    parser.add_argument("--settings", nargs="+", default=CPU_SETTINGS, help="by name, or FOLDER-COUNT")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="changes to the settings")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), help="NAME or NAME:field=value,…")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--part", choices=["test", "validation"], default="test", help="what to score on")
+    parser.add_argument("--lr", type=float, nargs="+", help="to tune, with --part validation")
+    parser.add_argument("--decay", type=float, nargs="+", help="to tune, with --part validation")
+    parser.add_argument("--fits", type=Path, default=Path("fits"), help="folder to keep fitted models in")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--threads", type=int, default=1, help="threads a process")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after this many")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
