@@ -14,7 +14,6 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from accuracy.methods import METHODS, Method, find_method
 from accuracy.rows import append_row, identity, key, machine, read_rows
 from accuracy.settings import CPU_SETTINGS, SEEDS, Setting, find_setting
 from accuracy.swaps import GLICOSwap, PixelAveraging, fitted
-from accuracy.training import Batches, Swap, train_and_score
+from accuracy.training import Batches, Swap, accuracy, train
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,8 @@ def run(job: Job, args: argparse.Namespace, deadline: float) -> None:
             batches = Batches(
                 split, setting.flip, swap, method.policy and method.policy(), method.erase and method.erase()
             )
-            row["accuracy"] = train_and_score(
-                split, setting, batches, method.objective, job.seed, lr=lr, weight_decay=decay
-            )
+            network = train(split, setting, batches, method.objective, job.seed, lr=lr, weight_decay=decay)
+            row["accuracy"] = accuracy(network, batches, split.eval_images, split.eval_labels)
             row |= details | {"fit_seconds": fitted_at - start, "train_seconds": time.perf_counter() - fitted_at}
             append_row(args.out, row | machine(device))
             print(

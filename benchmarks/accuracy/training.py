@@ -83,10 +83,10 @@ def cross_entropy(network: nn.Module, batches: Batches, indices: Tensor, labels:
     return F.cross_entropy(network(batches(indices)).float(), labels)
 
 
-def train_and_score(
+def train(
     split: Split, setting: Setting, batches: Batches, objective: Objective, seed: int, *, lr: float, weight_decay: float
-) -> float:
-    """Accuracy in percent, of the last weights, on the images to score."""
+) -> WideResNet:
+    """The network after all steps of the setting."""
     device = split.images.device
     torch.manual_seed(seed)
     batches.seed = seed * 10**7
@@ -102,18 +102,19 @@ def train_and_score(
         while len(order) < setting.batch_size:
             order = torch.cat([order, torch.randperm(len(split.images))])
         indices, order = order[: setting.batch_size].to(device), order[setting.batch_size :]
-        with torch.autocast(device.type, torch.bfloat16):
+        # No cache: weights cast while MixMatch guesses, without gradients, must not serve the pass with gradients.
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
             loss = objective(network, batches, indices, split.labels[indices], step / setting.steps)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-    predicted = predict(network, batches, split.eval_images)
-    return 100 * (predicted == split.eval_labels).float().mean().item()
+    return network.eval()
 
 
 @torch.no_grad()
-def predict(network: nn.Module, batches: Batches, images: Tensor) -> Tensor:
-    network.eval()
+def accuracy(network: nn.Module, batches: Batches, images: Tensor, labels: Tensor) -> float:
+    """Share of images put in the right class, in percent."""
     with torch.autocast(images.device.type, torch.bfloat16):
-        return torch.cat([network(batches.normalize(chunk)).argmax(1) for chunk in images.split(250)])
+        predicted = torch.cat([network(batches.normalize(chunk)).argmax(1) for chunk in images.split(250)])
+    return 100 * (predicted == labels).float().mean().item()

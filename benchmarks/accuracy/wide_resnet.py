@@ -25,7 +25,11 @@ class WideResNet(nn.Module):
         self.head = nn.Linear(widths[-1], n_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(F.relu(self.norm(self.blocks(self.stem(images)))).mean(dim=(2, 3)))
+        return self.head(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last layer sees, ``(k, 64·width)``."""
+        return F.relu(self.norm(self.blocks(self.stem(images)))).mean(dim=(2, 3))
 
 
 class _Block(nn.Module):

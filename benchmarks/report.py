@@ -1,0 +1,275 @@
+"""Tables and plots from the result files: REPORT.md and plots/*.png.
+
+python benchmarks/report.py
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from accuracy.methods import METHODS
+from accuracy.rows import read_rows
+from scipy import stats
+
+mpl.use("Agg")
+
+HERE = Path(__file__).parent
+CONFIDENCE = 0.95
+GPU_SETTINGS = {
+    "CIFAR-10 (JPEG), 10 a class, WRN-16-8": "cifar10-10-wrn16-8",
+    "CIFAR-10 (JPEG), 50 a class, WRN-16-8": "cifar10-50-wrn16-8",
+    **{f"CIFAR-100, {count} a class, WRN-28-10": f"cifar100-{count}-wrn28-10" for count in (10, 25, 50, 100)},
+}
+SHORT = ("none", "pixel", "glico", "cutmix", "autoaugment", "glico+autoaugment")
+COLOURS = dict(zip(SHORT, ("#777777", "#d8a200", "#0b6cb8", "#3d9a50", "#b04a9c", "#102a60"), strict=True))
+
+Scores = dict[str, dict[int, float]]
+"""Accuracy by method and seed."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its standard deviation and the half-width of its confidence interval."""
+
+    mean: float
+    deviation: float
+    half_width: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Interval:
+        """Student's interval of a few values."""
+        values = list(values)
+        if len(values) < 2:
+            return cls(values[0], math.nan, math.nan, 1)
+        deviation = statistics.stdev(values)
+        half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * deviation / math.sqrt(len(values))
+        return cls(statistics.mean(values), deviation, half, len(values))
+
+    @classmethod
+    def average(cls, groups: list[list[float]]) -> Interval:
+        """The average of the groups' means; their variances add up (Welch & Satterthwaite's degrees of freedom)."""
+        variances = [statistics.variance(group) / len(group) for group in groups]
+        total = sum(variances)
+        freedom = total**2 / sum(v**2 / (len(g) - 1) for v, g in zip(variances, groups, strict=True))
+        error = math.sqrt(total) / len(groups)
+        mean = statistics.mean(statistics.mean(group) for group in groups)
+        return cls(mean, math.nan, stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error, len(groups))
+
+    @property
+    def excludes_zero(self) -> bool:
+        return abs(self.mean) > self.half_width
+
+    def __str__(self) -> str:
+        if math.isnan(self.half_width):
+            return f"{self.mean:+.1f}"
+        return f"{self.mean:+.1f} [{self.mean - self.half_width:+.1f}, {self.mean + self.half_width:+.1f}]"
+
+
+def main() -> None:
+    results = scores(read_rows(HERE / "results" / "accuracy.jsonl"))
+    ablations = scores(read_rows(HERE / "results" / "ablations.jsonl"))
+    plots = HERE / "plots"
+    plots.mkdir(exist_ok=True)
+    plot_gains(results, plots / "gains.png")
+    plot_accuracy(results, plots / "accuracy.png")
+    sections = [
+        INTRODUCTION,
+        "## Test accuracy\n",
+        "![Paired gains on no augmentation](plots/gains.png)\n",
+        *(accuracy_table(title, table) for title, table in results.items()),
+        "## Comparisons averaged over the settings\n",
+        comparison_table(results),
+        "## Accuracy over images a class\n\n![Accuracy over images a class](plots/accuracy.png)\n",
+        *ablation_section(ablations),
+        "## Quality of the images\n",
+        image_table(read_rows(HERE / "results" / "images.jsonl")),
+        "## On a GPU\n",
+        gpu_table(results),
+    ]
+    (HERE / "REPORT.md").write_text("\n".join(sections).rstrip() + "\n")
+
+
+INTRODUCTION = """# Does it help?
+
+Made by `python benchmarks/report.py` from the files in `results/`; how to make those is in [README.md](README.md).
+Accuracy in %, mean ± standard deviation over seeds; a seed fixes the training images drawn, the initial weights, the
+order of the images, shifts and flips, the same for every method. A gain is paired: the mean over seeds of a method's
+accuracy less that of none at the same seed, with Student's 95 % interval in brackets.
+"""
+
+
+def scores(rows: list[dict[str, Any]]) -> dict[str, Scores]:
+    """Accuracies by setting, method and seed."""
+    results: dict[str, Scores] = defaultdict(lambda: defaultdict(dict))
+    for row in rows:
+        results[setting_title(row)][row["method"]][row["seed"]] = row["accuracy"]
+    return results
+
+
+def setting_title(row: dict[str, Any]) -> str:
+    names = {"cifar10": "CIFAR-10 (JPEG)", "CIFAR100": "CIFAR-100", "signs": "Sign Language Digits, 64 px"}
+    network = f"WRN-{row['depth']}-{row['width']}"
+    return f"{names.get(row['data'], row['data'])}, {row['per_class']} a class, {network}"
+
+
+def gains(table: Scores, method: str, reference: str = "none") -> list[float]:
+    """Paired differences over the seeds that both have."""
+    seeds = sorted(table[method].keys() & table[reference].keys())
+    return [table[method][seed] - table[reference][seed] for seed in seeds]
+
+
+def ordered(table: Scores) -> list[str]:
+    known = [method for method in METHODS if method in table]
+    return known + [method for method in table if method not in METHODS]
+
+
+def accuracy_table(title: str, table: Scores, reference: str = "none") -> str:
+    lines = [f"### {title}\n", f"| method | accuracy | gain on {reference} | seeds |", "|---|---|---|---|"]
+    best = max(statistics.mean(by_seed.values()) for by_seed in table.values())
+    for method in ordered(table):
+        values = Interval.of(table[method].values())
+        paired = gains(table, method, reference)
+        gain = "" if method == reference or not paired else str(Interval.of(paired))
+        shown = f"{values.mean:.1f} ± {values.deviation:.1f}" if values.count > 1 else f"{values.mean:.1f}"
+        shown = f"**{shown}**" if values.mean == best else shown
+        lines.append(f"| {method} | {shown} | {gain} | {values.count} |")
+    return "\n".join(lines) + "\n"
+
+
+COMPARISONS = [
+    ("glico", "none"),
+    ("glico", "pixel"),
+    ("glico", "glico-lerp"),
+    ("glico", "glo"),
+    ("glico", "glico-published"),
+    ("glico+autoaugment", "autoaugment"),
+    ("glico+autoaugment", "pixel+autoaugment"),
+    ("glico+cutmix", "cutmix"),
+]
+
+
+def comparison_table(results: dict[str, Scores]) -> str:
+    lines = ["| | " + " | ".join(results) + " | average |", "|---|" + "---|" * (len(results) + 1)]
+    for method, reference in COMPARISONS:
+        groups = [gains(table, method, reference) for table in results.values() if {method, reference} <= table.keys()]
+        if not groups:
+            continue
+        cells = [
+            str(Interval.of(gains(table, method, reference))) if {method, reference} <= table.keys() else ""
+            for table in results.values()
+        ]
+        average = str(Interval.average(groups)) if all(len(group) > 1 for group in groups) else ""
+        lines.append(f"| {method} − {reference} | " + " | ".join(cells) + f" | {average} |")
+    return "\n".join(lines) + "\n"
+
+
+def ablation_section(ablations: dict[str, Scores]) -> list[str]:
+    if not ablations:
+        return []
+    head = "## What was tried\n\nOn held-out training images, at seeds apart from those above; see README.md.\n"
+    return [head, *(accuracy_table(title, table) for title, table in ablations.items())]
+
+
+def image_table(rows: list[dict[str, Any]]) -> str:
+    columns = {
+        "fid": ("FID", ".2f"),
+        "kid": ("KID", ".3f"),
+        "right_class": ("right class %", ".0f"),
+        "nearest_training_image": ("nearest training image", ".3f"),
+        "diversity": ("diversity", ".2f"),
+        "angle_within": ("angle within", ".0f"),
+        "angle_between": ("angle between", ".0f"),
+    }
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["setting"], row["source"]].append(row)
+    lines = [
+        "Features and classes are those of a WRN-10-2 trained on training images the fits have not seen, so FID and",
+        "KID (to the test images) compare within a setting only. Nearest training image: root-mean-square distance of",
+        "pixels in [0, 1]. Diversity: mean distance within a class over that of the test images. Angles between codes",
+        "in degrees. Mean ± standard deviation over seeds.\n",
+        "| setting | images | " + " | ".join(title for title, _ in columns.values()) + " |",
+        "|---|---|" + "---|" * len(columns),
+    ]
+    for (setting, source), group in sorted(groups.items(), key=lambda item: item[0][0]):
+        cells = []
+        for name, (_, form) in columns.items():
+            values = [row[name] for row in group if name in row]
+            spread = f" ± {statistics.stdev(values):{form}}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):{form}}{spread}" if values else "")
+        lines.append(f"| {setting} | {source} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def gpu_table(results: dict[str, Scores]) -> str:
+    lines = ["| setting | | command |", "|---|---|---|"]
+    for title, name in GPU_SETTINGS.items():
+        state = "see above" if title in results else "not yet run"
+        command = f"python benchmarks/measure_accuracy.py --data DATA --settings {name} --seeds 0 1 2 --jobs 8"
+        lines.append(f"| {title} | {state} | `{command} --minutes 9 --out benchmarks/results/accuracy.jsonl` |")
+    return "\n".join(lines) + "\n"
+
+
+def plot_gains(results: dict[str, Scores], path: Path) -> None:
+    """A panel a setting: every method's paired gain on none, with its interval."""
+    figure, panels = plt.subplots(1, len(results), figsize=(4.2 * len(results), 5.6), sharey=True, squeeze=False)
+    methods = [method for method in METHODS if method != "none" and any(method in table for table in results.values())]
+    for panel, (title, table) in zip(panels[0], results.items(), strict=True):
+        for place, method in enumerate(reversed(methods)):
+            if method not in table or not gains(table, method):
+                continue
+            gain = Interval.of(gains(table, method))
+            colour = COLOURS["glico"] if method.startswith("gl") else COLOURS["none"]
+            error = 0 if math.isnan(gain.half_width) else gain.half_width
+            panel.errorbar(gain.mean, place, xerr=error, fmt="o", color=colour, capsize=3)
+        panel.axvline(0, color="black", linewidth=0.8)
+        panel.set_title(title, fontsize=9)
+        panel.set_xlabel("gain on none, points (95 % interval)")
+        panel.grid(axis="x", alpha=0.3)
+        panel.set_yticks(range(len(methods)), list(reversed(methods)))
+    save(figure, path)
+
+
+def plot_accuracy(results: dict[str, Scores], path: Path) -> None:
+    """A panel a data set: accuracy over images a class, with a band of a standard deviation."""
+    curves: dict[str, dict[str, dict[int, Interval]]] = defaultdict(lambda: defaultdict(dict))
+    for title, table in results.items():
+        data, per_class, _ = title.rsplit(", ", 2)
+        for method in SHORT:
+            if method in table:
+                curves[data][method][int(per_class.split()[0])] = Interval.of(table[method].values())
+    figure, panels = plt.subplots(1, len(curves), figsize=(5 * len(curves), 4), squeeze=False)
+    for panel, (data, by_method) in zip(panels[0], curves.items(), strict=True):
+        for method, points in by_method.items():
+            counts = sorted(points)
+            means = [points[count].mean for count in counts]
+            bands = [0 if math.isnan(points[count].deviation) else points[count].deviation for count in counts]
+            panel.plot(counts, means, marker="o", label=method, color=COLOURS[method])
+            low, high = ([m + sign * b for m, b in zip(means, bands, strict=True)] for sign in (-1, 1))
+            panel.fill_between(counts, low, high, color=COLOURS[method], alpha=0.12)
+        panel.set(
+            title=data, xlabel="training images a class", ylabel="test accuracy, % (band: one standard deviation)"
+        )
+        panel.set_xticks(counts)
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=8)
+    save(figure, path)
+
+
+def save(figure: plt.Figure, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
