@@ -256,9 +256,7 @@ def plot_accuracy(results: dict[str, Scores], path: Path) -> None:
             panel.plot(counts, means, marker="o", label=method, color=COLOURS[method])
             low, high = ([m + sign * b for m, b in zip(means, bands, strict=True)] for sign in (-1, 1))
             panel.fill_between(counts, low, high, color=COLOURS[method], alpha=0.12)
-        panel.set(
-            title=data, xlabel="training images a class", ylabel="test accuracy, % (band: one standard deviation)"
-        )
+        panel.set(title=data, xlabel="training images a class", ylabel="test accuracy, % (band: one deviation)")
         panel.set_xticks(counts)
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
