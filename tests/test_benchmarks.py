@@ -63,7 +63,7 @@ def test_more_images_a_class_than_there_are_is_an_error(root):
 def test_a_swap_that_draws_random_numbers_leaves_shifts_and_flips_as_they_were(root):
     split = make_split(root, "photos", None, 5, 0, "test")
 
-    def draws(images, labels, indices):
+    def draws(images, labels, indices, share_done):
         torch.rand(17)
         return images
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from accuracy.mixmatch import mixmatch
 from accuracy.settings import parse_fields
+from accuracy.swaps import VARIANT_FIELDS
 from accuracy.training import Batches, Objective, cross_entropy
 
 
@@ -36,23 +38,28 @@ class Method:
     objective: Objective = cross_entropy
 
 
-def cosine_loss(network: nn.Module, batches: Batches, indices: Tensor, labels: Tensor, share: float) -> Tensor:
+def cosine_loss(network: nn.Module, batches: Batches, indices: Tensor, labels: Tensor) -> Tensor:
     """One minus the cosine of the logits and the one-hot label (Barz & Denzler, WACV 2020, equation 3)."""
     logits = network(batches(indices)).float()
     return (1 - F.normalize(logits, dim=1).gather(1, labels[:, None])).mean()
 
 
-def mixed(transform: Callable[..., nn.Module]) -> Objective:
-    """Cross-entropy against the soft labels of a transform of batches."""
+def mixed(transform: Callable[..., nn.Module], p: float = 1.0) -> Objective:
+    """Cross-entropy against the soft labels of a transform of batches, applied to a share ``p`` of them."""
 
-    def objective(network: nn.Module, batches: Batches, indices: Tensor, labels: Tensor, share: float) -> Tensor:
+    def objective(network: nn.Module, batches: Batches, indices: Tensor, labels: Tensor) -> Tensor:
         mix = transform(num_classes=int(batches.labels.max()) + 1)
         images = batches(indices)
         with batches.own_randomness():
-            images, soft_labels = mix(images, labels)
-        return F.cross_entropy(network(images).float(), soft_labels)
+            if torch.rand(()) < p:
+                images, labels = mix(images, labels)
+        return F.cross_entropy(network(images).float(), labels)
 
     return objective
+
+
+cutmix = mixed(v2.CutMix, p=0.5)
+"""Half of the batches, as its authors do on CIFAR (Yun et al., ICCV 2019)."""
 
 
 def cutout() -> nn.Module:
@@ -72,7 +79,7 @@ METHODS = {
     "randaugment": Method(policy=v2.RandAugment),
     "trivialaugment": Method(policy=v2.TrivialAugmentWide),
     "mixup": Method(objective=mixed(v2.MixUp)),
-    "cutmix": Method(objective=mixed(v2.CutMix)),
+    "cutmix": Method(objective=cutmix),
     "cosine-loss": Method(objective=cosine_loss),
     "mixmatch": Method(objective=mixmatch),
     "pixel": Method(swap="pixel"),
@@ -83,10 +90,10 @@ METHODS = {
     "glico-published": Method(swap="glico", fit={"preset": "published"}),
     "pixel+autoaugment": Method(swap="pixel", policy=autoaugment),
     "glico+autoaugment": Method(swap="glico", policy=autoaugment),
-    "glico+cutmix": Method(swap="glico", objective=mixed(v2.CutMix)),
+    "glico+cutmix": Method(swap="glico", objective=cutmix),
 }
 
-SWAP_FIELDS = ("p", "max_ratio", "interpolation", "noise_std", "residual")
+SWAP_FIELDS = ("p", "max_ratio", "interpolation", "noise_std", *VARIANT_FIELDS)
 
 
 def find_method(text: str) -> Method:

@@ -35,8 +35,8 @@ class Setting:
     side: int | None = None
     flip: bool = False
     depth: int = 10
-    width: int = 2
-    steps: int = 400
+    width: int = 1
+    steps: int = 600
     batch_size: int = 50
     lr: float = 0.1
     weight_decay: float = 5e-3

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch.utils.data import TensorDataset
 from accuracy.data import Split
 from glico_augment import FitConfig, GLICOAugment
 from glico_augment.image_types import from_unit
-from glico_augment.swap import SwapSettings
+from glico_augment.swap import SwapParams, SwapSettings
 
 
 class PixelAveraging:
@@ -31,7 +33,7 @@ class PixelAveraging:
         self.partners = split.labels[:, None] == split.labels[None]
         self.partners.fill_diagonal_(False)
 
-    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor, share_done: float = 0) -> Tensor:
         partners = self.images[torch.multinomial(self.partners[indices].float(), 1).flatten()]
         ratios = self.max_ratio * torch.rand(len(images), 1, 1, 1, device=images.device)
         mixed = (1 - ratios) * images + ratios * partners
@@ -40,36 +42,99 @@ class PixelAveraging:
 
 
 class GLICOSwap:
-    """The library's swap with every image's own code as anchor, as ``augment.wrap(dataset)`` does it."""
+    """The library's swap with every image's own code as anchor, as ``augment.wrap(dataset)`` does it.
 
-    def __init__(self, augment: GLICOAugment) -> None:
-        self.augment = augment
+    Args:
+        augment: a fit on the images of ``split``.
+        split: the training images.
+        variant: changes that were tried; see :class:`Variant`.
+    """
 
-    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+    def __init__(self, augment: GLICOAugment, split: Split, variant: Variant) -> None:
+        self.augment, self.variant = augment, variant
+        self.real = split.images.float() / 255
+        self.p = augment.p
+        self.rebuilt = augment.reconstruct().to(split.images.device) if variant.residual else None
+
+    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor, share_done: float) -> Tensor:
+        if self.variant.fade:
+            self.augment.p = min(1.0, 2 * self.p * (1 - share_done))
         params = self.augment.make_params(labels, anchors=indices)
         rows = params.is_swapped.nonzero().flatten()
-        with torch.autocast(images.device.type, torch.bfloat16):
-            made = self.augment.transform(params[rows])
+        made = self.make(params[rows])
         images = images.clone()
-        images[rows] = from_unit(made, images.dtype)
+        images[rows] = from_unit(made.clamp(0, 1), images.dtype)
         return images
+
+    @torch.no_grad()
+    def make(self, params: SwapParams) -> Tensor:
+        """Synthetic images in [0, 1], or a little outside with a residual."""
+        variant = self.variant
+        with torch.autocast(params.anchors.device.type, torch.bfloat16):
+            made = self.augment.transform(params)
+        ratios = params.ratios[:, None, None, None]
+        if variant.residual:
+            residual = self.real - self.rebuilt
+            if variant.residual == "both":
+                made = made + (1 - ratios) * residual[params.anchors] + ratios * residual[params.partners]
+            else:
+                made = made + residual[params.anchors]
+        if variant.averaged:
+            average = (1 - ratios) * self.real[params.anchors] + ratios * self.real[params.partners]
+            is_averaged = torch.rand(len(made), 1, 1, 1, device=made.device) < variant.averaged
+            made = torch.where(is_averaged, average, made)
+        if variant.blend:
+            weights = torch.rand(len(made), 1, 1, 1, device=made.device)
+            made = (1 - weights) * self.real[params.anchors] + weights * made
+        if variant.min_confidence:
+            model = self.augment.model_on(params.anchors.device)
+            confidence = model.classifier(made).softmax(1)
+            right = confidence.gather(1, model.codes.class_indices[params.anchors][:, None])
+            made = torch.where(right[:, :, None, None] >= variant.min_confidence, made, self.real[params.anchors])
+        return made
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Changes to the swap that were tried.
+
+    Attributes:
+        residual: what ``G`` does not rebuild is added: ``"anchor"`` gives ``x_i + G(z_r) − G(z_i)``, ``"both"``
+            fades from the anchor's residual to the partner's.
+        averaged: share of synthetic images that are averages of the two real ones instead.
+        blend: mix the synthetic image with its anchor's real one, in a uniform proportion.
+        fade: ``p`` falls linearly, from twice its value to 0, over the training of the classifier.
+        min_confidence: keep the real image where the joint classifier gives its class less than this.
+    """
+
+    residual: str | None = None
+    averaged: float = 0.0
+    blend: bool = False
+    fade: bool = False
+    min_confidence: float = 0.0
+
+
+VARIANT_FIELDS = tuple(field.name for field in dataclasses.fields(Variant))
 
 
 def fitted(split: Split, seed: int, fit: dict[str, Any], folder: Path) -> tuple[GLICOAugment, dict[str, Any]]:
     """A fit on the training images, kept in ``folder`` for the methods that share it, and what to record of it."""
     fields = dict(fit)
-    preset = fields.pop("preset", None)
+    preset, views = fields.pop("preset", None), fields.pop("views", None)
     side = split.images.shape[-1]
     config = FitConfig.published(image_size=side, n_images=len(split.images)) if preset else FitConfig()
     if preset:
         # Its perceptual loss needs weights that cannot always be had; the row says which loss was used.
         fields = {"loss": "random-vgg16"} | fields
     config = config.replace(precision="bfloat16", **fields)
-    identity = json.dumps([config.to_json(), seed, _digest(split)], sort_keys=True)
+    identity = json.dumps([config.to_json(), views, seed, _digest(split)], sort_keys=True)
     path = folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.safetensors"
     if not path.exists():
         device = split.images.device
-        dataset = TensorDataset(split.images.cpu(), split.labels.cpu())
+        images, labels = split.images.cpu(), split.labels.cpu()
+        if views == "flip":  # a mirrored image is one more of its class, with a code of its own
+            images, labels = torch.cat([images, images.flip(-1)]), torch.cat([labels, labels])
+        dataset = TensorDataset(images, labels)
         folder.mkdir(parents=True, exist_ok=True)
         GLICOAugment.fit(dataset, config, device=device, seed=seed, progress=False).save(path)
     augment = GLICOAugment.load(path)

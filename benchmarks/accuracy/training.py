@@ -16,11 +16,11 @@ from accuracy.wide_resnet import WideResNet
 
 SHIFT = 4
 
-Swap = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From uint8 images, their labels and their indices among the training images to images."""
+Swap = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""From uint8 images, their labels, their indices among the training images and the share of steps done to images."""
 
-Objective = Callable[[nn.Module, "Batches", Tensor, Tensor, float], Tensor]
-"""From network, batches, indices, labels and the share of steps done to the loss."""
+Objective = Callable[[nn.Module, "Batches", Tensor, Tensor], Tensor]
+"""From network, batches, indices and labels to the loss."""
 
 
 class Batches:
@@ -50,13 +50,14 @@ class Batches:
         self.mean = values.mean(dim=(0, 2, 3), keepdim=True)
         self.std = values.std(dim=(0, 2, 3), keepdim=True)
         self.seed = 0
+        self.share_done = 0.0
 
     def __call__(self, indices: Tensor) -> Tensor:
         """Augmented images, normalised float32. Transforms run image by image: v2's draw once for a whole batch."""
         images = self.images[indices]
         if self.swap is not None:
             with self.own_randomness():
-                images = self.swap(images, self.labels[indices], indices)
+                images = self.swap(images, self.labels[indices], indices, self.share_done)
         images = torch.stack([self.basic(image) for image in images])
         if self.policy is not None:
             with self.own_randomness():
@@ -79,7 +80,7 @@ class Batches:
             yield
 
 
-def cross_entropy(network: nn.Module, batches: Batches, indices: Tensor, labels: Tensor, share: float) -> Tensor:
+def cross_entropy(network: nn.Module, batches: Batches, indices: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(network(batches(indices)).float(), labels)
 
 
@@ -102,9 +103,10 @@ def train(
         while len(order) < setting.batch_size:
             order = torch.cat([order, torch.randperm(len(split.images))])
         indices, order = order[: setting.batch_size].to(device), order[setting.batch_size :]
+        batches.share_done = step / setting.steps
         # No cache: weights cast while MixMatch guesses, without gradients, must not serve the pass with gradients.
         with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
-            loss = objective(network, batches, indices, split.labels[indices], step / setting.steps)
+            loss = objective(network, batches, indices, split.labels[indices])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
