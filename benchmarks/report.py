@@ -92,6 +92,8 @@ def main() -> None:
         *ablation_section(ablations),
         "## Quality of the images\n",
         image_table(read_rows(HERE / "results" / "images.jsonl")),
+        "## Tuning of the baseline\n",
+        tuning_table(read_rows(HERE / "results" / "tuning.jsonl")),
         "## On a GPU\n",
         gpu_table(results),
     ]
@@ -177,6 +179,24 @@ def ablation_section(ablations: dict[str, Scores]) -> list[str]:
         return []
     head = "## What was tried\n\nOn held-out training images, at seeds apart from those above; see README.md.\n"
     return [head, *(accuracy_table(title, table) for title, table in ablations.items())]
+
+
+def tuning_table(rows: list[dict[str, Any]]) -> str:
+    """Mean accuracy of none by learning rate and weight decay."""
+    groups: dict[tuple[float, float], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        groups[row["lr"], row["weight_decay"]][setting_title(row)].append(row["accuracy"])
+    titles = sorted({setting_title(row) for row in rows})
+    lines = [
+        "Mean accuracy of none on held-out training images, at seeds apart from the final ones. One pair a data set was",
+        "chosen, by the mean of its two settings.\n",
+        "| learning rate | weight decay | " + " | ".join(titles) + " |",
+        "|---|---|" + "---|" * len(titles),
+    ]
+    for (lr, decay), by_title in sorted(groups.items()):
+        cells = [f"{statistics.mean(by_title[title]):.1f}" if by_title[title] else "" for title in titles]
+        lines.append(f"| {lr:g} | {decay:g} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def image_table(rows: list[dict[str, Any]]) -> str:
