@@ -27,7 +27,7 @@ from glico_augment import GLICOAugment
 from glico_augment.image_types import from_unit
 
 N_IMAGES = 2000
-JUDGE_STEPS = 1500
+JUDGE_STEPS = 1000
 SOURCES = {
     "real training images": {},
     "pixel averaging": {},
@@ -74,7 +74,7 @@ def measure(name: str, seed: int, wanted: list[str], args: argparse.Namespace) -
     judge = train_judge(Split(unseen.eval_images, unseen.eval_labels, split.eval_images, split.eval_labels), setting)
     for source in wanted:
         images, labels, details = make_images(source, split, seed, setting.fit, args.fits)
-        row = {"setting": name, "seed": seed, "source": source, "judge": f"WRN-10-2, {len(unseen.eval_images)} images"}
+        row = {"setting": name, "seed": seed, "source": source, "judge": f"WRN-10-1, {len(unseen.eval_images)} images"}
         row |= quality(images, labels, split, judge) | details
         append_row(args.out, row | machine(torch.device("cpu")) | {"script": Path(__file__).name})
         print(

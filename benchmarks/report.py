@@ -188,8 +188,8 @@ def tuning_table(rows: list[dict[str, Any]]) -> str:
         groups[row["lr"], row["weight_decay"]][setting_title(row)].append(row["accuracy"])
     titles = sorted({setting_title(row) for row in rows})
     lines = [
-        "Mean accuracy of none on held-out training images, at seeds apart from the final ones. One pair a data set was",
-        "chosen, by the mean of its two settings.\n",
+        "Mean accuracy of none on held-out training images, at seeds apart from the final ones. One pair was chosen for",
+        "each data set, by the mean of its two settings.\n",
         "| learning rate | weight decay | " + " | ".join(titles) + " |",
         "|---|---|" + "---|" * len(titles),
     ]
@@ -213,7 +213,7 @@ def image_table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         groups[row["setting"], row["source"]].append(row)
     lines = [
-        "Features and classes are those of a WRN-10-2 trained on training images the fits have not seen, so FID and",
+        "Features and classes are those of a WRN-10-1 trained on training images the fits have not seen, so FID and",
         "KID (to the test images) compare within a setting only. Nearest training image: root-mean-square distance of",
         "pixels in [0, 1]. Diversity: mean distance within a class over that of the test images. Angles between codes",
         "in degrees. Mean ± standard deviation over seeds.\n",
