@@ -118,7 +118,7 @@ def scores(rows: list[dict[str, Any]]) -> dict[str, Scores]:
 
 
 def setting_title(row: dict[str, Any]) -> str:
-    names = {"cifar10": "CIFAR-10 (JPEG)", "CIFAR100": "CIFAR-100", "signs": "Sign Language Digits, 64 px"}
+    names = {"cifar10": "CIFAR-10 (JPEG)", "CIFAR100": "CIFAR-100", "signs": "Sign Language Digits, 48 px"}
     network = f"WRN-{row['depth']}-{row['width']}"
     return f"{names.get(row['data'], row['data'])}, {row['per_class']} a class, {network}"
 
@@ -188,8 +188,8 @@ def tuning_table(rows: list[dict[str, Any]]) -> str:
         groups[row["lr"], row["weight_decay"]][setting_title(row)].append(row["accuracy"])
     titles = sorted({setting_title(row) for row in rows})
     lines = [
-        "Mean accuracy of none on held-out training images, at seeds apart from the final ones. One pair was chosen for",
-        "each data set, by the mean of its two settings.\n",
+        "Mean accuracy of none on held-out training images, at seeds apart from the final ones. One pair was chosen",
+        "for each data set, by the mean of its two settings.\n",
         "| learning rate | weight decay | " + " | ".join(titles) + " |",
         "|---|---|" + "---|" * len(titles),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,7 +62,7 @@ class Generator(nn.Module):
             hidden = torch.cat([hidden, self.project_noise(noise)], dim=1)
         features = self.project(hidden).view(len(codes), -1, *self.sizes[0])
         features = features.contiguous(memory_format=torch.channels_last)
-        for (height, width), conv in zip(self.sizes, self.convs, strict=True):
+        for (height, width), conv in zip(self.sizes, cast("list[nn.Conv2d]", self.convs), strict=True):
             if features.shape[-2:] == (height, width):
                 features = conv(features)
             else:
