@@ -20,7 +20,7 @@ from glico_augment import GLICOAugment
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def main(folder: Path, *, side: int = 64, epochs: int = 100, fit_steps: int = 1500, workers: int = 2) -> float:
+def main(folder: Path, *, side: int = 64, epochs: int = 100, fit_steps: int = 600, workers: int = 2) -> float:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     to_tensor = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
     train_transform = v2.Compose([v2.RandomResizedCrop(side), v2.RandomHorizontalFlip(), v2.AutoAugment(), *to_tensor])

@@ -76,7 +76,7 @@ class GLICOAugment(nn.Module):
         record: FitRecord,
         *,
         p: float = 0.5,
-        max_ratio: float = 0.4,
+        max_ratio: float = 1.0,
         interpolation: str = "slerp",
         noise_std: float | None = None,
         labels_getter: samples.LabelsGetter | None = None,
@@ -107,7 +107,7 @@ class GLICOAugment(nn.Module):
         checkpoint_every: int = 200,
         num_workers: int = 0,
         p: float = 0.5,
-        max_ratio: float = 0.4,
+        max_ratio: float = 1.0,
         labels_getter: samples.LabelsGetter | None = None,
         **overrides: Any,
     ) -> GLICOAugment:

@@ -19,7 +19,7 @@ class FitConfig:
     """Hyper-parameters of :meth:`GLICOAugment.fit`. Symbols are those of Azuri & Weinshall 2020.
 
     Args:
-        epochs: passes over the training set. None passes 200 times over it, and more often over a small one, until
+        epochs: passes over the training set. None passes 100 times over it, and more often over a small one, until
             ``min_steps`` optimiser steps are made.
         min_steps: fewest optimiser steps when ``epochs`` is None.
         batch_size: images a step, at most as many as the set has; None for 32, or the whole of a smaller set.
@@ -50,9 +50,9 @@ class FitConfig:
     """
 
     epochs: int | None = None
-    min_steps: int = 1500
+    min_steps: int = 600
     batch_size: int | None = None
-    latent_dim: int = 64
+    latent_dim: int = 8
     noise_dim: int = 16
     noise_std: float = 0.15
     generator_width: int = 32
@@ -163,7 +163,7 @@ class FitConfig:
         return cls().replace(**values)
 
 
-_DEFAULT_EPOCHS = 200
+_DEFAULT_EPOCHS = 100
 _DEFAULT_BATCH_SIZE = 32
 
 

@@ -30,9 +30,14 @@ class SwapSettings:
     """
 
     p: float = 0.5
-    max_ratio: float = 0.4
+    max_ratio: float = 1.0
     interpolation: str = "slerp"
     noise_std: float = 0.15
+
+    @classmethod
+    def published(cls) -> SwapSettings:
+        """Those of the paper, which stays nearer to the anchor."""
+        return cls(p=0.5, max_ratio=0.4, interpolation="slerp", noise_std=0.15)
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():

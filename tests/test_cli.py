@@ -74,8 +74,10 @@ def test_fit_with_the_published_preset(capsys, folder, tmp_path):
     weights = vgg_weights(tmp_path / "vgg.safetensors")
     code, _, err = run(capsys, "fit", folder / "train", "-o", path, "--quiet", *options, "--vgg-weights", weights)
     assert (code, err) == (0, "")
-    config = GLICOAugment.load(path).config
+    augment = GLICOAugment.load(path)
+    config = augment.config
     assert (config.loss, config.latent_dim, config.batch_size, config.image_size) == ("vgg16", 512, 8, 16)
+    assert augment.max_ratio == 0.4
 
 
 def vgg_weights(path):

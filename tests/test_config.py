@@ -170,10 +170,10 @@ def test_epochs_are_exactly_that_many_passes(n_images, epochs, data):
 
 @quick
 @given(st.integers(1, 5000), st.integers(1, 5000), st.none() | st.integers(1, 300))
-def test_a_small_set_is_passed_over_until_min_steps_and_a_large_one_200_times(n_images, min_steps, batch_size):
+def test_a_small_set_is_passed_over_until_min_steps_and_a_large_one_100_times(n_images, min_steps, batch_size):
     config = FitConfig(min_steps=min_steps, batch_size=batch_size and min(batch_size, n_images))
-    in_200_passes = config.replace(epochs=200).total_steps(n_images)
-    assert config.total_steps(n_images) == max(min_steps, in_200_passes)
+    in_100_passes = config.replace(epochs=100).total_steps(n_images)
+    assert config.total_steps(n_images) == max(min_steps, in_100_passes)
 
 
 def test_the_default_batch_is_of_one_size_or_the_whole_of_a_smaller_set():

@@ -176,8 +176,8 @@ def test_settings_of_numpy_numbers_can_be_saved_as_json():
     assert SwapSettings(**json.loads(json.dumps(dataclasses.asdict(settings)))) == settings
 
 
-def test_the_defaults_are_those_of_the_paper_and_cannot_be_changed():
-    settings = SwapSettings()
+def test_the_published_settings_are_those_of_the_paper_and_cannot_be_changed():
+    settings = SwapSettings.published()
     assert (settings.p, settings.max_ratio, settings.interpolation, settings.noise_std) == (0.5, 0.4, "slerp", 0.15)
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.p = 1.0

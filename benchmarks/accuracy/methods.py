@@ -87,7 +87,7 @@ METHODS = {
     "glico-lerp": Method(swap="glico", swap_settings={"interpolation": "lerp"}),
     "glico-no-noise": Method(swap="glico", swap_settings={"noise_std": 0}),
     "glo": Method(swap="glico", fit={"classifier_weight": 0}),
-    "glico-published": Method(swap="glico", fit={"preset": "published"}),
+    "glico-published": Method(swap="glico", swap_settings={"max_ratio": 0.4}, fit={"preset": "published"}),
     "pixel+autoaugment": Method(swap="pixel", policy=autoaugment),
     "glico+autoaugment": Method(swap="glico", policy=autoaugment),
     "glico+cutmix": Method(swap="glico", objective=cutmix),

@@ -23,6 +23,7 @@ from glico_augment.config import FitConfig
 from glico_augment.errors import DivergenceError
 from glico_augment.file_format import check_writable, write_atomically
 from glico_augment.image_set import digest
+from glico_augment.swap import SwapSettings
 
 # What a wrong input raises. Anything else is a defect of this library and keeps its traceback.
 USER_ERRORS = (ValueError, TypeError, OSError, DivergenceError, ModuleNotFoundError)
@@ -37,7 +38,8 @@ def fit(args: argparse.Namespace) -> None:
     unlabeled = None if args.unlabeled is None else ImageFiles(args.unlabeled)
     given = vars(args)
     settings = {field.name: given[field.name] for field in dataclasses.fields(FitConfig) if field.name in given}
-    if args.preset == "published":
+    is_published = args.preset == "published"
+    if is_published:
         width, height = dataset[0][0].size
         size = settings.pop("image_size", (height, width))
         n_images = len(dataset) + (0 if unlabeled is None else len(unlabeled))
@@ -53,6 +55,7 @@ def fit(args: argparse.Namespace) -> None:
         progress=not args.quiet,
         checkpoint=args.checkpoint,
         num_workers=args.workers,
+        max_ratio=(SwapSettings.published() if is_published else SwapSettings()).max_ratio,
     )
     augment.save(args.output)
     print(f"{augment!r}\nwritten to {args.output}")
