@@ -24,7 +24,7 @@ from glico_augment.generator import Generator
 from glico_augment.image_set import read_label
 from glico_augment.model import GLICOModel
 from glico_augment.record import FitRecord, load_model, save_model
-from glico_augment.swap import SwapParams, SwapSetting, SwapSettings, draw_params
+from glico_augment.swap import SwapParams, SwapSetting, SwapSettings, draw_params, make_images
 
 if TYPE_CHECKING:
     from glico_augment.dataset import GLICODataset
@@ -54,10 +54,12 @@ class GLICOAugment(nn.Module):
         max_ratio: largest share in ``[0, 1]`` of the arc from an image's code to its partner's.
         interpolation: ``"slerp"``, or ``"lerp"`` for the paper's ablation.
         noise_std: ``σ`` of the generator's noise, at least 0; None for that of the fit.
+        pixel_share: probability in ``[0, 1]`` that a synthetic image is the average of its two real images instead of
+            the generator's; 0 is the paper's swap.
         labels_getter: finds the label or labels in a sample; None looks where ``v2.CutMix`` looks.
 
-    ``p``, ``max_ratio``, ``interpolation`` and ``noise_std`` are attributes that may be set at any time. Workers of a
-    ``DataLoader`` have them as they were when the workers started.
+    ``p``, ``max_ratio``, ``interpolation``, ``noise_std`` and ``pixel_share`` are attributes that may be set at any
+    time. Workers of a ``DataLoader`` have them as they were when the workers started.
 
     Example::
 
@@ -69,6 +71,7 @@ class GLICOAugment(nn.Module):
     max_ratio = SwapSetting()
     interpolation = SwapSetting()
     noise_std = SwapSetting()
+    pixel_share = SwapSetting()
 
     def __init__(
         self,
@@ -79,11 +82,12 @@ class GLICOAugment(nn.Module):
         max_ratio: float = 1.0,
         interpolation: str = "slerp",
         noise_std: float | None = None,
+        pixel_share: float = 0.5,
         labels_getter: samples.LabelsGetter | None = None,
     ) -> None:
         super().__init__()
         noise_std = record.config.noise_std if noise_std is None else noise_std
-        self.swap_settings = SwapSettings(p, max_ratio, interpolation, noise_std)
+        self.swap_settings = SwapSettings(p, max_ratio, interpolation, noise_std, pixel_share)
         self.record = record
         self.labels_getter = labels_getter or samples.find_labels
         # In a dict the models are no submodules: the transform has no parameters, and moving or casting the network
@@ -108,6 +112,7 @@ class GLICOAugment(nn.Module):
         num_workers: int = 0,
         p: float = 0.5,
         max_ratio: float = 1.0,
+        pixel_share: float = 0.5,
         labels_getter: samples.LabelsGetter | None = None,
         **overrides: Any,
     ) -> GLICOAugment:
@@ -129,6 +134,7 @@ class GLICOAugment(nn.Module):
             num_workers: processes that read the dataset.
             p: see :class:`GLICOAugment`.
             max_ratio: see :class:`GLICOAugment`.
+            pixel_share: see :class:`GLICOAugment`.
             labels_getter: see :class:`GLICOAugment`.
             overrides: fields of :class:`FitConfig` to set, as in ``fit(dataset, epochs=50)``.
 
@@ -139,7 +145,7 @@ class GLICOAugment(nn.Module):
             OSError: if ``checkpoint`` cannot be written.
         """
         config = (config or FitConfig()).replace(**overrides)
-        swap = SwapSettings(p=p, max_ratio=max_ratio, noise_std=config.noise_std)
+        swap = SwapSettings(p=p, max_ratio=max_ratio, noise_std=config.noise_std, pixel_share=pixel_share)
         model, record = fit_model(
             dataset,
             config,
@@ -191,8 +197,7 @@ class GLICOAugment(nn.Module):
 
     def transform(self, params: SwapParams) -> Tensor:
         """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``."""
-        model = self.model_on(params.anchors.device)
-        return model.interpolate(params.anchors, params.partners, params.ratios, params.noise, self.interpolation)
+        return make_images(self.model_on(params.anchors.device), params, self.interpolation)
 
     def _swap_one(self, image: Any, label: Any) -> Any:
         image_types.check_image(image)

@@ -53,6 +53,7 @@ def fit_model(
         run.run([bar, *callbacks])
     if saved is not None:
         saved.write()
+    run.model.images = image_set.images[: len(image_set.labels)]
     return run.model.cpu(), dataclasses.replace(record, losses=run.history[: run.steps_done].cpu())
 
 

@@ -60,7 +60,7 @@ class Generator(nn.Module):
             if noise is None:
                 noise = hidden.new_zeros(len(hidden), self.noise_dim)
             hidden = torch.cat([hidden, self.project_noise(noise)], dim=1)
-        features = self.project(hidden).view(len(codes), -1, *self.sizes[0])
+        features = self.project(hidden).unflatten(1, (-1, *self.sizes[0]))
         features = features.contiguous(memory_format=torch.channels_last)
         for (height, width), conv in zip(self.sizes, cast("list[nn.Conv2d]", self.convs), strict=True):
             if features.shape[-2:] == (height, width):

@@ -10,6 +10,7 @@ from glico_augment.classifier import Classifier
 from glico_augment.codes import SphereCodes
 from glico_augment.config import FitConfig
 from glico_augment.generator import Generator
+from glico_augment.image_types import to_unit
 
 _PIXELS_A_PASS = 2**20  # the feature maps of a pass stay near 100 MB a layer at the default width
 
@@ -24,7 +25,12 @@ class GLICOModel(nn.Module):
         config: widths and dimensions of the networks are read.
         image_shape: ``(channels, height, width)``.
         device: of the networks; ``"meta"`` leaves them without storage, to be loaded.
+
+    Attributes:
+        images: ``(m, channels, height, width)`` uint8, the labelled images at the fitted size; None until set.
     """
+
+    images: Tensor | None
 
     def __init__(
         self,
@@ -42,6 +48,7 @@ class GLICOModel(nn.Module):
             self.classifier = Classifier(image_shape[0], len(codes.classes), config.classifier_width)
         for network in (self.generator, self.classifier):
             network.float().to_empty(device=device)  # whatever torch's default dtype is
+        self.register_buffer("images", None, persistent=False)
 
     @classmethod
     def initialize(
@@ -106,3 +113,13 @@ class GLICOModel(nn.Module):
                 for start in chunks
             ]
         return made[0] if len(made) == 1 else torch.cat(made)
+
+    def average(self, anchors: Tensor, partners: Tensor, ratios: Tensor) -> Tensor:
+        """Averages of two real images, ``(1 − r)·x_i + r·x_j``, in the shape and range of :meth:`interpolate`.
+
+        Raises:
+            ValueError: if the model holds no images.
+        """
+        if self.images is None:
+            raise ValueError("this model holds no real images to average; set pixel_share to 0, or model.images")
+        return torch.lerp(to_unit(self.images[anchors]), to_unit(self.images[partners]), ratios.view(-1, 1, 1, 1))

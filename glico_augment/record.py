@@ -68,7 +68,7 @@ class FitRecord:
 def save_model(path: str | Path, model: GLICOModel, record: FitRecord, settings: SwapSettings) -> None:
     """Write a fitted model to one safetensors file.
 
-    Tensors: ``codes``, ``labels``, ``digests``, ``losses``, ``generator.*``, ``classifier.*``.
+    Tensors: ``codes``, ``labels``, ``images``, ``digests``, ``losses``, ``generator.*``, ``classifier.*``.
     """
     tensors = {
         "codes": model.codes.codes,
@@ -78,6 +78,8 @@ def save_model(path: str | Path, model: GLICOModel, record: FitRecord, settings:
         **{f"generator.{name}": value for name, value in model.generator.state_dict().items()},
         **{f"classifier.{name}": value for name, value in model.classifier.state_dict().items()},
     }
+    if model.images is not None:
+        tensors["images"] = model.images
     write_file(path, tensors, {**record.to_json(), "swap": dataclasses.asdict(settings)})
 
 
@@ -104,10 +106,18 @@ def load_model(path: str | Path) -> tuple[GLICOModel, FitRecord, SwapSettings]:
             network.load_state_dict(
                 {key.removeprefix(name): value for key, value in tensors.items() if key.startswith(name)}
             )
+        if "images" in tensors:
+            model.images = _check_images(tensors["images"], (codes.n_labeled, *record.image_shape))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise FileFormatError(f"{path} is damaged: {reason}") from error
     return model, record, settings
+
+
+def _check_images(images: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if images.dtype != torch.uint8 or images.shape != shape:
+        raise ValueError(f"its images must be uint8 of shape {shape}")
+    return images
 
 
 def _read_record(tensors: dict[str, Tensor], info: dict[str, Any]) -> FitRecord:

@@ -94,12 +94,41 @@ def test_each_image_has_its_own_coin_partner_and_ratio(augment):
 
 
 def test_a_swapped_image_is_an_interpolation_within_its_class(always, images):
-    always.max_ratio, always.noise_std = 0.0, 0.0
+    always.max_ratio, always.noise_std, always.pixel_share = 0.0, 0.0, 0.0
     swapped = always(images / 255, LABELS)[0]
     reconstructions = always.reconstruct()
     for image, label in zip(swapped, LABELS, strict=True):
         distances = (reconstructions - image).abs().amax(dim=(1, 2, 3))
         assert distances[label == LABELS].min() < 1e-5
+
+
+def test_an_averaged_image_is_the_average_of_its_two_real_images(always, images):
+    always.pixel_share = 1.0
+    params = always.make_params(LABELS, anchors=torch.arange(8))
+    ratios = params.ratios.view(-1, 1, 1, 1)
+    expected = (1 - ratios) * images / 255 + ratios * images[params.partners] / 255
+    torch.testing.assert_close(always.transform(params), expected)
+    assert (LABELS[params.partners] == LABELS).all()
+
+
+def test_a_share_of_the_synthetic_images_is_averaged_and_the_others_are_the_generators(always):
+    always.pixel_share = 0.25
+    params = always.make_params(LABELS.repeat(500))
+    assert params.is_averaged.float().mean().item() == pytest.approx(0.25, abs=0.03)
+    made = always.transform(params)
+    model = always.model
+    generated = model.interpolate(params.anchors, params.partners, params.ratios, params.noise)
+    torch.testing.assert_close(made[~params.is_averaged], generated[~params.is_averaged])
+    average = model.average(params.anchors, params.partners, params.ratios)
+    torch.testing.assert_close(made[params.is_averaged], average[params.is_averaged])
+
+
+def test_without_real_images_there_is_nothing_to_average(always, images):
+    always.model.images = None
+    with pytest.raises(ValueError, match="set pixel_share to 0"):
+        always(images, LABELS)
+    always.pixel_share = 0.0
+    assert always(images, LABELS)[0].shape == images.shape
 
 
 def test_a_size_other_than_the_fitted_one_is_kept(always):
@@ -305,6 +334,7 @@ def test_gradients_and_memory_format_of_a_batch_survive(always, images):
 
 
 def test_a_large_request_is_made_in_several_passes(always, monkeypatch):
+    always.pixel_share = 0.0
     wanted = torch.tensor([3, 40] * 10)
     expected, _ = always.synthesize(wanted, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(model_module, "_PIXELS_A_PASS", 7 * 120)

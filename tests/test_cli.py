@@ -245,7 +245,7 @@ def test_python_minus_m_runs_the_command_line():
 
 
 def test_a_sample_grid_shows_the_classes_in_rows(fitted, tmp_path, capsys):
-    run(capsys, "sample", fitted, "-o", tmp_path / "grid.png", "-n", 4, "--max-ratio", 0)
+    run(capsys, "sample", fitted, "-o", tmp_path / "grid.png", "-n", 4, "--max-ratio", 0, "--pixel-share", 0)
     with PIL.Image.open(tmp_path / "grid.png") as grid:
         cell = torch.from_numpy(np.array(grid.crop((1, 1, 17, 17)))).reshape(-1, 3).float()
     reconstructions = GLICOAugment.load(fitted).reconstruct([0, 1, 2, 3]) * 255

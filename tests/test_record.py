@@ -45,7 +45,7 @@ def test_a_loaded_file_gives_the_same_images_bit_for_bit(dataset, images, tmp_pa
 
 def test_a_loaded_file_recognises_the_fitted_images(path, dataset):
     loaded = GLICOAugment.load(path)
-    loaded.p, loaded.max_ratio, loaded.noise_std = 1.0, 0.0, 0.0
+    loaded.p, loaded.max_ratio, loaded.noise_std, loaded.pixel_share = 1.0, 0.0, 0.0, 0.0
     image, _ = loaded.wrap(dataset)[5]
     assert ((image / 255) - loaded.reconstruct([5])[0]).abs().max() < 0.003
 
@@ -82,6 +82,8 @@ def test_a_module_as_loss_is_recorded_by_name(dataset, tmp_path):
         ({"tensors": {"labels": LABELS.float()}}, "labels must be integers"),
         ({"tensors": {"labels": LABELS.roll(1)}}, "fingerprint is not that of its labels"),
         ({"tensors": {"losses": torch.zeros(4)}}, "losses must have 3 columns"),
+        ({"tensors": {"images": torch.zeros(8, 3, 12, 10)}}, "images must be uint8 of shape"),
+        ({"tensors": {"images": torch.zeros(7, 3, 12, 10, dtype=torch.uint8)}}, "images must be uint8 of shape"),
         ({"tensors": {"generator.to_image.bias": torch.zeros(9)}}, "size mismatch"),
     ],
 )

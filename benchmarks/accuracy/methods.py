@@ -87,13 +87,16 @@ METHODS = {
     "glico-lerp": Method(swap="glico", swap_settings={"interpolation": "lerp"}),
     "glico-no-noise": Method(swap="glico", swap_settings={"noise_std": 0}),
     "glo": Method(swap="glico", fit={"classifier_weight": 0}),
-    "glico-published": Method(swap="glico", swap_settings={"max_ratio": 0.4}, fit={"preset": "published"}),
+    "glico-generator-only": Method(swap="glico", swap_settings={"pixel_share": 0}),
+    "glico-published": Method(
+        swap="glico", swap_settings={"max_ratio": 0.4, "pixel_share": 0}, fit={"preset": "published"}
+    ),
     "pixel+autoaugment": Method(swap="pixel", policy=autoaugment),
     "glico+autoaugment": Method(swap="glico", policy=autoaugment),
     "glico+cutmix": Method(swap="glico", objective=cutmix),
 }
 
-SWAP_FIELDS = ("p", "max_ratio", "interpolation", "noise_std", *VARIANT_FIELDS)
+SWAP_FIELDS = ("p", "max_ratio", "interpolation", "noise_std", "pixel_share", *VARIANT_FIELDS)
 
 
 def find_method(text: str) -> Method:

@@ -79,10 +79,6 @@ class GLICOSwap:
                 made = made + (1 - ratios) * residual[params.anchors] + ratios * residual[params.partners]
             else:
                 made = made + residual[params.anchors]
-        if variant.averaged:
-            average = (1 - ratios) * self.real[params.anchors] + ratios * self.real[params.partners]
-            is_averaged = torch.rand(len(made), 1, 1, 1, device=made.device) < variant.averaged
-            made = torch.where(is_averaged, average, made)
         if variant.blend:
             weights = torch.rand(len(made), 1, 1, 1, device=made.device)
             made = (1 - weights) * self.real[params.anchors] + weights * made
@@ -101,14 +97,12 @@ class Variant:
     Attributes:
         residual: what ``G`` does not rebuild is added: ``"anchor"`` gives ``x_i + G(z_r) − G(z_i)``, ``"both"``
             fades from the anchor's residual to the partner's.
-        averaged: share of synthetic images that are averages of the two real ones instead.
         blend: mix the synthetic image with its anchor's real one, in a uniform proportion.
         fade: ``p`` falls linearly, from twice its value to 0, over the training of the classifier.
         min_confidence: keep the real image where the joint classifier gives its class less than this.
     """
 
     residual: str | None = None
-    averaged: float = 0.0
     blend: bool = False
     fade: bool = False
     min_confidence: float = 0.0

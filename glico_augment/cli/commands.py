@@ -46,6 +46,7 @@ def fit(args: argparse.Namespace) -> None:
         config = FitConfig.published(size, n_images=n_images, **settings)
     else:
         config = FitConfig(**settings)
+    swap = SwapSettings.published() if is_published else SwapSettings()
     augment = GLICOAugment.fit(
         dataset,
         config,
@@ -55,7 +56,8 @@ def fit(args: argparse.Namespace) -> None:
         progress=not args.quiet,
         checkpoint=args.checkpoint,
         num_workers=args.workers,
-        max_ratio=(SwapSettings.published() if is_published else SwapSettings()).max_ratio,
+        max_ratio=swap.max_ratio,
+        pixel_share=swap.pixel_share,
     )
     augment.save(args.output)
     print(f"{augment!r}\nwritten to {args.output}")
@@ -72,7 +74,8 @@ def inspect(args: argparse.Namespace) -> None:
         "size": f"{height} × {width}, {channels} channels",
         "codes": f"{len(codes)} on the unit sphere in R^{codes.latent_dim}",
         "generator": f"{sum(value.numel() for value in augment.generator.parameters()):,} parameters",
-        "swap": f"p {augment.p:g}, ratio up to {augment.max_ratio:g}, {augment.interpolation}",
+        "swap": f"p {augment.p:g}, ratio up to {augment.max_ratio:g}, {augment.interpolation}, "
+        f"averages of pixels {augment.pixel_share:g}",
         "fingerprint": record.fingerprint,
         "seed": record.seed,
         "steps": len(record.losses),
@@ -88,8 +91,9 @@ def inspect(args: argparse.Namespace) -> None:
 def sample(args: argparse.Namespace) -> None:
     """``glico sample FILE -o DIR|GRID.png``."""
     augment = GLICOAugment.load(args.file)
-    if "max_ratio" in args:
-        augment.max_ratio = args.max_ratio
+    for name in ("max_ratio", "pixel_share"):
+        if name in args:
+            setattr(augment, name, getattr(args, name))
     generator = torch.Generator().manual_seed(args.seed)
     images, labels = augment.synthesize(n_per_class=args.n_per_class, generator=generator)
     if args.output.suffix.lower() in IMG_EXTENSIONS:
