@@ -23,7 +23,9 @@ class FitConfig:
             ``min_steps`` optimiser steps are made.
         min_steps: fewest optimiser steps when ``epochs`` is None.
         batch_size: images a step, at most as many as the set has; None for 32, or the whole of a smaller set.
-        latent_dim: dimension ``d`` of the sphere's space, at least 2.
+        latent_dim: dimension ``d`` of the sphere's space, at least 2; None for one in 8 images, between 8 and 64. With
+            few dimensions codes are neighbours and the images between them a smooth family; with too few for its
+            images, a generator blurs them.
         noise_dim: dimension of ``ε``; 0 for none.
         noise_std: ``σ``, standard deviation of ``ε``, at least 0.
         generator_width: channels of the generator at full image size.
@@ -52,7 +54,7 @@ class FitConfig:
     epochs: int | None = None
     min_steps: int = 600
     batch_size: int | None = None
-    latent_dim: int = 8
+    latent_dim: int | None = None
     noise_dim: int = 16
     noise_std: float = 0.15
     generator_width: int = 32
@@ -144,6 +146,12 @@ class FitConfig:
             )
         return self.batch_size
 
+    def latent_dim_for(self, n_images: int) -> int:
+        """Dimension of the codes of ``n_images`` images."""
+        if self.latent_dim is not None:
+            return self.latent_dim
+        return min(max(n_images // 8, _FEWEST_DIMENSIONS), _MOST_DIMENSIONS)
+
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values. A module as loss becomes its class name in brackets, ``"<MyLoss>"``."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -165,6 +173,7 @@ class FitConfig:
 
 _DEFAULT_EPOCHS = 100
 _DEFAULT_BATCH_SIZE = 32
+_FEWEST_DIMENSIONS, _MOST_DIMENSIONS = 8, 64
 
 
 def _loss(name: str, value: Any) -> Any:
@@ -188,7 +197,9 @@ _CHECKS: dict[str, settings.Check] = {
     "epochs": settings.optional(settings.integer(1, ", or None")),
     "min_steps": settings.integer(1),
     "batch_size": settings.optional(settings.integer(1, ", or None")),
-    "latent_dim": settings.integer(2, ": the unit sphere of a line is two points, with no path between them"),
+    "latent_dim": settings.optional(
+        settings.integer(2, ": the unit sphere of a line is two points, with no path between them")
+    ),
     "noise_dim": settings.integer(0),
     "noise_std": settings.non_negative,
     "generator_width": settings.integer(1),

@@ -44,7 +44,7 @@ class GLICOModel(nn.Module):
         self.codes = codes
         # On the meta device first: constructors draw initial weights from torch's global generator.
         with torch.device("meta"):
-            self.generator = Generator(config.latent_dim, config.noise_dim, image_shape, config.generator_width)
+            self.generator = Generator(codes.latent_dim, config.noise_dim, image_shape, config.generator_width)
             self.classifier = Classifier(image_shape[0], len(codes.classes), config.classifier_width)
         for network in (self.generator, self.classifier):
             network.float().to_empty(device=device)  # whatever torch's default dtype is
@@ -64,7 +64,8 @@ class GLICOModel(nn.Module):
         The generator's last layer starts a tenth as large: images that start near grey keep the first steps from
         finding a constant image, from which a wide generator without normalisation does not return.
         """
-        codes = SphereCodes.random(labels, config.latent_dim, n_unlabeled=n_unlabeled, generator=generator)
+        latent_dim = config.latent_dim_for(len(labels) + n_unlabeled)
+        codes = SphereCodes.random(labels, latent_dim, n_unlabeled=n_unlabeled, generator=generator)
         model = cls(codes, config, image_shape)
         for network in (model.generator, model.classifier):
             for module in network.modules():

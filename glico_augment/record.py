@@ -97,7 +97,9 @@ def load_model(path: str | Path) -> tuple[GLICOModel, FitRecord, SwapSettings]:
         codes = SphereCodes(tensors["codes"], tensors["labels"])
         if not torch.equal(codes.codes, tensors["codes"]):
             raise ValueError("its codes are not on the unit sphere")
-        if codes.latent_dim != record.config.latent_dim or len(codes.classes) != len(record.class_names):
+        if codes.latent_dim != record.config.latent_dim_for(len(codes)) or len(codes.classes) != len(
+            record.class_names
+        ):
             raise ValueError("its codes and its header do not fit together")
         if len(record.digests) != len(codes) or fingerprint(record.digests, codes.labels) != record.fingerprint:
             raise ValueError("its fingerprint is not that of its labels and digests")

@@ -22,7 +22,7 @@ CHOICES = {"loss": LOSS_NAMES, "schedule": SCHEDULES, "precision": PRECISIONS}
 WRONG_TYPES = [
     *[(name, value) for name in INTEGERS for value in ("5", True, [5])],
     *[(name, value) for name in REALS for value in ("0.5", True, (0.5,), None, 1j)],
-    *[(name, None) for name in INTEGERS if name not in ("epochs", "batch_size")],
+    *[(name, None) for name in INTEGERS if name not in ("epochs", "batch_size", "latent_dim")],
     *[(name, value) for name in CHOICES for value in (None, 3, ["cosine"])],
     ("loss", torch.nn.L1Loss),  # the class where a module is meant
     ("loss", torch.nn.functional.l1_loss),
@@ -174,6 +174,12 @@ def test_a_small_set_is_passed_over_until_min_steps_and_a_large_one_100_times(n_
     config = FitConfig(min_steps=min_steps, batch_size=batch_size and min(batch_size, n_images))
     in_100_passes = config.replace(epochs=100).total_steps(n_images)
     assert config.total_steps(n_images) == max(min_steps, in_100_passes)
+
+
+@pytest.mark.parametrize(("n_images", "expected"), [(1, 8), (50, 8), (100, 12), (500, 62), (512, 64), (50_000, 64)])
+def test_the_default_dimension_grows_with_the_set(n_images, expected):
+    assert FitConfig().latent_dim_for(n_images) == expected
+    assert FitConfig(latent_dim=5).latent_dim_for(n_images) == 5
 
 
 def test_the_default_batch_is_of_one_size_or_the_whole_of_a_smaller_set():
