@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from glico_augment.augment import GLICOAugment
+    from glico_augment.bank import SyntheticBank
     from glico_augment.classifier import Classifier
     from glico_augment.codes import SphereCodes
     from glico_augment.config import FitConfig
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 # Public names by module, imported when first asked for, so that `glico --help` need not wait for torch.
 _MODULES = {
     "augment": ("GLICOAugment",),
+    "bank": ("SyntheticBank",),
     "classifier": ("Classifier",),
     "codes": ("SphereCodes",),
     "config": ("FitConfig",),
@@ -50,6 +52,7 @@ __all__ = [
     "PerceptualLoss",
     "RandomPerceptualLoss",
     "SphereCodes",
+    "SyntheticBank",
     "geodesic_distance",
     "lerp",
     "normalize",

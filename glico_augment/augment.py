@@ -27,6 +27,7 @@ from glico_augment.record import FitRecord, load_model, save_model
 from glico_augment.swap import SwapParams, SwapSetting, SwapSettings, draw_params, make_images
 
 if TYPE_CHECKING:
+    from glico_augment.bank import SyntheticBank
     from glico_augment.dataset import GLICODataset
 
 
@@ -235,11 +236,13 @@ class GLICOAugment(nn.Module):
             stacklevel=4,
         )
 
-    def wrap(self, dataset: Any, transform: Any = None, target_transform: Any = None) -> GLICODataset:
+    def wrap(
+        self, dataset: Any, transform: Any = None, target_transform: Any = None, *, bank: SyntheticBank | None = None
+    ) -> GLICODataset:
         """Wrap a dataset of ``(image, label)`` so that its images are swapped; see :class:`GLICODataset`."""
         from glico_augment.dataset import GLICODataset
 
-        return GLICODataset(dataset, self, transform=transform, target_transform=target_transform)
+        return GLICODataset(dataset, self, transform=transform, target_transform=target_transform, bank=bank)
 
     def reconstruct(self, indices: Any = None) -> Tensor:
         """The generator's images of fitted images, ``G([z_i, 0])``.

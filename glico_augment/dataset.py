@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from glico_augment import image_types
 from glico_augment.augment import GLICOAugment
+from glico_augment.bank import SyntheticBank
 from glico_augment.image_set import check_dataset, digest, read_label, split_sample
 
 
@@ -29,10 +30,11 @@ class GLICODataset(Dataset[Any]):
         augment: the fitted augmentation; its settings may be changed at any time in the same process.
         transform: applied to each image, v1 or v2.
         target_transform: applied to each label.
+        bank: images made ahead, to take from instead of running the generator.
 
     Raises:
         TypeError: unless ``dataset`` is map-style and yields pairs of an image and an integer label.
-        ValueError: if its first image is normalised or otherwise out of range.
+        ValueError: if its first image is normalised or otherwise out of range, or the bank is of another fit.
     """
 
     def __init__(
@@ -42,12 +44,16 @@ class GLICODataset(Dataset[Any]):
         *,
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,
+        bank: SyntheticBank | None = None,
     ) -> None:
+        if bank is not None and bank.augment.record.fingerprint != augment.record.fingerprint:
+            raise ValueError("the bank is of another fit: make it of the augmentation that wraps the dataset")
         check_dataset(dataset, "dataset")
         self.dataset = dataset
         self.augment = augment
         self.transform = transform
         self.target_transform = target_transform
+        self.bank = bank
         if len(dataset):
             image, label = split_sample(dataset[0])
             image_types.to_uint8(image)
@@ -90,10 +96,11 @@ class GLICODataset(Dataset[Any]):
             return []
         anchors = torch.tensor([self._own_code(indices[row], images[row], int(labels[row])) for row in rows])
         params = self.augment.make_params(labels[rows], anchors=anchors)
-        return [
-            (row, image_types.like(synthetic, images[row]))
-            for row, synthetic in zip(rows, self.augment.transform(params), strict=True)
-        ]
+        if self.bank is None:
+            made = self.augment.transform(params)
+        else:
+            made = image_types.to_unit(self.bank.take(params.anchors))
+        return [(row, image_types.like(image, images[row])) for row, image in zip(rows, made, strict=True)]
 
     def _own_code(self, index: int, image: Any, label: int) -> int:
         """The code of an image that was fitted under its label, −1 for any other."""
