@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+import glico_augment
 from accuracy.data import Split
 from glico_augment import FitConfig, GLICOAugment
 from glico_augment.image_types import from_unit
@@ -52,9 +53,10 @@ class GLICOSwap:
 
     def __init__(self, augment: GLICOAugment, split: Split, variant: Variant) -> None:
         self.augment, self.variant = augment, variant
-        self.real = split.images.float() / 255
         self.p = augment.p
-        self.rebuilt = augment.reconstruct().to(split.images.device) if variant.residual else None
+        self.residual = None
+        if variant.residual:
+            self.residual = split.images.float() / 255 - augment.reconstruct().to(split.images.device)
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor, share_done: float) -> Tensor:
         if self.variant.fade:
@@ -69,25 +71,13 @@ class GLICOSwap:
     @torch.no_grad()
     def make(self, params: SwapParams) -> Tensor:
         """Synthetic images in [0, 1], or a little outside with a residual."""
-        variant = self.variant
-        with torch.autocast(params.anchors.device.type, torch.bfloat16):
-            made = self.augment.transform(params)
-        ratios = params.ratios[:, None, None, None]
-        if variant.residual:
-            residual = self.real - self.rebuilt
-            if variant.residual == "both":
-                made = made + (1 - ratios) * residual[params.anchors] + ratios * residual[params.partners]
-            else:
-                made = made + residual[params.anchors]
-        if variant.blend:
-            weights = torch.rand(len(made), 1, 1, 1, device=made.device)
-            made = (1 - weights) * self.real[params.anchors] + weights * made
-        if variant.min_confidence:
-            model = self.augment.model_on(params.anchors.device)
-            confidence = model.classifier(made).softmax(1)
-            right = confidence.gather(1, model.codes.class_indices[params.anchors][:, None])
-            made = torch.where(right[:, :, None, None] >= variant.min_confidence, made, self.real[params.anchors])
-        return made
+        made = self.augment.transform(params)
+        if self.residual is None:
+            return made
+        start, end = self.residual[params.anchors], self.residual[params.partners]
+        if self.variant.residual == "anchor":
+            return made + start
+        return made + torch.lerp(start, end, params.ratios[:, None, None, None])
 
 
 @dataclass(frozen=True)
@@ -97,15 +87,11 @@ class Variant:
     Attributes:
         residual: what ``G`` does not rebuild is added: ``"anchor"`` gives ``x_i + G(z_r) − G(z_i)``, ``"both"``
             fades from the anchor's residual to the partner's.
-        blend: mix the synthetic image with its anchor's real one, in a uniform proportion.
         fade: ``p`` falls linearly, from twice its value to 0, over the training of the classifier.
-        min_confidence: keep the real image where the joint classifier gives its class less than this.
     """
 
     residual: str | None = None
-    blend: bool = False
     fade: bool = False
-    min_confidence: float = 0.0
 
 
 VARIANT_FIELDS = tuple(field.name for field in dataclasses.fields(Variant))
@@ -114,21 +100,18 @@ VARIANT_FIELDS = tuple(field.name for field in dataclasses.fields(Variant))
 def fitted(split: Split, seed: int, fit: dict[str, Any], folder: Path) -> tuple[GLICOAugment, dict[str, Any]]:
     """A fit on the training images, kept in ``folder`` for the methods that share it, and what to record of it."""
     fields = dict(fit)
-    preset, views = fields.pop("preset", None), fields.pop("views", None)
+    preset = fields.pop("preset", None)
     side = split.images.shape[-1]
     config = FitConfig.published(image_size=side, n_images=len(split.images)) if preset else FitConfig()
     if preset:
         # Its perceptual loss needs weights that cannot always be had; the row says which loss was used.
         fields = {"loss": "random-vgg16"} | fields
     config = config.replace(precision="bfloat16", **fields)
-    identity = json.dumps([config.to_json(), views, seed, _digest(split)], sort_keys=True)
+    identity = json.dumps([glico_augment.__version__, config.to_json(), seed, _digest(split)], sort_keys=True)
     path = folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.safetensors"
     if not path.exists():
         device = split.images.device
-        images, labels = split.images.cpu(), split.labels.cpu()
-        if views == "flip":  # a mirrored image is one more of its class, with a code of its own
-            images, labels = torch.cat([images, images.flip(-1)]), torch.cat([labels, labels])
-        dataset = TensorDataset(images, labels)
+        dataset = TensorDataset(split.images.cpu(), split.labels.cpu())
         folder.mkdir(parents=True, exist_ok=True)
         GLICOAugment.fit(dataset, config, device=device, seed=seed, progress=False).save(path)
     augment = GLICOAugment.load(path)
