@@ -32,9 +32,10 @@ SOURCES = {
     "real training images": {},
     "pixel averaging": {},
     "glico": {},
-    "glico-lerp": {"interpolation": "lerp"},
-    "glico-no-noise": {"noise_std": 0},
-    "glo": {"classifier_weight": 0},
+    "glico-generator-only": {"pixel_share": 0},
+    "glico-generator-only, lerp": {"pixel_share": 0, "interpolation": "lerp"},
+    "glico-generator-only, no noise": {"pixel_share": 0, "noise_std": 0},
+    "glo, generator only": {"pixel_share": 0, "classifier_weight": 0},
 }
 
 
@@ -76,7 +77,7 @@ def measure(name: str, seed: int, wanted: list[str], args: argparse.Namespace) -
         images, labels, details = make_images(source, split, seed, setting.fit, args.fits)
         row = {"setting": name, "seed": seed, "source": source, "judge": f"WRN-10-1, {len(unseen.eval_images)} images"}
         row |= quality(images, labels, split, judge) | details
-        append_row(args.out, row | machine(torch.device("cpu")) | {"script": Path(__file__).name})
+        append_row(args.out, row | machine(torch.device("cpu")))
         print(
             f"{name}, seed {seed}, {source}: KID {row['kid']:.3f}, right class {row['right_class']:.0f} %", flush=True
         )

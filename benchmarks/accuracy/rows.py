@@ -54,5 +54,5 @@ def machine(device: torch.device) -> dict[str, Any]:
         "torchvision": torchvision.__version__,
         "python": platform.python_version(),
         "glico_augment": glico_augment.__version__,
-        "command": shlex.join(["python", "benchmarks/measure_accuracy.py", *arguments]),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments]),
     }
