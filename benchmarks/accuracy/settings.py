@@ -55,8 +55,8 @@ _CIFAR100_BATCH = {"depth": 28, "width": 10, "batch_size": 100, "lr": 0.1, "weig
 SETTINGS = {
     "cifar10-10": Setting("cifar10", 10, flip=True),
     "cifar10-50": Setting("cifar10", 50, flip=True, steps=1200),
-    "signs-5": Setting("signs", 5, side=48, lr=0.3, weight_decay=0.02),
-    "signs-10": Setting("signs", 10, side=48, lr=0.3, weight_decay=0.02),
+    "signs-5": Setting("signs", 5, side=48, lr=0.3),
+    "signs-10": Setting("signs", 10, side=48, lr=0.3),
     "cifar10-10-wrn16-8": _gem(10),
     "cifar10-50-wrn16-8": _gem(50),
     **{f"cifar100-{count}-wrn28-10": _gem(count, "CIFAR100", **_CIFAR100_BATCH) for count in (10, 25, 50, 100)},
