@@ -239,8 +239,8 @@ def tuning_table(rows: list[dict[str, Any]]) -> str:
     titles = sorted({setting_title(row) for row in rows})
     lines = [
         "Mean accuracy of none on held-out training images, at seeds apart from the final ones. One pair was chosen",
-        "for each data set, by its two settings together: 0.1 and 0.005 for CIFAR-10, which at 50 a class was tuned again",
-        "at twice the steps, and 0.3 and 0.005 for signs; see README.md for why not 0.02.\n",
+        "for each data set, by its two settings together: 0.1 and 0.005 for CIFAR-10, which at 50 a class was tuned",
+        "again at twice the steps, and 0.3 and 0.005 for signs; README.md says why not 0.02.\n",
         "| learning rate | weight decay | " + " | ".join(titles) + " |",
         "|---|---|" + "---|" * len(titles),
     ]
