@@ -137,7 +137,7 @@ def scores(rows: list[dict[str, Any]]) -> dict[str, Scores]:
 
 
 def even(results: dict[str, Scores]) -> dict[str, Scores]:
-    """The main methods of each setting at the seeds that all of them have, so that their means are of the same draws."""
+    """The main methods of each setting at the seeds that all of them have: their means are of the same draws."""
     for table in results.values():
         main_methods = [method for method in SHORT if method in table]
         shared = set.intersection(*(set(table[method]) for method in main_methods))
