@@ -16,9 +16,6 @@ import torchvision
 import glico_augment
 from accuracy.settings import Setting
 
-FITTING = "fit"
-"""Of the fields of a setting, the one that matters to methods with a fit alone."""
-
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -11,9 +11,6 @@ from typing import Any
 SEEDS = (0, 1, 2, 3, 4)
 """Of the final runs. A seed fixes the images drawn, the initial weights, their order, shifts and flips."""
 
-TUNING_SEEDS = (100, 101, 102, 103)
-"""Of runs that choose a setting: other draws, scored on held-out training images."""
-
 
 @dataclass(frozen=True)
 class Setting:
