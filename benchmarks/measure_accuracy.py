@@ -23,7 +23,7 @@ from accuracy.data import Split, make_split
 from accuracy.methods import METHODS, Method, find_method
 from accuracy.rows import append_row, identity, key, machine, read_rows
 from accuracy.settings import CPU_SETTINGS, SEEDS, Setting, find_setting
-from accuracy.swaps import VARIANT_FIELDS, GLICOSwap, PixelAveraging, Variant, fitted
+from accuracy.swaps import GLICOSwap, PixelAveraging, fitted
 from accuracy.training import Batches, Swap, accuracy, train
 
 
@@ -108,10 +108,9 @@ def make_swap(method: Method, split: Split, job: Job, fits: Path) -> tuple[Swap 
         return PixelAveraging(split, **settings), {}
     if method.swap == "glico":
         augment, details = fitted(split, job.seed, job.setting.fit | (method.fit or {}), fits)
-        variant = Variant(**{name: value for name, value in settings.items() if name in VARIANT_FIELDS})
-        for name in settings.keys() - set(VARIANT_FIELDS):
-            setattr(augment, name, settings[name])
-        return GLICOSwap(augment, split, variant), details
+        for name, value in settings.items():
+            setattr(augment, name, value)
+        return GLICOSwap(augment), details
     return None, {}
 
 

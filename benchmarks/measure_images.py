@@ -28,14 +28,16 @@ from glico_augment.image_types import from_unit
 
 N_IMAGES = 2000
 JUDGE_STEPS = 1000
-SOURCES = {
+_GENERATOR = {"pixel_share": 0, "max_style_ratio": 0}
+SOURCES: dict[str, dict] = {
     "real training images": {},
     "pixel averaging": {},
     "glico": {},
-    "glico-generator-only": {"pixel_share": 0},
-    "glico-generator-only, lerp": {"pixel_share": 0, "interpolation": "lerp"},
-    "glico-generator-only, no noise": {"pixel_share": 0, "noise_std": 0},
-    "glo, generator only": {"pixel_share": 0, "classifier_weight": 0},
+    "glico-no-style": {"max_style_ratio": 0},
+    "generator": _GENERATOR,
+    "generator, lerp": {**_GENERATOR, "interpolation": "lerp"},
+    "generator, no noise": {**_GENERATOR, "noise_std": 0},
+    "generator, glo": {**_GENERATOR, "classifier_weight": 0},
 }
 
 

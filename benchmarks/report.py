@@ -211,11 +211,17 @@ def replace_block(path: Path, name: str, text: str) -> None:
 COMPARISONS = [
     ("glico", "none"),
     ("glico", "pixel"),
+    ("glico", "autoaugment"),
     ("glico", "glico-lerp"),
+    ("glico", "glico-no-style"),
     ("glico", "glico-generator-only"),
+    ("glico", "glico-pixel-only"),
+    ("glico", "glico-style-only"),
+    ("glico", "glico-no-noise"),
     ("glico", "glo"),
     ("glico", "glico-published"),
     ("glico+autoaugment", "autoaugment"),
+    ("glico+autoaugment", "glico"),
     ("glico+autoaugment", "pixel+autoaugment"),
     ("glico+cutmix", "cutmix"),
 ]

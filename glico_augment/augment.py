@@ -57,10 +57,12 @@ class GLICOAugment(nn.Module):
         noise_std: ``σ`` of the generator's noise, at least 0; None for that of the fit.
         pixel_share: probability in ``[0, 1]`` that a synthetic image is the average of its two real images instead of
             the generator's; 0 is the paper's swap.
+        max_style_ratio: largest share in ``[0, 1]`` of the way from a synthetic image's local brightness and contrast
+            to those of a random fitted image of any class; 0 is the paper's swap.
         labels_getter: finds the label or labels in a sample; None looks where ``v2.CutMix`` looks.
 
-    ``p``, ``max_ratio``, ``interpolation``, ``noise_std`` and ``pixel_share`` are attributes that may be set at any
-    time. Workers of a ``DataLoader`` have them as they were when the workers started.
+    ``p``, ``max_ratio``, ``interpolation``, ``noise_std``, ``pixel_share`` and ``max_style_ratio`` are attributes that
+    may be set at any time. Workers of a ``DataLoader`` have them as they were when the workers started.
 
     Example::
 
@@ -73,6 +75,7 @@ class GLICOAugment(nn.Module):
     interpolation = SwapSetting()
     noise_std = SwapSetting()
     pixel_share = SwapSetting()
+    max_style_ratio = SwapSetting()
 
     def __init__(
         self,
@@ -84,11 +87,12 @@ class GLICOAugment(nn.Module):
         interpolation: str = "slerp",
         noise_std: float | None = None,
         pixel_share: float = 0.5,
+        max_style_ratio: float = 1.0,
         labels_getter: samples.LabelsGetter | None = None,
     ) -> None:
         super().__init__()
         noise_std = record.config.noise_std if noise_std is None else noise_std
-        self.swap_settings = SwapSettings(p, max_ratio, interpolation, noise_std, pixel_share)
+        self.swap_settings = SwapSettings(p, max_ratio, interpolation, noise_std, pixel_share, max_style_ratio)
         self.record = record
         self.labels_getter = labels_getter or samples.find_labels
         # In a dict the models are no submodules: the transform has no parameters, and moving or casting the network
@@ -114,6 +118,7 @@ class GLICOAugment(nn.Module):
         p: float = 0.5,
         max_ratio: float = 1.0,
         pixel_share: float = 0.5,
+        max_style_ratio: float = 1.0,
         labels_getter: samples.LabelsGetter | None = None,
         **overrides: Any,
     ) -> GLICOAugment:
@@ -136,6 +141,7 @@ class GLICOAugment(nn.Module):
             p: see :class:`GLICOAugment`.
             max_ratio: see :class:`GLICOAugment`.
             pixel_share: see :class:`GLICOAugment`.
+            max_style_ratio: see :class:`GLICOAugment`.
             labels_getter: see :class:`GLICOAugment`.
             overrides: fields of :class:`FitConfig` to set, as in ``fit(dataset, epochs=50)``.
 
@@ -146,7 +152,13 @@ class GLICOAugment(nn.Module):
             OSError: if ``checkpoint`` cannot be written.
         """
         config = (config or FitConfig()).replace(**overrides)
-        swap = SwapSettings(p=p, max_ratio=max_ratio, noise_std=config.noise_std, pixel_share=pixel_share)
+        swap = SwapSettings(
+            p=p,
+            max_ratio=max_ratio,
+            noise_std=config.noise_std,
+            pixel_share=pixel_share,
+            max_style_ratio=max_style_ratio,
+        )
         model, record = fit_model(
             dataset,
             config,

@@ -150,6 +150,11 @@ class SphereCodes(nn.Module):
         rank = torch.where(is_alone, own_rank, drawn + (drawn >= own_rank))
         return self._members[self._first_member[class_positions] + rank]
 
+    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw labelled images of any class, uniformly: ``(count,)`` int64 image indices."""
+        uniform = torch.rand(count, dtype=_RATIO_DTYPE, device=self.labels.device, generator=generator)
+        return (uniform * self.n_labeled).long().clamp_(max=self.n_labeled - 1)
+
     def _draw_below(self, class_positions: Tensor, excluded: int, generator: torch.Generator | None) -> Tensor:
         """A uniform integer in ``[0, class size − excluded)`` for each class."""
         size = self._class_size[class_positions] - excluded

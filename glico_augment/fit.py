@@ -53,8 +53,9 @@ def fit_model(
         run.run([bar, *callbacks])
     if saved is not None:
         saved.write()
-    run.model.images = image_set.images[: len(image_set.labels)]
-    return run.model.cpu(), dataclasses.replace(record, losses=run.history[: run.steps_done].cpu())
+    model = run.model.cpu()
+    model.hold_images(image_set.images[: len(image_set.labels)])
+    return model, dataclasses.replace(record, losses=run.history[: run.steps_done].cpu())
 
 
 def _check_classes(image_set: ImageSet) -> None:

@@ -11,6 +11,7 @@ from glico_augment.codes import SphereCodes
 from glico_augment.config import FitConfig
 from glico_augment.generator import Generator
 from glico_augment.image_types import to_unit
+from glico_augment.style import style_of
 
 _PIXELS_A_PASS = 2**20  # the feature maps of a pass stay near 100 MB a layer at the default width
 
@@ -27,10 +28,12 @@ class GLICOModel(nn.Module):
         device: of the networks; ``"meta"`` leaves them without storage, to be loaded.
 
     Attributes:
-        images: ``(m, channels, height, width)`` uint8, the labelled images at the fitted size; None until set.
+        images: ``(m, channels, height, width)`` uint8, the labelled images at the fitted size; None until
+            :meth:`hold_images` sets them.
     """
 
     images: Tensor | None
+    _styles: Tensor | None
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class GLICOModel(nn.Module):
         for network in (self.generator, self.classifier):
             network.float().to_empty(device=device)  # whatever torch's default dtype is
         self.register_buffer("images", None, persistent=False)
+        self.register_buffer("_styles", None, persistent=False)
 
     @classmethod
     def initialize(
@@ -122,5 +126,21 @@ class GLICOModel(nn.Module):
             ValueError: if the model holds no images.
         """
         if self.images is None:
-            raise ValueError("this model holds no real images to average; set pixel_share to 0, or model.images")
+            raise ValueError("this model holds no real images to average; set pixel_share to 0, or hold_images()")
         return torch.lerp(to_unit(self.images[anchors]), to_unit(self.images[partners]), ratios.view(-1, 1, 1, 1))
+
+    def hold_images(self, images: Tensor) -> None:
+        """Keep the labelled images, uint8 ``(m, channels, height, width)``, for averages and styles."""
+        self.images = images.to(self.device)
+        chunks = self.images.split(max(1, _PIXELS_A_PASS // self.images[0, 0].numel()))
+        self._styles = torch.cat([style_of(to_unit(chunk)) for chunk in chunks])
+
+    def styles_of(self, indices: Tensor) -> Tensor:
+        """Styles of the labelled images ``indices``, ``(k,)``; see :func:`glico_augment.style.style_of`.
+
+        Raises:
+            ValueError: if the model holds no images.
+        """
+        if self._styles is None:
+            raise ValueError("this model holds no real images; set max_style_ratio to 0, or hold_images()")
+        return self._styles[indices]

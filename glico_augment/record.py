@@ -109,7 +109,7 @@ def load_model(path: str | Path) -> tuple[GLICOModel, FitRecord, SwapSettings]:
                 {key.removeprefix(name): value for key, value in tensors.items() if key.startswith(name)}
             )
         if "images" in tensors:
-            model.images = _check_images(tensors["images"], (codes.n_labeled, *record.image_shape))
+            model.hold_images(_check_images(tensors["images"], (codes.n_labeled, *record.image_shape)))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise FileFormatError(f"{path} is damaged: {reason}") from error

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from glico_augment import settings
 from glico_augment.model import INTERPOLATIONS, GLICOModel
+from glico_augment.style import transfer_style
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class SwapSettings:
         pixel_share: probability in ``[0, 1]`` that a synthetic image is the average of its two real images, pixel by
             pixel at the same ratio, and not the generator's. The paper has none; averages add the texture that a
             generator misses, and cost next to nothing.
+        max_style_ratio: ``s ~ U[0, max_style_ratio]`` is how far the style of a synthetic image, its local brightness
+            and contrast, goes from its own (0) to that of a random fitted image of any class (1); in ``[0, 1]``. The
+            paper has none. See :func:`glico_augment.style.transfer_style`.
 
     Raises:
         TypeError: if a setting has the wrong type.
@@ -37,11 +41,12 @@ class SwapSettings:
     interpolation: str = "slerp"
     noise_std: float = 0.15
     pixel_share: float = 0.5
+    max_style_ratio: float = 1.0
 
     @classmethod
     def published(cls) -> SwapSettings:
         """Those of the paper, which stays nearer to the anchor."""
-        return cls(p=0.5, max_ratio=0.4, interpolation="slerp", noise_std=0.15, pixel_share=0.0)
+        return cls(p=0.5, max_ratio=0.4, interpolation="slerp", noise_std=0.15, pixel_share=0.0, max_style_ratio=0.0)
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -63,7 +68,7 @@ class SwapSetting:
 
 @dataclass(frozen=True)
 class SwapParams:
-    """One draw for a batch of ``k`` images: a coin, a partner, a ratio, a kind and a noise vector for each.
+    """One draw for a batch of ``k`` images: a coin, a partner, a ratio, a kind, a style and a noise vector for each.
 
     Attributes:
         is_swapped: ``(k,)`` bool; never true for a label that was not fitted.
@@ -73,6 +78,8 @@ class SwapParams:
         ratios: ``(k,)`` in ``[0, max_ratio]``.
         is_averaged: ``(k,)`` bool, whether the synthetic image is an average of pixels; None for none.
         noise: ``(k, noise_dim)``, or None for none.
+        styles: ``(k,)`` int64 indices of the images of any class whose style is taken on; None for none.
+        style_ratios: ``(k,)`` in ``[0, max_style_ratio]``; None for none.
     """
 
     is_swapped: Tensor
@@ -82,20 +89,13 @@ class SwapParams:
     ratios: Tensor
     is_averaged: Tensor | None
     noise: Tensor | None
+    styles: Tensor | None = None
+    style_ratios: Tensor | None = None
 
     def __getitem__(self, rows: Tensor) -> SwapParams:
         """The parameters of some of the images."""
-        noise = None if self.noise is None else self.noise[rows]
-        is_averaged = None if self.is_averaged is None else self.is_averaged[rows]
-        return SwapParams(
-            self.is_swapped[rows],
-            self.is_known[rows],
-            self.anchors[rows],
-            self.partners[rows],
-            self.ratios[rows],
-            is_averaged,
-            noise,
-        )
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return SwapParams(**{name: None if value is None else value[rows] for name, value in values.items()})
 
 
 def draw_params(
@@ -128,11 +128,23 @@ def draw_params(
     ratios = swap.max_ratio * uniform()
     is_averaged = uniform() < swap.pixel_share if swap.pixel_share else None
     noise = model.noise(len(labels), swap.noise_std, generator=generator)
-    return SwapParams(is_swapped, is_known, chosen, partners, ratios, is_averaged, noise)
+    styles = style_ratios = None
+    if swap.max_style_ratio:
+        styles = codes.sample(len(labels), generator=generator)
+        style_ratios = swap.max_style_ratio * uniform()
+    return SwapParams(is_swapped, is_known, chosen, partners, ratios, is_averaged, noise, styles, style_ratios)
 
 
 def make_images(model: GLICOModel, params: SwapParams, interpolation: str) -> Tensor:
     """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``."""
+    images = _mixed(model, params, interpolation)
+    if params.styles is None or params.style_ratios is None:
+        return images
+    return transfer_style(images, model.styles_of(params.styles), params.style_ratios)
+
+
+def _mixed(model: GLICOModel, params: SwapParams, interpolation: str) -> Tensor:
+    """Images between anchors and partners, before their styles."""
     if params.is_averaged is None:
         return _generated(model, params, interpolation)
     if params.anchors.device.type != "cpu":  # all of either kind: an accelerator would wait for their counts
@@ -155,4 +167,5 @@ _CHECKS: dict[str, settings.Check] = {
     "interpolation": settings.choice(tuple(INTERPOLATIONS)),
     "noise_std": settings.non_negative,
     "pixel_share": settings.proportion,
+    "max_style_ratio": settings.proportion,
 }

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import pickle
 
 import numpy as np
@@ -12,6 +13,7 @@ from torchvision.transforms import v2
 
 from glico_augment import GLICOAugment, image_types
 from glico_augment import model as model_module
+from glico_augment.style import style_of, transfer_style
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def test_each_image_has_its_own_coin_partner_and_ratio(augment):
 
 
 def test_a_swapped_image_is_an_interpolation_within_its_class(always, images):
-    always.max_ratio, always.noise_std, always.pixel_share = 0.0, 0.0, 0.0
+    always.max_ratio = always.noise_std = always.pixel_share = always.max_style_ratio = 0.0
     swapped = always(images / 255, LABELS)[0]
     reconstructions = always.reconstruct()
     for image, label in zip(swapped, LABELS, strict=True):
@@ -103,7 +105,7 @@ def test_a_swapped_image_is_an_interpolation_within_its_class(always, images):
 
 
 def test_an_averaged_image_is_the_average_of_its_two_real_images(always, images):
-    always.pixel_share = 1.0
+    always.pixel_share, always.max_style_ratio = 1.0, 0.0
     params = always.make_params(LABELS, anchors=torch.arange(8))
     ratios = params.ratios.view(-1, 1, 1, 1)
     expected = (1 - ratios) * images / 255 + ratios * images[params.partners] / 255
@@ -112,7 +114,7 @@ def test_an_averaged_image_is_the_average_of_its_two_real_images(always, images)
 
 
 def test_a_share_of_the_synthetic_images_is_averaged_and_the_others_are_the_generators(always):
-    always.pixel_share = 0.25
+    always.pixel_share, always.max_style_ratio = 0.25, 0.0
     params = always.make_params(LABELS.repeat(500))
     assert params.is_averaged.float().mean().item() == pytest.approx(0.25, abs=0.03)
     made = always.transform(params)
@@ -123,11 +125,35 @@ def test_a_share_of_the_synthetic_images_is_averaged_and_the_others_are_the_gene
     torch.testing.assert_close(made[params.is_averaged], average[params.is_averaged])
 
 
+def test_styles_are_those_of_fitted_images_of_any_class(always):
+    params = always.make_params(LABELS.repeat(500))
+    counts = torch.bincount(params.styles, minlength=8)
+    assert counts.min() > 0.8 * counts.float().mean()
+    assert counts.max() < 1.2 * counts.float().mean()
+    assert params.style_ratios.min() >= 0
+    assert params.style_ratios.max() <= 1
+    assert params.style_ratios.mean().item() == pytest.approx(0.5, abs=0.02)
+    for other in (params.ratios, params.styles.float(), params.partners.float()):
+        assert abs(torch.corrcoef(torch.stack([params.style_ratios, other]))[0, 1]) < 0.08
+
+
+def test_a_synthetic_image_takes_on_the_style_of_another(always, images):
+    params = always.make_params(LABELS, anchors=torch.arange(8))
+    always.max_style_ratio = 0.0
+    plain = always.transform(dataclasses.replace(params, styles=None, style_ratios=None))
+    expected = transfer_style(plain, style_of(images[params.styles] / 255), params.style_ratios)
+    torch.testing.assert_close(always.transform(params), expected)
+    assert always.make_params(LABELS).styles is None
+
+
 def test_without_real_images_there_is_nothing_to_average(always, images):
-    always.model.images = None
+    always.model.images = always.model._styles = None
     with pytest.raises(ValueError, match="set pixel_share to 0"):
         always(images, LABELS)
     always.pixel_share = 0.0
+    with pytest.raises(ValueError, match="set max_style_ratio to 0"):
+        always(images, LABELS)
+    always.max_style_ratio = 0.0
     assert always(images, LABELS)[0].shape == images.shape
 
 

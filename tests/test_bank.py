@@ -42,7 +42,7 @@ def test_a_refresh_replaces_the_images_taken_and_no_others(bank):
 
 
 def test_images_start_from_their_anchor_and_stay_in_its_class(augment, images):
-    augment.max_ratio = augment.noise_std = augment.pixel_share = 0.0
+    augment.max_ratio = augment.noise_std = augment.pixel_share = augment.max_style_ratio = 0.0
     bank = SyntheticBank(augment, per_image=2, device="cpu")
     expected = (augment.reconstruct() * 255).round()
     assert (bank.images.float() - expected[:, None]).abs().max() <= 1

@@ -18,7 +18,7 @@ sys.path.insert(0, str(BENCHMARKS))
 from accuracy.data import Split, make_split  # noqa: E402
 from accuracy.methods import METHODS, find_method  # noqa: E402
 from accuracy.settings import CPU_SETTINGS, Setting, find_setting  # noqa: E402
-from accuracy.swaps import GLICOSwap, PixelAveraging, Variant  # noqa: E402
+from accuracy.swaps import GLICOSwap, PixelAveraging  # noqa: E402
 from accuracy.training import Batches, train  # noqa: E402
 from report import Interval  # noqa: E402
 
@@ -64,7 +64,7 @@ def test_more_images_a_class_than_there_are_is_an_error(root):
 def test_a_swap_that_draws_random_numbers_leaves_shifts_and_flips_as_they_were(root):
     split = make_split(root, "photos", None, 5, 0, "test")
 
-    def draws(images, labels, indices, share_done):
+    def draws(images, labels, indices):
         torch.rand(17)
         return images
 
@@ -113,26 +113,15 @@ def split(images):
     return Split(images, LABELS, images, LABELS)
 
 
-@pytest.mark.parametrize("residual", ["anchor", "both"])
-def test_a_residual_swap_starts_from_the_real_image(augment, split, residual):
-    augment.p, augment.max_ratio, augment.noise_std, augment.pixel_share = 1.0, 0.0, 0.0, 0.0
-    swapped = GLICOSwap(augment, split, Variant(residual=residual))(split.images, LABELS, torch.arange(8), 0.0)
-    assert (swapped.int() - split.images.int()).abs().max() <= 1
-
-
-def test_a_residual_of_both_ends_at_the_partners_real_image(augment, split):
-    params = augment.make_params(LABELS)
-    params = replace(params, ratios=torch.ones(8), noise=None, is_averaged=None)
-    made = GLICOSwap(augment, split, Variant(residual="both")).make(params)
-    torch.testing.assert_close(made, split.images[params.partners] / 255, atol=1e-5, rtol=0)
-
-
-def test_a_fading_swap_starts_with_all_images_and_ends_with_none(augment, split):
-    augment.p, augment.pixel_share = 0.5, 1.0
-    swap = GLICOSwap(augment, split, Variant(fade=True))
-    assert torch.equal(swap(split.images, LABELS, torch.arange(8), 1.0), split.images)
-    changed = swap(split.images, LABELS, torch.arange(8), 0.0) != split.images
-    assert changed.flatten(1).any(dim=1).all()
+def test_a_swap_starts_from_each_images_own_code(augment, split):
+    augment.p, augment.pixel_share = 1.0, 1.0
+    augment.max_ratio = augment.max_style_ratio = 0.0
+    order = torch.tensor([3, 1, 1, 6])
+    swapped = GLICOSwap(augment)(split.images[order], LABELS[order], order)
+    assert torch.equal(swapped, split.images[order])
+    augment.pixel_share = augment.noise_std = 0.0
+    swapped = GLICOSwap(augment)(split.images[order], LABELS[order], order)
+    assert (swapped / 255 - augment.reconstruct(order)).abs().max() < 0.01
 
 
 def run(root, out, *more):

@@ -17,7 +17,8 @@ from glico_augment import GLICODataset
 @pytest.fixture
 def exact(augment):
     """Every image is swapped for its anchor's reconstruction."""
-    augment.p, augment.max_ratio, augment.noise_std, augment.pixel_share = 1.0, 0.0, 0.0, 0.0
+    augment.p = 1.0
+    augment.max_ratio = augment.noise_std = augment.pixel_share = augment.max_style_ratio = 0.0
     return augment
 
 
@@ -89,7 +90,7 @@ def test_a_fitted_image_under_another_label_starts_from_that_label(exact, images
 
 def test_of_identical_images_each_starts_from_its_own_code(images):
     twins = TensorDataset(images[[0, 0, 0, 1]], torch.tensor([5, 5, 6, 6]))
-    augment = quick_fit(twins, p=1.0, max_ratio=0.0, pixel_share=0.0)
+    augment = quick_fit(twins, p=1.0, max_ratio=0.0, pixel_share=0.0, max_style_ratio=0.0)
     augment.noise_std = 0.0
     expected = as_uint8(augment.reconstruct())
     assert len({tuple(image.flatten().tolist()) for image in expected[:3]}) == 3

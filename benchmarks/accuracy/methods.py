@@ -13,7 +13,6 @@ from torchvision.transforms import v2
 
 from accuracy.mixmatch import mixmatch
 from accuracy.settings import parse_fields
-from accuracy.swaps import VARIANT_FIELDS
 from accuracy.training import Batches, Objective, cross_entropy
 
 
@@ -48,7 +47,7 @@ def mixed(transform: Callable[..., nn.Module], p: float = 1.0) -> Objective:
     """Cross-entropy against the soft labels of a transform of batches, applied to a share ``p`` of them."""
 
     def objective(network: nn.Module, batches: Batches, indices: Tensor, labels: Tensor) -> Tensor:
-        mix = transform(num_classes=int(batches.labels.max()) + 1)
+        mix = transform(num_classes=batches.n_classes)
         images = batches(indices)
         with batches.own_randomness():
             if torch.rand(()) < p:
@@ -87,16 +86,21 @@ METHODS = {
     "glico-lerp": Method(swap="glico", swap_settings={"interpolation": "lerp"}),
     "glico-no-noise": Method(swap="glico", swap_settings={"noise_std": 0}),
     "glo": Method(swap="glico", fit={"classifier_weight": 0}),
+    "glico-no-style": Method(swap="glico", swap_settings={"max_style_ratio": 0}),
     "glico-generator-only": Method(swap="glico", swap_settings={"pixel_share": 0}),
+    "glico-pixel-only": Method(swap="glico", swap_settings={"pixel_share": 1}),
+    "glico-style-only": Method(swap="glico", swap_settings={"pixel_share": 1, "max_ratio": 0}),
     "glico-published": Method(
-        swap="glico", swap_settings={"max_ratio": 0.4, "pixel_share": 0}, fit={"preset": "published"}
+        swap="glico",
+        swap_settings={"max_ratio": 0.4, "pixel_share": 0, "max_style_ratio": 0},
+        fit={"preset": "published"},
     ),
     "pixel+autoaugment": Method(swap="pixel", policy=autoaugment),
     "glico+autoaugment": Method(swap="glico", policy=autoaugment),
     "glico+cutmix": Method(swap="glico", objective=cutmix),
 }
 
-SWAP_FIELDS = ("p", "max_ratio", "interpolation", "noise_std", "pixel_share", *VARIANT_FIELDS)
+SWAP_FIELDS = ("p", "max_ratio", "interpolation", "noise_std", "pixel_share", "max_style_ratio")
 
 
 def find_method(text: str) -> Method:

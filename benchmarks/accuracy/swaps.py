@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import glico_augment
 from accuracy.data import Split
 from glico_augment import FitConfig, GLICOAugment
 from glico_augment.image_types import from_unit
-from glico_augment.swap import SwapParams, SwapSettings
+from glico_augment.swap import SwapSettings
 
 
 class PixelAveraging:
@@ -34,7 +32,7 @@ class PixelAveraging:
         self.partners = split.labels[:, None] == split.labels[None]
         self.partners.fill_diagonal_(False)
 
-    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor, share_done: float = 0) -> Tensor:
+    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         partners = self.images[torch.multinomial(self.partners[indices].float(), 1).flatten()]
         ratios = self.max_ratio * torch.rand(len(images), 1, 1, 1, device=images.device)
         mixed = (1 - ratios) * images + ratios * partners
@@ -46,55 +44,18 @@ class GLICOSwap:
     """The library's swap with every image's own code as anchor, as ``augment.wrap(dataset)`` does it.
 
     Args:
-        augment: a fit on the images of ``split``.
-        split: the training images.
-        variant: changes that were tried; see :class:`Variant`.
+        augment: a fit on the images to be swapped.
     """
 
-    def __init__(self, augment: GLICOAugment, split: Split, variant: Variant) -> None:
-        self.augment, self.variant = augment, variant
-        self.p = augment.p
-        self.residual = None
-        if variant.residual:
-            self.residual = split.images.float() / 255 - augment.reconstruct().to(split.images.device)
+    def __init__(self, augment: GLICOAugment) -> None:
+        self.augment = augment
 
-    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor, share_done: float) -> Tensor:
-        if self.variant.fade:
-            self.augment.p = min(1.0, 2 * self.p * (1 - share_done))
+    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         params = self.augment.make_params(labels, anchors=indices)
         rows = params.is_swapped.nonzero().flatten()
-        made = self.make(params[rows])
         images = images.clone()
-        images[rows] = from_unit(made.clamp(0, 1), images.dtype)
+        images[rows] = from_unit(self.augment.transform(params[rows]), images.dtype)
         return images
-
-    @torch.no_grad()
-    def make(self, params: SwapParams) -> Tensor:
-        """Synthetic images in [0, 1], or a little outside with a residual."""
-        made = self.augment.transform(params)
-        if self.residual is None:
-            return made
-        start, end = self.residual[params.anchors], self.residual[params.partners]
-        if self.variant.residual == "anchor":
-            return made + start
-        return made + torch.lerp(start, end, params.ratios[:, None, None, None])
-
-
-@dataclass(frozen=True)
-class Variant:
-    """Changes to the swap that were tried.
-
-    Attributes:
-        residual: what ``G`` does not rebuild is added: ``"anchor"`` gives ``x_i + G(z_r) − G(z_i)``, ``"both"``
-            fades from the anchor's residual to the partner's.
-        fade: ``p`` falls linearly, from twice its value to 0, over the training of the classifier.
-    """
-
-    residual: str | None = None
-    fade: bool = False
-
-
-VARIANT_FIELDS = tuple(field.name for field in dataclasses.fields(Variant))
 
 
 def fitted(split: Split, seed: int, fit: dict[str, Any], folder: Path) -> tuple[GLICOAugment, dict[str, Any]]:

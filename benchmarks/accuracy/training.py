@@ -16,8 +16,8 @@ from accuracy.wide_resnet import WideResNet
 
 SHIFT = 4
 
-Swap = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-"""From uint8 images, their labels, their indices among the training images and the share of steps done to images."""
+Swap = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From uint8 images, their labels and their indices among the training images to images."""
 
 Objective = Callable[[nn.Module, "Batches", Tensor, Tensor], Tensor]
 """From network, batches, indices and labels to the loss."""
@@ -43,6 +43,7 @@ class Batches:
         erase: nn.Module | None = None,
     ) -> None:
         self.images, self.labels = split.images, split.labels
+        self.n_classes = int(split.labels.max()) + 1
         self.swap, self.policy, self.erase = swap, policy, erase
         side = self.images.shape[-2:]
         self.basic = v2.Compose([v2.RandomCrop(side, padding=SHIFT), *([v2.RandomHorizontalFlip()] if flip else [])])
@@ -50,14 +51,14 @@ class Batches:
         self.mean = values.mean(dim=(0, 2, 3), keepdim=True)
         self.std = values.std(dim=(0, 2, 3), keepdim=True)
         self.seed = 0
-        self.share_done = 0.0
+        self.share_done = 0.0  # of the training steps
 
     def __call__(self, indices: Tensor) -> Tensor:
         """Augmented images, normalised float32. Transforms run image by image: v2's draw once for a whole batch."""
         images = self.images[indices]
         if self.swap is not None:
             with self.own_randomness():
-                images = self.swap(images, self.labels[indices], indices, self.share_done)
+                images = self.swap(images, self.labels[indices], indices)
         images = torch.stack([self.basic(image) for image in images])
         if self.policy is not None:
             with self.own_randomness():
@@ -91,9 +92,8 @@ def train(
     device = split.images.device
     torch.manual_seed(seed)
     batches.seed = seed * 10**7
-    n_classes = int(split.eval_labels.max()) + 1
     side = split.images.shape[-1]
-    network = WideResNet(n_classes, depth=setting.depth, width=setting.width, side=side)
+    network = WideResNet(batches.n_classes, depth=setting.depth, width=setting.width, side=side)
     network = network.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, setting.steps)

@@ -58,6 +58,7 @@ def fit(args: argparse.Namespace) -> None:
         num_workers=args.workers,
         max_ratio=swap.max_ratio,
         pixel_share=swap.pixel_share,
+        max_style_ratio=swap.max_style_ratio,
     )
     augment.save(args.output)
     print(f"{augment!r}\nwritten to {args.output}")
@@ -75,7 +76,7 @@ def inspect(args: argparse.Namespace) -> None:
         "codes": f"{len(codes)} on the unit sphere in R^{codes.latent_dim}",
         "generator": f"{sum(value.numel() for value in augment.generator.parameters()):,} parameters",
         "swap": f"p {augment.p:g}, ratio up to {augment.max_ratio:g}, {augment.interpolation}, "
-        f"averages of pixels {augment.pixel_share:g}",
+        f"averages of pixels {augment.pixel_share:g}, style ratio up to {augment.max_style_ratio:g}",
         "fingerprint": record.fingerprint,
         "seed": record.seed,
         "steps": len(record.losses),
@@ -91,7 +92,7 @@ def inspect(args: argparse.Namespace) -> None:
 def sample(args: argparse.Namespace) -> None:
     """``glico sample FILE -o DIR|GRID.png``."""
     augment = GLICOAugment.load(args.file)
-    for name in ("max_ratio", "pixel_share"):
+    for name in ("max_ratio", "pixel_share", "max_style_ratio"):
         if name in args:
             setattr(augment, name, getattr(args, name))
     generator = torch.Generator().manual_seed(args.seed)

@@ -116,6 +116,9 @@ def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     sample.add_argument(
         "--pixel-share", type=float, default=argparse.SUPPRESS, help="share that averages two real images; 0 for none"
     )
+    sample.add_argument(
+        "--max-style-ratio", type=float, default=argparse.SUPPRESS, help="how far to go to another style; 0 for none"
+    )
     sample.add_argument("--scale", type=_at_least(1), default=1, help="enlarge the grid this many times")
     sample.add_argument("--seed", type=int, default=0, help="of the draw")
 

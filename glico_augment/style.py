@@ -1,0 +1,55 @@
+"""The style of an image, its local brightness and contrast, and the transfer of style between images."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+GRID = 3
+"""Cells a side in which the style of an image is taken."""
+
+_LEAST_STD = 0.02  # of an image that is given a style: flat cells would turn their noise into contrast
+
+
+def style_of(images: Tensor) -> Tensor:
+    """Mean and standard deviation of each channel in each cell of a 3×3 grid.
+
+    Args:
+        images: ``(k, channels, height, width)`` floats in ``[0, 1]``.
+
+    Returns:
+        ``(k, 2, channels, rows, columns)``, means before standard deviations. There are fewer than 3 rows or columns
+        where an image has fewer pixels.
+    """
+    grid = min(GRID, images.shape[-2]), min(GRID, images.shape[-1])
+    means = F.adaptive_avg_pool2d(images, grid)
+    squares = F.adaptive_avg_pool2d(images.square(), grid)
+    return torch.stack([means, (squares - means.square()).clamp(min=0).sqrt()], dim=1)
+
+
+def transfer_style(images: Tensor, styles: Tensor, ratios: Tensor) -> Tensor:
+    """Images whose style is moved towards another, ``s`` of the way.
+
+    Means and standard deviations are matched as in the colour transfer of Reinhard et al. (2001), channel by channel
+    but locally, and mixed at a random ratio as the statistics of features are by MixStyle (Zhou et al., ICLR 2021).
+    What happens between the centres of cells is interpolated.
+
+    Args:
+        images: ``(k, channels, height, width)`` floats in ``[0, 1]``.
+        styles: ``(k, 2, channels, rows, columns)``, those of :func:`style_of`.
+        ratios: ``(k,)`` ``s`` in ``[0, 1]``.
+
+    Returns:
+        Images of the same shape, clamped to ``[0, 1]``.
+    """
+    means, stds = style_of(images).unbind(1)
+    other_means, other_stds = styles.unbind(1)
+    ratios = ratios.view(-1, 1, 1, 1)
+    stds = stds.clamp(min=_LEAST_STD)
+    gains = torch.lerp(stds, other_stds, ratios) / stds
+    shifts = torch.lerp(means, other_means, ratios) - gains * means
+    size = (images.shape[-2], images.shape[-1])
+    maps = F.interpolate(torch.cat([gains, shifts], dim=1), size, mode="bilinear", align_corners=False)
+    gains, shifts = maps.chunk(2, dim=1)
+    return torch.addcmul(shifts, gains, images).clamp_(0, 1)
