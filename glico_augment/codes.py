@@ -106,9 +106,16 @@ class SphereCodes(nn.Module):
         return self.codes[indices]
 
     @torch.no_grad()
-    def project_(self) -> None:
-        """Return every code to the unit sphere, in place; the constraint ``‖z_i‖ = 1`` after an optimiser step."""
-        self.codes.copy_(sphere.normalize(self.codes))
+    def project_(self, indices: Tensor | None = None) -> None:
+        """Return codes to the unit sphere, in place; the constraint ``‖z_i‖ = 1`` after an optimiser step.
+
+        Args:
+            indices: ``(k,)`` of the codes that the step moved; None for all.
+        """
+        if indices is None:
+            self.codes.copy_(sphere.normalize(self.codes))
+        else:
+            self.codes[indices] = sphere.normalize(self.codes[indices])
 
     def index_of(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Look labels up among the fitted ones.

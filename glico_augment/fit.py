@@ -15,6 +15,7 @@ from glico_augment.fitting import Callback, Fit, choose_device
 from glico_augment.image_set import ImageSet, read_image_set
 from glico_augment.model import GLICOModel
 from glico_augment.progress import ProgressBar
+from glico_augment.ranks import Ranks
 from glico_augment.record import FitRecord
 from glico_augment.resume import Checkpoint
 
@@ -42,14 +43,16 @@ def fit_model(
     image_set = read_image_set(dataset, unlabeled=unlabeled, image_size=config.image_size, num_workers=num_workers)
     _check_classes(image_set)
 
-    run = Fit(image_set, config, device=chosen_device, seed=seed)
     record = FitRecord.of(image_set, config, seed)
+    ranks = Ranks()
+    ranks.check_equal("images, labels, settings and seed", record.to_json())
+    run = Fit(image_set, config, device=chosen_device, seed=seed)
     callbacks = [] if callback is None else [callback]
     saved = None if checkpoint is None else Checkpoint(checkpoint, run, record, every=checkpoint_every)
     if saved is not None:
         saved.restore()
         callbacks.insert(0, saved)
-    with ProgressBar(run.steps_done, run.total_steps, enabled=progress) as bar:
+    with ProgressBar(run.steps_done, run.total_steps, enabled=progress and ranks.is_first) as bar:
         run.run([bar, *callbacks])
     if saved is not None:
         saved.write()

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from glico_augment.config import FitConfig
 from glico_augment.errors import DivergenceError
 from glico_augment.image_set import ImageSet
 from glico_augment.losses import build_loss
 from glico_augment.model import GLICOModel
+from glico_augment.ranks import Ranks
 from glico_augment.targets import Targets
 
 LOSS_PARTS = ("loss", "reconstruction", "classification")
@@ -30,7 +33,8 @@ class FitProgress:
     Attributes:
         step: steps made.
         total_steps: steps of the whole fit.
-        model: the model as it is; do not change it.
+        model: the model as it is; do not change it. In a distributed fit only the codes of this process's images are
+            up to date.
     """
 
     step: int
@@ -52,7 +56,10 @@ class Fit:
     """One run of the optimisation, which can be stopped after any step and restored.
 
     ``min over θ_G, {z_i}, θ_F of L_recon + γ·L_CE, subject to ‖z_i‖ = 1`` (Azuri & Weinshall 2020), with one
-    generator pass a step for both losses and the constraint kept by projection after each.
+    generator pass a step for both losses and the constraint kept by projection after each. A step touches only the
+    codes of its batch, with Adam's moments of those alone, so its cost does not grow with the set.
+
+    In a process group all processes draw the same batches, and each computes the part of a batch that it owns.
 
     Args:
         image_set: images, labelled ones first.
@@ -64,6 +71,7 @@ class Fit:
     def __init__(self, image_set: ImageSet, config: FitConfig, *, device: torch.device, seed: int) -> None:
         self.config = config
         self.device = device
+        self.ranks = Ranks()
         self.n_images = len(image_set)
         self.batch_size = config.batch_size_for(self.n_images)
         self.total_steps = config.total_steps(self.n_images)
@@ -80,13 +88,18 @@ class Fit:
         with self._autocast():
             self.targets = Targets(image_set.images.to(device), loss)
         # Unlabelled images enter the reconstruction only (the transductive mode).
-        self._class_targets = F.pad(self.model.codes.class_indices, (0, self.n_images - n_labeled), value=_NO_CLASS)
+        n_unlabeled = self.n_images - n_labeled
+        self._class_targets = F.pad(self.model.codes.class_indices.cpu(), (0, n_unlabeled), value=_NO_CLASS)
         self.history = torch.zeros(self.total_steps, len(LOSS_PARTS), device=device, dtype=torch.float32)
-        networks = [*self.model.generator.parameters(), *self.model.classifier.parameters()]
-        self.optimizer = torch.optim.Adam(
-            [{"params": [self.model.codes.codes], "lr": config.code_lr}, {"params": networks, "lr": config.lr}],
-            betas=(config.adam_beta1, 0.999),
-        )
+        self.networks = _Networks(self.model, has_classifier=config.classifier_weight > 0)
+        self._forward = self.networks if self.ranks.count == 1 else DistributedDataParallel(self.networks)
+        betas = (config.adam_beta1, 0.999)
+        self._is_sparse = device.type != "mps"  # which has no sparse gradients
+        code_adam = torch.optim.SparseAdam if self._is_sparse else torch.optim.Adam
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "codes": code_adam([self.model.codes.codes], lr=config.code_lr, betas=betas),
+            "networks": torch.optim.Adam(self.networks.parameters(), lr=config.lr, betas=betas, fused=True),
+        }
         self._order = torch.empty(0, dtype=torch.int64)
 
     def run(self, callbacks: Iterable[Callback] = ()) -> None:
@@ -105,31 +118,62 @@ class Fit:
                 self.steps_done, self.total_steps, self.model, self.history[self.steps_done - 1].detach()
             )
             answers = [callback(progress) for callback in callbacks]
-            self.is_stopped = any(answers)
+            self.is_stopped = bool(self.ranks.sum_(torch.tensor(int(any(answers)), device=self.device)))
         self.check_finite()
+        self._share_codes()
         self._check_images()
 
     def step(self) -> None:
         """One optimiser step on the next batch."""
-        indices = self._next_batch().to(self.device)
-        noise = self.model.noise(len(indices), self.config.noise_std, generator=self._noise_rng)
+        batch = self._next_batch()
+        noise = self.model.noise(len(batch), self.config.noise_std, generator=self._noise_rng)
+        n_classified = int((self._class_targets[batch] != _NO_CLASS).sum())
+        share = 1.0
+        if self.ranks.count > 1:
+            rows = self.ranks.own(batch).nonzero().flatten()
+            share = len(rows) / len(batch)
+            if share == 0:
+                rows = torch.zeros(1, dtype=torch.int64)  # gradients, of weight 0, which the others wait for
+            batch, noise = batch[rows], None if noise is None else noise[rows.to(self.device)]
+        indices = batch.to(self.device)
         with self._autocast():
-            outputs = self.model.generator(self.model.codes(indices), noise).float()
-            reconstruction = self.targets.compare(outputs, indices)
-            if self.config.pixel_weight:
-                pixel = F.l1_loss(outputs, self.targets.unit(indices))
-                reconstruction = reconstruction + self.config.pixel_weight * pixel
-            classification = self._classification_loss(outputs, indices)
+            codes = F.embedding(indices, self.model.codes.codes, sparse=self._is_sparse)
+            outputs, logits = self._forward(codes, noise)
+            reconstruction = share * self._reconstruction_loss(outputs, indices)
+            classification = self._classification_loss(logits, batch, n_classified)
+            classification = classification if share else 0 * classification
         loss = reconstruction + self.config.classifier_weight * classification
+        self._update(loss, indices)
 
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self._set_learning_rates()
-        self.optimizer.step()
-        self.model.codes.project_()
-
-        self.history[self.steps_done] = torch.stack([loss, reconstruction, classification]).detach()
+        row = torch.stack([loss, reconstruction, classification]).detach()
+        self.history[self.steps_done] = self.ranks.sum_(row)
         self.steps_done += 1
+
+    def _reconstruction_loss(self, outputs: Tensor, indices: Tensor) -> Tensor:
+        loss = self.targets.compare(outputs, indices)
+        if self.config.pixel_weight:
+            loss = loss + self.config.pixel_weight * F.l1_loss(outputs, self.targets.unit(indices))
+        return loss
+
+    def _classification_loss(self, logits: Tensor | None, batch: Tensor, n_classified: int) -> Tensor:
+        """The cross-entropy of the labelled images of ``batch``, over the number of them in all processes."""
+        if logits is None:
+            return torch.zeros((), device=self.device)
+        targets = self._class_targets[batch].to(self.device)
+        total = F.cross_entropy(logits.float(), targets, ignore_index=_NO_CLASS, reduction="sum")
+        return total / max(1, n_classified)
+
+    def _update(self, loss: Tensor, indices: Tensor) -> None:
+        codes = self.model.codes
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        (self.ranks.count * loss).backward()  # DistributedDataParallel takes the mean over processes
+        if self.ranks.count > 1 and codes.codes.grad is not None:
+            codes.codes.grad = codes.codes.grad / self.ranks.count
+        self._set_learning_rates()
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        codes.project_(indices if self._is_sparse else None)
 
     def check_finite(self) -> None:
         """Raise DivergenceError if a loss since the start is NaN or infinite, naming the first such step."""
@@ -155,9 +199,11 @@ class Fit:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, int]]:
         """All that the remaining steps depend on, as tensors and numbers."""
+        self._share_codes()
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
+        for name, optimizer in self.optimizers.items():
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"adam.{name}.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
         tensors["history"] = self.history[: self.steps_done]
         tensors["order"] = self._order
         tensors["order_rng"] = self._order_rng.get_state()
@@ -171,12 +217,15 @@ class Fit:
             KeyError, RuntimeError, ValueError: if it is of another fit.
         """
         self.model.load_state_dict(_under("model.", tensors))
-        optimizer_state = self.optimizer.state_dict()
-        n_parameters = sum(len(group["params"]) for group in optimizer_state["param_groups"])
-        optimizer_state["state"] = {
-            index: state for index in range(n_parameters) if (state := _under(f"adam.{index}.", tensors))
-        }
-        self.optimizer.load_state_dict(optimizer_state)
+        for name, optimizer in self.optimizers.items():
+            state = optimizer.state_dict()
+            parameters = dict(enumerate(optimizer.param_groups[0]["params"]))
+            state["state"] = {
+                index: {key: _as_state(value, parameter) for key, value in kept.items()}
+                for index, parameter in parameters.items()
+                if (kept := _under(f"adam.{name}.{index}.", tensors))
+            }
+            optimizer.load_state_dict(state)
         self.steps_done = numbers["steps_done"]
         self.is_stopped = bool(numbers["is_stopped"])
         self.history[: self.steps_done] = tensors["history"].to(self.device)
@@ -184,13 +233,11 @@ class Fit:
         self._order_rng.set_state(tensors["order_rng"])
         self._noise_rng.set_state(tensors["noise_rng"])
 
-    def _classification_loss(self, outputs: Tensor, indices: Tensor) -> Tensor:
-        if not self.config.classifier_weight:
-            return outputs.new_zeros(())
-        targets = self._class_targets[indices]
-        logits = self.model.classifier(outputs).float()
-        total = F.cross_entropy(logits, targets, ignore_index=_NO_CLASS, reduction="sum")
-        return total / (targets != _NO_CLASS).sum().clamp(min=1)
+    def _share_codes(self) -> None:
+        """Bring every process up to date with the codes that the others own, and with their moments."""
+        state = self.optimizers["codes"].state[self.model.codes.codes]
+        rows = [value for value in state.values() if isinstance(value, Tensor) and value.ndim == 2]
+        self.ranks.share_rows_([self.model.codes.codes.data, *rows])
 
     def _next_batch(self) -> Tensor:
         """The next images of an endless run of shuffled passes over the set."""
@@ -202,8 +249,8 @@ class Fit:
     def _set_learning_rates(self) -> None:
         epochs_done = self.steps_done * self.batch_size / self.n_images
         factor = learning_rate_factor(self.config.schedule, self.steps_done / self.total_steps, epochs_done)
-        for group, lr in zip(self.optimizer.param_groups, (self.config.code_lr, self.config.lr), strict=True):
-            group["lr"] = lr * factor
+        for name, lr in (("codes", self.config.code_lr), ("networks", self.config.lr)):
+            self.optimizers[name].param_groups[0]["lr"] = lr * factor
 
     def _autocast(self) -> torch.autocast:
         is_half = self.config.precision == "bfloat16" or (
@@ -212,6 +259,19 @@ class Fit:
             and torch.cuda.is_bf16_supported(including_emulation=False)
         )
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half)
+
+
+class _Networks(nn.Module):
+    """Generator and classifier in one forward pass, as the reduction of their gradients needs it."""
+
+    def __init__(self, model: GLICOModel, *, has_classifier: bool) -> None:
+        super().__init__()
+        self.generator = model.generator
+        self.classifier = model.classifier if has_classifier else None
+
+    def forward(self, codes: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        images = self.generator(codes, noise).float()
+        return images, None if self.classifier is None else self.classifier(images)
 
 
 def learning_rate_factor(schedule: str, share_done: float, epochs_done: float) -> float:
@@ -232,12 +292,14 @@ def learning_rate_factor(schedule: str, share_done: float, epochs_done: float) -
 def choose_device(device: torch.device | str | None) -> torch.device:
     """The device asked for, or the best at hand: CUDA, then MPS, then the CPU.
 
+    In a process group that is started by ``torchrun``, ``"cuda"`` is the GPU of this process's ``LOCAL_RANK``.
+
     Raises:
         ValueError: if it is asked for and not there.
     """
     if device is None:
         best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(best)
+        device = best
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
@@ -246,12 +308,21 @@ def choose_device(device: torch.device | str | None) -> torch.device:
         raise ValueError(f"device {str(device)!r} was asked for but torch sees no CUDA GPU; leave device=None")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {str(device)!r} was asked for but torch sees {torch.cuda.device_count()} CUDA GPUs")
+    if chosen.type == "cuda" and chosen.index is None and Ranks().count > 1:
+        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device {str(device)!r} was asked for but torch sees no Apple GPU; leave device=None")
     return chosen
 
 
 _NO_CLASS = -100
+
+
+def _as_state(value: Tensor, parameter: Tensor) -> Tensor | int:
+    """A saved value as an optimiser holds it: moments in the memory format of their parameter, counts as numbers."""
+    if value.shape == parameter.shape:
+        return torch.empty_like(parameter).copy_(value)
+    return value if value.is_floating_point() else int(value)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Checkpoint:
         self._written_step = -1
 
     def restore(self) -> None:
-        """Continue from the file, if there is one.
+        """Continue from the file, if there is one. Every process reads it.
 
         Raises:
             FileFormatError: if it is no checkpoint.
@@ -55,12 +55,13 @@ class Checkpoint:
             self.write()
 
     def write(self) -> None:
-        """Write the state, unless this step's is written already."""
+        """Write the state, unless this step's is written already; the first of several processes writes."""
         if self._written_step == self.run.steps_done:
             return
         self.run.check_finite()
         tensors, numbers = self.run.state()
-        write_file(self.path, tensors, {"fit": self._identity, "state": numbers}, kind=CHECKPOINT)
+        if self.run.ranks.is_first:
+            write_file(self.path, tensors, {"fit": self._identity, "state": numbers}, kind=CHECKPOINT)
         self._written_step = self.run.steps_done
 
 

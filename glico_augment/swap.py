@@ -94,8 +94,11 @@ class SwapParams:
 
     def __getitem__(self, rows: Tensor) -> SwapParams:
         """The parameters of some of the images."""
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return SwapParams(**{name: None if value is None else value[rows] for name, value in values.items()})
+        chosen: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            values = getattr(self, field.name)
+            chosen[field.name] = None if values is None else values[rows]
+        return SwapParams(**chosen)
 
 
 def draw_params(

@@ -95,13 +95,13 @@ def test_unlabeled_images_get_codes_and_are_never_drawn(dataset):
 
 def test_unlabeled_images_are_reconstructed_but_not_classified(dataset):
     run = new_fit(dataset, unlabeled=TensorDataset(smooth_images(4, seed=9)))
-    outputs = torch.rand(2, *run.model.generator.image_shape, requires_grad=True)
+    logits = torch.rand(2, 3)
     unlabeled = torch.tensor([len(LABELS), len(LABELS) + 1])
-    assert run._classification_loss(outputs, unlabeled).item() == 0
+    assert run._classification_loss(logits, unlabeled, 0).item() == 0
     mixed = torch.tensor([0, len(LABELS)])
-    alone = run._classification_loss(outputs[:1], mixed[:1])
-    torch.testing.assert_close(run._classification_loss(outputs, mixed), alone)
-    assert run.targets.compare(outputs, unlabeled) > 0
+    alone = run._classification_loss(logits[:1], mixed[:1], 1)
+    torch.testing.assert_close(run._classification_loss(logits, mixed, 1), alone)
+    assert run.targets.compare(torch.rand(2, *run.model.generator.image_shape), unlabeled) > 0
 
 
 @pytest.mark.parametrize("loss", ["laplacian", "random-vgg16", nn.MSELoss()])

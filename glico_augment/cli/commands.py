@@ -23,6 +23,7 @@ from glico_augment.config import FitConfig
 from glico_augment.errors import DivergenceError
 from glico_augment.file_format import check_writable, write_atomically
 from glico_augment.image_set import digest
+from glico_augment.ranks import process_group
 from glico_augment.swap import SwapSettings
 
 # What a wrong input raises. Anything else is a defect of this library and keeps its traceback.
@@ -30,7 +31,7 @@ USER_ERRORS = (ValueError, TypeError, OSError, DivergenceError, ModuleNotFoundEr
 
 
 def fit(args: argparse.Namespace) -> None:
-    """``glico fit FOLDER -o FILE``."""
+    """``glico fit FOLDER -o FILE``, alone or under ``torchrun``."""
     check_writable(args.output)
     dataset: ImageFolder | Subset[Any] = image_folder(args.folder)
     if args.per_class is not None:
@@ -47,21 +48,23 @@ def fit(args: argparse.Namespace) -> None:
     else:
         config = FitConfig(**settings)
     swap = SwapSettings.published() if is_published else SwapSettings()
-    augment = GLICOAugment.fit(
-        dataset,
-        config,
-        unlabeled=unlabeled,
-        device=args.device,
-        seed=args.seed,
-        progress=not args.quiet,
-        checkpoint=args.checkpoint,
-        num_workers=args.workers,
-        max_ratio=swap.max_ratio,
-        pixel_share=swap.pixel_share,
-        max_style_ratio=swap.max_style_ratio,
-    )
-    augment.save(args.output)
-    print(f"{augment!r}\nwritten to {args.output}")
+    with process_group(args.device) as ranks:
+        augment = GLICOAugment.fit(
+            dataset,
+            config,
+            unlabeled=unlabeled,
+            device=args.device,
+            seed=args.seed,
+            progress=not args.quiet,
+            checkpoint=args.checkpoint,
+            num_workers=args.workers,
+            max_ratio=swap.max_ratio,
+            pixel_share=swap.pixel_share,
+            max_style_ratio=swap.max_style_ratio,
+        )
+        if ranks.is_first:
+            augment.save(args.output)
+            print(f"{augment!r}\nwritten to {args.output}")
 
 
 def inspect(args: argparse.Namespace) -> None:

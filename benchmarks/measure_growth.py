@@ -1,0 +1,150 @@
+"""What grows with the number of images and classes, and what does not.
+
+    python benchmarks/measure_growth.py --out benchmarks/results/growth.jsonl
+
+A fit step, a draw of the swap's parameters, and saving and loading are timed on random 32×32 images in turn with the
+same on 500 images of 10 classes; ratios are per image. Peak memory is that of a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accuracy.rows import append_row, machine, read_rows
+from torch.utils.benchmark import Timer
+
+from glico_augment import FitConfig, GLICOAugment
+from glico_augment.fitting import Fit
+from glico_augment.image_set import ImageSet, read_image_set
+from glico_augment.record import FitRecord
+from glico_augment.swap import SwapSettings, draw_params
+
+SIDE = 32
+SIZES = ((500, 10), (5_000, 10), (5_000, 100), (5_000, 1_000), (50_000, 10), (50_000, 1_000))
+CONFIG = FitConfig(latent_dim=64, min_steps=100_000)
+STEPS = 20
+
+
+class RandomImages(torch.utils.data.Dataset):
+    """Noise, made when it is asked for."""
+
+    def __init__(self, count: int, n_classes: int) -> None:
+        self.count, self.n_classes = count, n_classes
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        generator = torch.Generator().manual_seed(index)
+        return torch.randint(0, 256, (3, SIDE, SIDE), generator=generator, dtype=torch.uint8), index % self.n_classes
+
+
+class World:
+    """A fit of some size, and an augmentation made of it."""
+
+    def __init__(self, count: int, n_classes: int, folder: Path) -> None:
+        self.count = count
+        self.image_set: ImageSet = read_image_set(RandomImages(count, n_classes))
+        self.fit = Fit(self.image_set, CONFIG, device=torch.device("cpu"), seed=0)
+        model = self.fit.model
+        model.hold_images(self.image_set.images)
+        self.augment = GLICOAugment(model, FitRecord.of(self.image_set, CONFIG, 0))
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)  # the augmentation froze them
+        self.labels = self.image_set.labels[torch.randint(count, (512,))]
+        self.path = folder / f"{count}-{n_classes}.safetensors"
+
+    def steps(self) -> None:
+        for _ in range(STEPS):
+            self.fit.step()
+
+    def draw(self) -> None:
+        draw_params(self.fit.model, self.labels, SwapSettings())
+
+    def save(self) -> None:
+        self.augment.save(self.path)
+
+    def load(self) -> None:
+        GLICOAugment.load(self.path)
+
+    def read(self) -> None:
+        self.path.read_bytes()
+
+
+def main() -> None:
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    if args.memory:
+        print(peak_memory(*args.memory))
+        return
+    done = {(row["images"], row["classes"]) for row in read_rows(args.out)}
+    with tempfile.TemporaryDirectory() as folder:
+        base = World(*SIZES[0], Path(folder))
+        for count, n_classes in SIZES:
+            if (count, n_classes) in done:
+                continue
+            world = World(count, n_classes, Path(folder))
+            world.save()
+            base.save()
+            share = base.count / count
+            row = {
+                "images": count,
+                "classes": n_classes,
+                "step": ratio(world.steps, base.steps, 7),
+                "draw": ratio(world.draw, base.draw, 31),
+                "save": ratio(world.save, base.save, 5, share),
+                "load": ratio(world.load, base.load, 5, share),
+                "load_over_read": ratio(world.load, world.read, 5),
+                **memory_of(count, n_classes, args.threads),
+            }
+            append_row(args.out, row | machine(torch.device("cpu")))
+            print({key: row[key] for key in ("images", "classes", "step", "draw", "save", "load")}, flush=True)
+
+
+def ratio(subject: Callable[[], Any], reference: Callable[[], Any], rounds: int, scale: float = 1) -> dict[str, float]:
+    """Median and quartiles of the ratio of two times, measured in turn."""
+    timers = [Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads()) for run in (subject, reference)]
+    for timer in timers:
+        timer.timeit(1)
+    ratios = [scale * timers[0].timeit(1).median / timers[1].timeit(1).median for _ in range(rounds)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return {"ratio": middle, "low": low, "high": high}
+
+
+def memory_of(count: int, n_classes: int, threads: int) -> dict[str, float]:
+    """MiB above an idle process after a short fit of this size, beside the images and codes with their moments."""
+    here = [sys.executable, __file__, "--out", "unused", "--threads", str(threads), "--memory"]
+    outputs = [subprocess.run([*here, str(n), str(n_classes)], check=True, capture_output=True) for n in (0, count)]
+    idle, peak = (float(output.stdout) for output in outputs)
+    images, codes = count * 3 * SIDE**2 / 2**20, 3 * 4 * count * CONFIG.latent_dim_for(count) / 2**20
+    return {"peak_mib": peak - idle, "images_mib": images, "codes_mib": codes}
+
+
+def peak_memory(count: int, n_classes: int) -> float:
+    """Peak resident MiB of this process after a few steps; of 500 images, without the set, if ``count`` is 0."""
+    image_set = read_image_set(RandomImages(count or 500, n_classes))
+    fit = Fit(image_set, CONFIG, device=torch.device("cpu"), seed=0)
+    for _ in range(5):
+        fit.step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="result file, appended to")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--memory", type=int, nargs=2, metavar=("IMAGES", "CLASSES"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

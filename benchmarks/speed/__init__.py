@@ -1,0 +1,1 @@
+"""What :mod:`measure_speed` compares the library with."""

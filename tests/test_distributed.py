@@ -1,0 +1,143 @@
+"""A fit in several processes is the fit in one."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from conftest import quick_fit, smooth_images
+from torch.utils.data import TensorDataset
+from torchvision.transforms.functional import to_pil_image
+
+from glico_augment import GLICOAugment
+from glico_augment.ranks import Ranks
+
+pytestmark = pytest.mark.skipif(not dist.is_available(), reason="needs torch.distributed")
+
+SCRIPT = """
+    import sys
+    import torch
+    import torch.distributed as dist
+    from torch.utils.data import TensorDataset
+    sys.path.insert(0, {tests!r})
+    from conftest import LABELS, quick_fit, smooth_images
+
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    images = smooth_images(len(LABELS))
+    {body}
+    dist.destroy_process_group()
+"""
+
+
+def torchrun(tmp_path, body, *, processes=2):
+    """Run ``body`` in a group of processes; its return code and what it wrote to standard error."""
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT).format(tests=str(Path(__file__).parent), body=textwrap.dedent(body)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", script]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, env=environment)
+    return done.returncode, done.stderr
+
+
+def fit_in_processes(tmp_path, processes, **settings):
+    body = f"""
+augment = quick_fit(TensorDataset(images, LABELS), **{settings!r})
+augment.save(f"{tmp_path}/{{rank}}.safetensors")
+"""
+    code, error = torchrun(tmp_path, body, processes=processes)
+    assert code == 0, error
+    return [GLICOAugment.load(tmp_path / f"{rank}.safetensors") for rank in range(processes)]
+
+
+def assert_same_fit(made, expected):
+    for part, values in expected.history.items():
+        torch.testing.assert_close(torch.tensor(made.history[part]), torch.tensor(values), atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(made.codes.codes, expected.codes.codes, atol=2e-3, rtol=0)
+    torch.testing.assert_close(made.reconstruct(), expected.reconstruct(), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"batch_size": 2},  # some batches leave a process without images
+        {"classifier_weight": 0.0, "pixel_weight": 0.5},
+    ],
+)
+def test_the_loss_curve_and_the_codes_of_two_processes_are_those_of_one(tmp_path, dataset, settings):
+    first, second = fit_in_processes(tmp_path, 2, **settings)
+    assert_same_fit(first, quick_fit(dataset, **settings))
+    assert torch.equal(first.codes.codes, second.codes.codes)
+    assert torch.equal(first.reconstruct(), second.reconstruct())
+    assert first.history == second.history
+
+
+def test_unlabelled_images_count_in_every_process(tmp_path, images, dataset):
+    body = f"""
+unlabeled = TensorDataset(smooth_images(3, seed=5))
+quick_fit(TensorDataset(images, LABELS), unlabeled=unlabeled).save(f"{tmp_path}/{{rank}}.safetensors")
+"""
+    code, error = torchrun(tmp_path, body)
+    assert code == 0, error
+    expected = quick_fit(dataset, unlabeled=TensorDataset(smooth_images(3, seed=5)))
+    assert_same_fit(GLICOAugment.load(tmp_path / "1.safetensors"), expected)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 3)])
+def test_a_fit_stopped_with_some_processes_goes_on_with_others(tmp_path, dataset, before, after):
+    part = """
+quick_fit(TensorDataset(images, LABELS), checkpoint={path!r}, checkpoint_every=5{more})
+"""
+    path = str(tmp_path / "fit.checkpoint")
+    # A callback that ends the fit would be kept in the file, so the process ends instead, after the write at step 5.
+    leave = ", callback=lambda progress: progress.step == 6 and (dist.barrier(), __import__('os')._exit(3))"
+    code, _ = torchrun(tmp_path, part.format(path=path, more=leave), processes=before)
+    assert code != 0
+    assert Path(path).exists()
+    fitted = fit_in_processes(tmp_path, after, checkpoint=path, checkpoint_every=5)
+    assert_same_fit(fitted[-1], quick_fit(dataset))
+
+
+def test_processes_that_read_different_images_are_told(tmp_path):
+    code, error = torchrun(tmp_path, "quick_fit(TensorDataset(images.roll(rank, 0), LABELS))")
+    assert code != 0
+    assert "must be the same in all processes" in error
+
+
+def test_one_process_that_wants_to_stop_stops_all(tmp_path):
+    body = """
+augment = quick_fit(TensorDataset(images, LABELS), callback=lambda progress: rank == 1 and progress.step == 3)
+assert len(augment.history["loss"]) == 3
+"""
+    code, error = torchrun(tmp_path, body)
+    assert code == 0, error
+
+
+def test_the_command_line_fits_in_processes_and_writes_one_file(tmp_path, images):
+    for index, image in enumerate(images):
+        folder = tmp_path / "photos" / str(index % 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        to_pil_image(image).save(folder / f"{index}.png")
+    fit = ["fit", tmp_path / "photos", "--epochs", "2", "--batch-size", "4", "--device", "cpu", "-o"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    outputs = []
+    for prefix, name in ((launch, "two"), ([sys.executable, "-m"], "one")):
+        command = [*prefix, "glico_augment.cli", *fit, tmp_path / f"{name}.safetensors"]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, env=environment)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    assert outputs[0].count("written to") == 1
+    made, expected = (GLICOAugment.load(tmp_path / f"{name}.safetensors") for name in ("two", "one"))
+    assert_same_fit(made, expected)
+
+
+def test_without_a_group_there_is_one_process_which_owns_all():
+    ranks = Ranks()
+    assert (ranks.index, ranks.count, ranks.is_first) == (0, 1, True)
+    assert ranks.own(torch.arange(5)).all()
