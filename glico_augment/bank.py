@@ -30,9 +30,6 @@ class SyntheticBank:
             an image repeats after ``per_image / p`` epochs on average.
         device: where to make them; None picks CUDA, MPS or the CPU.
 
-    Attributes:
-        images: ``(m, per_image, channels, height, width)`` uint8, in shared memory.
-
     Raises:
         OSError: if there is not enough shared memory; containers often allow little of it.
 
@@ -50,9 +47,10 @@ class SyntheticBank:
         per_image = settings.integer(1)("per_image", per_image)
         self.augment = augment
         self.device = choose_device(device)
-        shape = (augment.codes.n_labeled, per_image, *augment.image_shape)
+        channels, height, width = augment.image_shape
+        shape = (augment.codes.n_labeled, per_image, height, width, channels)  # in memory as PIL has them
         try:
-            self.images = torch.zeros(shape, dtype=torch.uint8).share_memory_()
+            self._pixels = torch.zeros(shape, dtype=torch.uint8).share_memory_()
             self._n_taken = torch.zeros(shape[0], dtype=torch.int64).share_memory_()
         except RuntimeError as error:
             size = torch.Size(shape).numel() / 2**20
@@ -60,9 +58,14 @@ class SyntheticBank:
         self._make(torch.arange(shape[0]).repeat_interleave(per_image), torch.arange(per_image).repeat(shape[0]))
 
     @property
+    def images(self) -> Tensor:
+        """``(m, per_image, channels, height, width)`` uint8, in shared memory."""
+        return self._pixels.permute(0, 1, 4, 2, 3)
+
+    @property
     def per_image(self) -> int:
         """Images held for each fitted image."""
-        return self.images.shape[1]
+        return self._pixels.shape[1]
 
     @property
     def n_taken(self) -> Tensor:
@@ -72,11 +75,11 @@ class SyntheticBank:
     def take(self, anchors: Tensor) -> Tensor:
         """The next image of each fitted image in ``anchors``, ``(k,)``, as uint8 ``(k, channels, height, width)``."""
         n_taken = self._n_taken.numpy()
-        slots = []
+        taken = []
         for anchor in anchors.tolist():
-            slots.append(int(n_taken[anchor]) % self.per_image)
+            taken.append(self._pixels[anchor, int(n_taken[anchor]) % self.per_image])
             n_taken[anchor] += 1
-        return self.images[anchors, torch.tensor(slots, dtype=torch.int64)]
+        return torch.stack(taken).permute(0, 3, 1, 2) if taken else self.images[:0, 0]
 
     def refresh(self) -> None:
         """Make new images in place of those taken. Call it while no worker reads: between epochs."""

@@ -95,28 +95,34 @@ def _check_tensor(image: Any) -> Tensor:
     return tensor
 
 
-def like(unit_image: Tensor, template: Any) -> Any:
+def like(image: Tensor, template: Any) -> Any:
     """Return a synthetic image in the form of a real one.
 
     Args:
-        unit_image: float ``(channels, height, width)`` in ``[0, 1]``.
+        image: ``(channels, height, width)``, float in ``[0, 1]`` or uint8.
         template: an image :func:`to_uint8` takes.
 
     Returns:
         An image with the type, dtype, value range, size and channels of ``template``.
     """
     if isinstance(template, PIL.Image.Image):
-        return _like_pil(unit_image, template)
+        return _like_pil(image, template)
     if isinstance(template, np.ndarray):
         channels_last = template.ndim == 3 and template.shape[-1] in _CHANNELS_LAST
         tensor = _array_to_tensor(template)
         shape = tensor.shape if tensor.ndim == 3 else (1, *tensor.shape)
-        array = from_unit(like_shape(unit_image[None], shape)[0], tensor.dtype).cpu().numpy()
+        array = _as_dtype(image, shape, tensor.dtype).cpu().numpy()
         return (array.transpose(1, 2, 0) if channels_last else array).reshape(template.shape).copy()
     shape = template.shape if template.ndim == 3 else (1, *template.shape)
-    tensor = from_unit(like_shape(unit_image[None], shape)[0], template.dtype).reshape(template.shape)
-    tensor = tensor.to(template.device)
+    tensor = _as_dtype(image, shape, template.dtype).reshape(template.shape).to(template.device).contiguous()
     return tv_tensors.wrap(tensor, like=template) if isinstance(template, tv_tensors.TVTensor) else tensor
+
+
+def _as_dtype(image: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A float or uint8 image with the shape and dtype asked for, itself if it has them."""
+    if image.dtype == dtype == torch.uint8 and image.shape == shape:
+        return image
+    return from_unit(like_shape(to_unit(image)[None], shape)[0], dtype)
 
 
 def like_shape(unit_images: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -238,10 +244,10 @@ def _byte_mode(image: PIL.Image.Image) -> str:
     return "RGBA" if image.mode == "P" and has_alpha else _PIL_MODES[image.mode]
 
 
-def _like_pil(unit_image: Tensor, template: PIL.Image.Image) -> PIL.Image.Image:
+def _like_pil(image: Tensor, template: PIL.Image.Image) -> PIL.Image.Image:
     size = (template.height, template.width)
     if template.mode in _PIL_SIXTEEN_BIT or template.mode == "F":
-        grey = like_shape(unit_image[None], (1, *size))[0, 0].cpu().numpy()
+        grey = like_shape(to_unit(image)[None], (1, *size))[0, 0].cpu().numpy()
         if template.mode == "F":
             return PIL.Image.fromarray(grey.astype(np.float32))
         values = np.round(grey * 65535)
@@ -250,16 +256,16 @@ def _like_pil(unit_image: Tensor, template: PIL.Image.Image) -> PIL.Image.Image:
         )
     mode = _byte_mode(template)
     channels = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
-    array = from_unit(like_shape(unit_image[None], (channels, *size))[0], torch.uint8).cpu().numpy()
-    image = PIL.Image.fromarray(array[0] if channels == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
-    if image.mode == template.mode:
-        return image
+    array = _as_dtype(image, (channels, *size), torch.uint8).cpu().numpy()
+    made = PIL.Image.fromarray(array[0] if channels == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
+    if made.mode == template.mode:
+        return made
     if template.mode == "P":
-        return _as_palette(image, template)
+        return _as_palette(made, template)
     # PIL reaches these two modes from one other mode only without loss.
     between = {"PA": "RGBA", "La": "LA"}.get(template.mode)
-    image = image if between is None else image.convert(between)
-    return image.convert(template.mode)
+    made = made if between is None else made.convert(between)
+    return made.convert(template.mode)
 
 
 def _as_palette(image: PIL.Image.Image, template: PIL.Image.Image) -> PIL.Image.Image:

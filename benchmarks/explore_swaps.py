@@ -1,0 +1,167 @@
+"""Swaps that were tried with no generator at all, on held-out training images: warps, poses and styles.
+
+    python benchmarks/explore_swaps.py --data DATA --out benchmarks/results/exploration.jsonl \\
+        --settings signs-5 --seeds 100 --kinds none pixel morph style-3
+
+A warp is a smooth field of displacements, learned for each image so that the difference of two fields carries one
+image of a class onto another. Each kind but ``none`` replaces an image with probability 0.5; ``r`` and ``s`` are
+uniform in [0, 1]:
+
+====================  ==================================================================================================
+pixel                 the average ``(1 − r)·x_i + r·x_j`` of two images of a class
+morph                 the same, each warped to the place where ``r`` puts it
+pose                  ``x_i`` warped ``s`` of the way to ``x_j``
+morph-other-pose      a morph, warped on by ``s`` of the difference of two images of any class
+affine                rotation, scale, shear and shift of ``x_i``
+style-G, pixel-style-G  ``x_i``, or an average, with its style taken ``s`` of the way to any image's, on G × G cells
+style-own-class-1     the same towards an image of its class
+====================  ==================================================================================================
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from accuracy.data import Split, make_split
+from accuracy.methods import METHODS
+from accuracy.rows import append_row, machine
+from accuracy.settings import find_setting
+from accuracy.training import Batches, accuracy, train
+from torch import Tensor
+
+P = 0.5
+
+
+def partners(labels: Tensor, indices: Tensor) -> Tensor:
+    """Another image of the class of each."""
+    same = (labels[:, None] == labels[None]).float().fill_diagonal_(0)
+    return torch.multinomial(same[indices], 1).flatten()
+
+
+def warp(images: Tensor, fields: Tensor) -> Tensor:
+    """``x(u + f(u))`` with fields ``(k, 2, rows, columns)`` in units of half the image."""
+    identity = torch.eye(2, 3).expand(len(images), 2, 3)
+    grid = F.affine_grid(identity, list(images.shape), align_corners=False)
+    fine = F.interpolate(fields, images.shape[-2:], mode="bicubic", align_corners=True)
+    return F.grid_sample(images, grid + fine.permute(0, 2, 3, 1), padding_mode="reflection", align_corners=False)
+
+
+def learn_fields(images: Tensor, labels: Tensor, *, cells: int = 4, steps: int = 400, smooth: float = 0.03) -> Tensor:
+    """A field an image, by Adam on the distance of warped images to others of their class, coarse to fine."""
+    fields = torch.nn.Parameter(torch.zeros(len(images), 2, cells, cells))
+    optimizer = torch.optim.Adam([fields], lr=0.02)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step in range(steps):
+        start = torch.randint(len(images), (64,))
+        end = partners(labels, start)
+        x, y = images[start], images[end]
+        for _ in range(int(3 * (1 - step / steps))):
+            x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+        distance = (warp(x, fields[end] - fields[start]) - y).abs().mean() / (x - y).abs().mean()
+        bends = fields.diff(dim=2).square().mean() + fields.diff(dim=3).square().mean()
+        loss = distance + smooth * cells**2 * bends + 0.1 * smooth * fields.square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return fields.detach()
+
+
+def restyle(images: Tensor, others: Tensor, ratios: Tensor, grid: int) -> Tensor:
+    """The library's style transfer with another number of cells, means and deviations interpolated cubically."""
+
+    def style(x: Tensor) -> tuple[Tensor, Tensor]:
+        means = F.adaptive_avg_pool2d(x, grid)
+        stds = (F.adaptive_avg_pool2d(x.square(), grid) - means.square()).clamp(min=4e-4).sqrt()
+        size = x.shape[-2:]
+        return tuple(F.interpolate(value, size, mode="bicubic", align_corners=False) for value in (means, stds))
+
+    means, stds = style(images)
+    other_means, other_stds = style(others)
+    stds = stds.clamp(min=0.02)
+    return (images - means) / stds * torch.lerp(stds, other_stds, ratios) + torch.lerp(means, other_means, ratios)
+
+
+class Swap:
+    """One of the kinds above."""
+
+    def __init__(self, split: Split, kind: str) -> None:
+        self.images, self.labels, self.kind = split.images / 255, split.labels, kind
+        needs_fields = kind in ("morph", "pose", "morph-other-pose")
+        self.fields = learn_fields(self.images, self.labels) if needs_fields else None
+
+    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+        rows = (torch.rand(len(images)) < P).nonzero().flatten()
+        made = self.make(indices[rows]).clamp(0, 1)
+        return images.index_copy(0, rows, (255 * made).round().to(torch.uint8))
+
+    def make(self, anchors: Tensor) -> Tensor:
+        ends = partners(self.labels, anchors)
+        x, y = self.images[anchors], self.images[ends]
+        r, s = torch.rand(2, len(anchors), 1, 1, 1)
+        if self.kind == "affine":
+            return random_affine(x)
+        if self.fields is not None:
+            path = self.fields[ends] - self.fields[anchors]
+            if self.kind == "pose":
+                return warp(x, s * path)
+            more = torch.zeros_like(path)
+            if self.kind == "morph-other-pose":
+                other = torch.randint(len(self.images), (len(anchors),))
+                more = s * (self.fields[partners(self.labels, other)] - self.fields[other])
+            return torch.lerp(warp(x, r * path + more), warp(y, (r - 1) * path + more), r)
+        base = torch.lerp(x, y, r) if self.kind.startswith("pixel") else x
+        if "style" not in self.kind:
+            return base
+        others = y if "own-class" in self.kind else self.images[torch.randint(len(self.images), (len(anchors),))]
+        return restyle(base, others, s, grid=int(self.kind.rpartition("-")[2]))
+
+
+def random_affine(images: Tensor) -> Tensor:
+    """Up to 15°, 15 % of scale, 0.2 of shear and a tenth of the side."""
+    count = len(images)
+    angles, scales, shears = ((2 * torch.rand(count) - 1) * most for most in (0.26, 0.15, 0.2))
+    scales = scales + 1
+    shifts = (2 * torch.rand(count, 2) - 1) * 0.2
+    top = torch.stack([scales * angles.cos(), shears - scales * angles.sin(), shifts[:, 0]], dim=1)
+    bottom = torch.stack([scales * angles.sin(), scales * angles.cos(), shifts[:, 1]], dim=1)
+    grid = F.affine_grid(torch.stack([top, bottom], dim=1), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--settings", nargs="+", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="of the images drawn")
+    parser.add_argument("--trainings", type=int, nargs="+", default=[0], help="seeds of the training")
+    parser.add_argument("--kinds", nargs="+", required=True)
+    parser.add_argument("--autoaugment", action="store_true")
+    args = parser.parse_args()
+    policy = METHODS["autoaugment" if args.autoaugment else "none"].policy
+    for name in args.settings:
+        setting = find_setting(name, [])
+        for seed in args.seeds:
+            place = (args.data, setting.data, setting.side, setting.per_class, seed)
+            split = make_split(*place, "validation")
+            for training in args.trainings:
+                for kind in args.kinds:
+                    torch.manual_seed(training)
+                    swap = None if kind == "none" else Swap(split, kind)
+                    batches = Batches(split, setting.flip, swap, policy and policy())
+                    rates = {"lr": setting.lr, "weight_decay": setting.weight_decay}
+                    network = train(split, setting, batches, METHODS["none"].objective, training, **rates)
+                    score = accuracy(network, batches, split.eval_images, split.eval_labels)
+                    row = dataclasses.asdict(setting) | {"kind": kind, "seed": seed, "training": training}
+                    row |= {"autoaugment": args.autoaugment, "accuracy": score}
+                    append_row(args.out, row | machine(torch.device("cpu")))
+                    print(f"{name}, seed {seed}, training {training}, {kind}: {score:.1f} %", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Write SPEED.md and its plots from results/speed.jsonl and results/growth.jsonl.
+
+python benchmarks/report_speed.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from accuracy.rows import read_rows
+
+HERE = Path(__file__).parent
+INTRODUCTION = """# What does it cost?
+
+Made by `python benchmarks/report_speed.py` from `results/speed.jsonl` and `results/growth.jsonl`. Every figure is a
+ratio of two things timed in turn in one process, the median over rounds with its quartiles in brackets. Images are
+random and in memory; `speed/plain_fit.py` is the reference of the fit.
+"""
+COMMAND = "python benchmarks/measure_speed.py --out benchmarks/results/speed.jsonl"
+PARTS = {
+    "loader": (
+        "Data loader",
+        """Images per second of a loader over the wrapped dataset, over those of the same loader unwrapped, with
+RandomCrop, flip, AutoAugment and conversion to a float tensor; above 1 would be faster. `bank`: a `SyntheticBank`,
+between refreshes; `bank and refresh`: with the refresh, on the same device, after every pass; `fresh`: the generator
+runs in the loader.""",
+    ),
+    "batch": (
+        "Batch transform",
+        """Time of `augment(images, labels)` over that of the reference: one bare generator pass over half as many
+codes, the number of images swapped on average, or torchvision's `v2.CutMix` and `v2.MixUp` on the batch. With a
+`pixel_share` of 0 every synthetic image is generated; with 0.5, the default, half of them are averages.""",
+    ),
+    "fit": (
+        "Fit",
+        """Steps per second of the fit over those of the plain way: two generator passes a step, features of the real
+images taken anew, upsampling before convolution, float32, dense Adam. `error` and `plain error`: mean absolute error
+of the rebuilt pixels after 200 steps of each.""",
+    ),
+    "start": ("Start", "Time in a new process over that of `import torchvision`."),
+}
+HIDDEN = {"part", "ratio", "low", "high", "rounds", "command", "device", "machine", "threads", "torch", "torchvision"}
+HIDDEN |= {"python", "glico_augment"}
+
+
+def main() -> None:
+    speed, growth = (read_rows(HERE / "results" / name) for name in ("speed.jsonl", "growth.jsonl"))
+    sections = [INTRODUCTION]
+    for part, (title, text) in PARTS.items():
+        rows = [row for row in speed if row["part"] == part]
+        if rows:
+            sections.append(f"## {title}\n\n{text}\n\n{table(rows)}")
+    if any(row["part"] == "loader" for row in speed):
+        plot_loader([row for row in speed if row["part"] == "loader"], HERE / "plots" / "loader.png")
+        sections.append("![Data loader](plots/loader.png)\n")
+    if growth:
+        plot_growth(growth, HERE / "plots" / "growth.png")
+        sections.append(growth_section(growth))
+    sections.append(gpu_section(speed))
+    (HERE / "SPEED.md").write_text("\n".join(sections))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    names = [name for name in rows[0] if name not in HIDDEN]
+    lines = ["| " + " | ".join(names).replace("_", " ") + " | ratio |", "|---" * (len(names) + 1) + "|"]
+    for row in rows:
+        cells = [
+            f"{value:.4f}" if isinstance(value, float) and "error" in name else str(value)
+            for name, value in ((name, row.get(name, "")) for name in names)
+        ]
+        lines.append(f"| {' | '.join(cells)} | {shown(row)} |")
+    lines.append(f"\n{where(rows)}\n")
+    return "\n".join(lines)
+
+
+def shown(figure: dict[str, float]) -> str:
+    return f"{figure['ratio']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
+
+
+def where(rows: list[dict[str, Any]]) -> str:
+    machines = sorted({(row["machine"], row["threads"], row["torch"], row["torchvision"]) for row in rows})
+    return "; ".join(
+        f"{machine}, {threads} threads, torch {torch}, torchvision {torchvision}"
+        for machine, threads, torch, torchvision in machines
+    )
+
+
+def growth_section(rows: list[dict[str, Any]]) -> str:
+    names = {"step": "fit step", "draw": "draw of a swap", "save": "save, an image", "load": "load, an image"}
+    lines = [
+        "## Growth\n",
+        "Each over the same on 500 images of 10 classes, 32×32: 1 is flat. Memory: the peak above a process with 500",
+        "images, beside what the images as uint8, and the codes with their two moments, take.\n",
+        "| images | classes | "
+        + " | ".join(names.values())
+        + " | load over read | peak MiB | images MiB | codes MiB |",
+        "|---" * (len(names) + 6) + "|",
+    ]
+    for row in rows:
+        cells = [shown(row[name]) for name in (*names, "load_over_read")]
+        sizes = [f"{row[name]:.0f}" for name in ("peak_mib", "images_mib", "codes_mib")]
+        lines.append(f"| {row['images']} | {row['classes']} | " + " | ".join([*cells, *sizes]) + " |")
+    return "\n".join([*lines, f"\n{where(rows)}\n", "![Growth](plots/growth.png)\n"])
+
+
+def gpu_section(rows: list[dict[str, Any]]) -> str:
+    state = "see above" if any(row["device"] == "cuda" for row in rows) else "not yet run"
+    return "## On a GPU\n\n| part | | command |\n|---|---|---|\n" + "".join(
+        f"| {title} | {state} | `{COMMAND} --device cuda --parts {part}` |\n"
+        for part, (title, _) in PARTS.items()
+        if part != "start"
+    )
+
+
+def plot_loader(rows: list[dict[str, Any]], path: Path) -> None:
+    """A panel a kind of sample and number of workers: the rate over the side of the images."""
+    panels = sorted({(row["samples"], row["workers"]) for row in rows})
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3.6), sharey=True, squeeze=False)
+    for axis, (samples, workers) in zip(axes[0], panels, strict=True):
+        chosen = [row for row in rows if (row["samples"], row["workers"]) == (samples, workers)]
+        for way in ("bank", "bank and refresh", "fresh"):
+            for batch, style in zip(sorted({row["batch"] for row in chosen}), ("-", "--", ":"), strict=False):
+                line = sorted(
+                    (row["side"], row["ratio"], row["low"], row["high"])
+                    for row in chosen
+                    if row["swap"] == way and row["batch"] == batch
+                )
+                sides, middle, low, high = zip(*line, strict=True)
+                drawn = axis.plot(sides, middle, style, marker="o", label=f"{way}, batch {batch}")[0]
+                axis.fill_between(sides, low, high, alpha=0.15, color=drawn.get_color())
+        axis.axhline(1, color="black", linewidth=0.8)
+        axis.set(title=f"{samples}, {workers} workers", xlabel="side, pixels", ylim=(0, 1.2))
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("rate, over the unwrapped loader's")
+    axes[0][0].legend(fontsize=7)
+    save(figure, path)
+
+
+def plot_growth(rows: list[dict[str, Any]], path: Path) -> None:
+    """Ratios to 500 images over the number of images, a line a number of classes."""
+    names = ("step", "draw", "save", "load")
+    figure, axes = plt.subplots(1, len(names), figsize=(3.4 * len(names), 3.4), sharey=True)
+    for axis, name in zip(axes, names, strict=True):
+        for classes in sorted({row["classes"] for row in rows}):
+            line = sorted((row["images"], row[name]["ratio"]) for row in rows if row["classes"] == classes)
+            axis.plot(*zip(*line, strict=True), marker="o", label=f"{classes} classes")
+        axis.axhspan(0.8, 1.2, alpha=0.1, color="black")
+        axis.set(title=name, xscale="log", xlabel="images", ylim=(0, 2))
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("cost an image, over that of 500")
+    axes[0].legend(fontsize=7)
+    save(figure, path)
+
+
+def save(figure: plt.Figure, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
