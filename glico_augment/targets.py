@@ -17,7 +17,7 @@ _CHUNK = 64
 class Targets:
     """Real images, held as uint8, with the features a loss takes of them.
 
-    Features are computed once if they fit into ``cache_bytes``, and batch by batch otherwise.
+    Features are computed once if they are costly and fit into ``cache_bytes``, and batch by batch otherwise.
 
     Args:
         images: ``(n, channels, height, width)`` uint8, on the device of the fit.
@@ -31,7 +31,8 @@ class Targets:
         self._cache: list[Tensor] | None = None
         if isinstance(loss, FeatureLoss):
             loss.calibrate(_UnitBatches(images))
-            self._cache = self._features(loss, cache_bytes)
+            if not loss.is_cheap:
+                self._cache = self._features(loss, cache_bytes)
 
     def unit(self, indices: Tensor) -> Tensor:
         """The images ``indices`` as float32 ``(k, channels, height, width)`` in ``[0, 1]``."""

@@ -56,9 +56,19 @@ def test_features_of_real_images_are_computed_once_if_they_fit_and_batch_by_batc
     assert loss.n_images == 3 * per_step
 
 
+def test_features_that_cost_little_are_not_kept():
+    loss = Counting()
+    loss.is_cheap = True
+    targets = Targets(IMAGES, loss)
+    loss.n_images = 0
+    torch.testing.assert_close(targets.compare(outputs(), INDICES), expected_loss())
+    assert loss.n_images == 8
+    assert LaplacianLoss.is_cheap
+
+
 @pytest.mark.parametrize("cache_bytes", [0, 2**30])
 def test_the_gradient_flows_to_the_outputs_alone(cache_bytes):
-    targets = Targets(IMAGES, LaplacianLoss(), cache_bytes=cache_bytes)
+    targets = Targets(IMAGES, Counting(), cache_bytes=cache_bytes)
     for _ in range(2):
         generated = outputs().requires_grad_()
         loss = targets.compare(generated, INDICES)

@@ -22,6 +22,9 @@ class FeatureLoss(nn.Module):
 
     scales: Tensor
 
+    is_cheap = False
+    """Whether features cost so little that they are taken at every step, not kept for every image."""
+
     def __init__(self, weights: Sequence[float] | None = None, *, normalize: bool = True) -> None:
         super().__init__()
         self.weights = None if weights is None else tuple(float(weight) for weight in weights)

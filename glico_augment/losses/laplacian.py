@@ -27,6 +27,7 @@ class LaplacianLoss(FeatureLoss):
     """
 
     kernel: Tensor
+    is_cheap = True
 
     def __init__(self, weights: Sequence[float] | None = None, *, normalize: bool = True) -> None:
         super().__init__(weights, normalize=normalize)
