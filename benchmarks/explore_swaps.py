@@ -34,6 +34,8 @@ from accuracy.training import Batches, accuracy, train
 from torch import Tensor
 
 P = 0.5
+KINDS = ["none", "pixel", "morph", "pose", "morph-other-pose", "affine", "style-own-class-1"]
+KINDS += [f"{base}style-{grid}" for base in ("", "pixel-") for grid in (1, 2, 3, 6)]
 
 
 def partners(labels: Tensor, indices: Tensor) -> Tensor:
@@ -140,7 +142,7 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True, help="of the images drawn")
     parser.add_argument("--trainings", type=int, nargs="+", default=[0], help="seeds of the training")
-    parser.add_argument("--kinds", nargs="+", required=True)
+    parser.add_argument("--kinds", nargs="+", required=True, choices=KINDS)
     parser.add_argument("--autoaugment", action="store_true")
     args = parser.parse_args()
     policy = METHODS["autoaugment" if args.autoaugment else "none"].policy

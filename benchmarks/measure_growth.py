@@ -3,13 +3,12 @@
     python benchmarks/measure_growth.py --out benchmarks/results/growth.jsonl
 
 A fit step, a draw of the swap's parameters, and saving and loading are timed on random 32×32 images in turn with the
-same on 500 images of 10 classes; ratios are per image. Peak memory is that of a process of its own.
+same on 500 images of 10 classes; saving and loading are per image. Peak memory is that of a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -121,21 +120,28 @@ def ratio(subject: Callable[[], Any], reference: Callable[[], Any], rounds: int,
 
 
 def memory_of(count: int, n_classes: int, threads: int) -> dict[str, float]:
-    """MiB above an idle process after a short fit of this size, beside the images and codes with their moments."""
+    """MiB that a short fit of this size takes above one of 500 images, and what images and codes take above those.
+
+    Both are measured in processes of their own.
+    """
     here = [sys.executable, __file__, "--out", "unused", "--threads", str(threads), "--memory"]
-    outputs = [subprocess.run([*here, str(n), str(n_classes)], check=True, capture_output=True) for n in (0, count)]
-    idle, peak = (float(output.stdout) for output in outputs)
-    images, codes = count * 3 * SIDE**2 / 2**20, 3 * 4 * count * CONFIG.latent_dim_for(count) / 2**20
-    return {"peak_mib": peak - idle, "images_mib": images, "codes_mib": codes}
+    sizes = (SIZES[0], (count, n_classes))
+    outputs = [subprocess.run([*here, *map(str, size)], check=True, capture_output=True) for size in sizes]
+    base, peak = (float(output.stdout) for output in outputs)
+    more = count - SIZES[0][0]
+    codes = 3 * 4 * more * CONFIG.latent_dim_for(count)  # float32, with their two moments
+    return {"peak_mib": peak - base, "images_mib": more * 3 * SIDE**2 / 2**20, "codes_mib": codes / 2**20}
 
 
 def peak_memory(count: int, n_classes: int) -> float:
-    """Peak resident MiB of this process after a few steps; of 500 images, without the set, if ``count`` is 0."""
-    image_set = read_image_set(RandomImages(count or 500, n_classes))
+    """Peak resident MiB of this process after a few steps of a fit."""
+    image_set = read_image_set(RandomImages(count, n_classes))
     fit = Fit(image_set, CONFIG, device=torch.device("cpu"), seed=0)
     for _ in range(5):
         fit.step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage: its peak outlives the exec that started this process.
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def parse_args() -> argparse.Namespace:

@@ -56,7 +56,8 @@ def main() -> None:
     cases = {"batch": batch_cases, "loader": loader_cases, "fit": fit_cases, "start": start_cases}
     for part in args.parts:
         for case in cases[part](device, args):
-            identity = {"part": part, **case.identity, "device": device.type, "threads": args.threads}
+            here = {key: value for key, value in machine(device).items() if key in ("machine", "torch")}
+            identity = {"part": part, **case.identity, "device": device.type, "threads": args.threads, **here}
             if any(identity.items() <= row.items() for row in read_rows(args.out)):
                 continue
             row = identity | measure(case) | case.details()
@@ -105,8 +106,8 @@ def random_images(count: int, side: int) -> tuple[Tensor, Tensor]:
 
 
 def quick_fit(images: Tensor, labels: Tensor) -> GLICOAugment:
-    """Default networks after two steps: what they have learned does not change what they cost."""
-    return GLICOAugment.fit(TensorDataset(images, labels), min_steps=2, epochs=1, device="cpu", progress=False)
+    """Default networks after one pass: what they have learned does not change what they cost."""
+    return GLICOAugment.fit(TensorDataset(images, labels), epochs=1, device="cpu", progress=False)
 
 
 def batch_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:

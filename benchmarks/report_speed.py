@@ -91,8 +91,8 @@ def growth_section(rows: list[dict[str, Any]]) -> str:
     names = {"step": "fit step", "draw": "draw of a swap", "save": "save, an image", "load": "load, an image"}
     lines = [
         "## Growth\n",
-        "Each over the same on 500 images of 10 classes, 32×32: 1 is flat. Memory: the peak above a process with 500",
-        "images, beside what the images as uint8, and the codes with their two moments, take.\n",
+        "Each over the same on 500 images of 10 classes, 32×32: 1 is flat. Memory: the peak of a fit above that on 500",
+        "images, beside what more images as uint8, and more codes with their two moments, take.\n",
         "| images | classes | "
         + " | ".join(names.values())
         + " | load over read | peak MiB | images MiB | codes MiB |",
@@ -127,6 +127,8 @@ def plot_loader(rows: list[dict[str, Any]], path: Path) -> None:
                     for row in chosen
                     if row["swap"] == way and row["batch"] == batch
                 )
+                if not line:
+                    continue
                 sides, middle, low, high = zip(*line, strict=True)
                 drawn = axis.plot(sides, middle, style, marker="o", label=f"{way}, batch {batch}")[0]
                 axis.fill_between(sides, low, high, alpha=0.15, color=drawn.get_color())
@@ -147,9 +149,10 @@ def plot_growth(rows: list[dict[str, Any]], path: Path) -> None:
             line = sorted((row["images"], row[name]["ratio"]) for row in rows if row["classes"] == classes)
             axis.plot(*zip(*line, strict=True), marker="o", label=f"{classes} classes")
         axis.axhspan(0.8, 1.2, alpha=0.1, color="black")
-        axis.set(title=name, xscale="log", xlabel="images", ylim=(0, 2))
+        axis.set(title=name, xscale="log", xlabel="images")
+        axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("cost an image, over that of 500")
+    axes[0].set_ylabel("over that of 500 images")
     axes[0].legend(fontsize=7)
     save(figure, path)
 

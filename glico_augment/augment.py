@@ -124,6 +124,9 @@ class GLICOAugment(nn.Module):
     ) -> GLICOAugment:
         """Learn a generator and one code an image.
 
+        In an initialised ``torch.distributed`` process group all processes must call it, with the same arguments:
+        they share the work of each batch and all return the result. The first writes the checkpoint, which all read.
+
         Args:
             dataset: map-style, of pairs ``(image, label)``: PIL images, or uint8, uint16 or float tensors and
                 arrays; integer labels of at least two classes. Read once, and held as uint8.

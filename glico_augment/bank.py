@@ -10,7 +10,7 @@ from glico_augment.augment import GLICOAugment
 from glico_augment.fitting import choose_device
 from glico_augment.image_types import from_unit
 
-_CHUNK = 1024  # images moved to shared memory at a time
+_PIXELS_A_CHUNK = 2**21  # moved to shared memory at a time; as floats with their styles some 150 MB
 
 
 class SyntheticBank:
@@ -90,7 +90,8 @@ class SyntheticBank:
 
     def _make(self, anchors: Tensor, slots: Tensor) -> None:
         labels = self.augment.codes.labels[anchors]
-        for rows in torch.arange(len(anchors)).split(_CHUNK):
+        _, height, width = self.augment.image_shape
+        for rows in torch.arange(len(anchors)).split(max(1, _PIXELS_A_CHUNK // (height * width))):
             starts = anchors[rows].to(self.device)
             params = self.augment.make_params(labels[rows].to(self.device), anchors=starts)
             self.images[anchors[rows], slots[rows]] = from_unit(self.augment.transform(params), torch.uint8).cpu()

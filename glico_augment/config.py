@@ -41,7 +41,8 @@ class FitConfig:
         image_size: side in pixels, or ``(height, width)``, to which images are brought. None keeps the size of
             images that all have one and takes 64 × 64 otherwise.
         lr: Adam's learning rate of generator and classifier.
-        code_lr: Adam's learning rate of the codes, each of which moves only at steps that show its image.
+        code_lr: Adam's learning rate of the codes, each of which moves only at steps that show its image (but on MPS,
+            whose torch has no sparse gradients).
         adam_beta1: Adam's first decay rate, in ``[0, 1)``.
         schedule: of both learning rates: ``"cosine"`` to 0, ``"step"`` (halved every 70 epochs), ``"constant"``.
         precision: ``"float32"``, ``"bfloat16"`` (autocast) or ``"auto"``: bfloat16 on CUDA, float32 elsewhere.

@@ -46,11 +46,13 @@ def fit_model(
     record = FitRecord.of(image_set, config, seed)
     ranks = Ranks()
     ranks.check_equal("images, labels, settings and seed", record.to_json())
+    ranks.check_equal("checkpoint_every, and whether there is a checkpoint,", [checkpoint is None, checkpoint_every])
     run = Fit(image_set, config, device=chosen_device, seed=seed)
     callbacks = [] if callback is None else [callback]
     saved = None if checkpoint is None else Checkpoint(checkpoint, run, record, every=checkpoint_every)
     if saved is not None:
         saved.restore()
+        ranks.check_equal("the checkpoint", run.steps_done)
         callbacks.insert(0, saved)
     with ProgressBar(run.steps_done, run.total_steps, enabled=progress and ranks.is_first) as bar:
         run.run([bar, *callbacks])

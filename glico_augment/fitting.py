@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +117,7 @@ class Fit:
                 self.steps_done, self.total_steps, self.model, self.history[self.steps_done - 1].detach()
             )
             answers = [callback(progress) for callback in callbacks]
-            self.is_stopped = bool(self.ranks.sum_(torch.tensor(int(any(answers)), device=self.device)))
+            self.is_stopped = self.ranks.any(any(answers), self.device)
         self.check_finite()
         self._share_codes()
         self._check_images()
@@ -292,14 +291,14 @@ def learning_rate_factor(schedule: str, share_done: float, epochs_done: float) -
 def choose_device(device: torch.device | str | None) -> torch.device:
     """The device asked for, or the best at hand: CUDA, then MPS, then the CPU.
 
-    In a process group that is started by ``torchrun``, ``"cuda"`` is the GPU of this process's ``LOCAL_RANK``.
+    In a process group there is no MPS by default, which cannot reduce, and ``"cuda"`` is torch's current GPU.
 
     Raises:
         ValueError: if it is asked for and not there.
     """
     if device is None:
-        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        device = best
+        has_mps = torch.backends.mps.is_available() and Ranks().count == 1
+        device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
@@ -309,7 +308,7 @@ def choose_device(device: torch.device | str | None) -> torch.device:
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {str(device)!r} was asked for but torch sees {torch.cuda.device_count()} CUDA GPUs")
     if chosen.type == "cuda" and chosen.index is None and Ranks().count > 1:
-        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        chosen = torch.device("cuda", torch.cuda.current_device())
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device {str(device)!r} was asked for but torch sees no Apple GPU; leave device=None")
     return chosen

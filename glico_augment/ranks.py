@@ -40,6 +40,10 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether ``flag`` is true in any process."""
+        return flag if self.count == 1 else bool(self.sum_(torch.tensor(int(flag), device=device)))
+
     @torch.no_grad()
     def share_rows_(self, tensors: Iterable[Tensor]) -> None:
         """Bring the rows that each process owns to all others, in place."""
@@ -62,12 +66,21 @@ class Ranks:
 
 @contextmanager
 def process_group(device: torch.device | str | None) -> Iterator[Ranks]:
-    """The process group of ``torchrun``, while in the context; the only process where it was not started by that."""
+    """The process group of ``torchrun``, while in the context; the only process where it was not started by that.
+
+    Raises:
+        ValueError: if there are more processes on this machine than GPUs to fit on.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
         yield Ranks()
         return
-    is_cuda = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
-    dist.init_process_group("nccl" if is_cuda else "gloo")
+    wants_cuda = torch.cuda.is_available() if device is None else str(device).startswith("cuda")
+    if wants_cuda:
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        if local_rank >= torch.cuda.device_count():
+            raise ValueError(f"more processes than the {torch.cuda.device_count()} GPUs here; start fewer")
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("nccl" if wants_cuda else "gloo")
     try:
         yield Ranks()
     finally:

@@ -22,10 +22,21 @@ def style_of(images: Tensor) -> Tensor:
         ``(k, 2, channels, rows, columns)``, means before standard deviations. There are fewer than 3 rows or columns
         where an image has fewer pixels.
     """
-    grid = min(GRID, images.shape[-2]), min(GRID, images.shape[-1])
-    means = F.adaptive_avg_pool2d(images, grid)
-    squares = F.adaptive_avg_pool2d(images.square(), grid)
-    return torch.stack([means, (squares - means.square()).clamp(min=0).sqrt()], dim=1)
+    rows, columns = (_cells(side, images) for side in images.shape[-2:])
+
+    def average(values: Tensor) -> Tensor:
+        return rows @ values @ columns.T
+
+    means = average(images)
+    return torch.stack([means, (average(images.square()) - means.square()).clamp(min=0).sqrt()], dim=1)
+
+
+def _cells(side: int, like: Tensor) -> Tensor:
+    """The matrix that averages ``side`` pixels into cells; a pixel on a border counts in both cells."""
+    count = min(GRID, side)
+    pixels, cells = torch.arange(side, device=like.device), torch.arange(count, device=like.device)[:, None]
+    is_inside = (pixels * count < (cells + 1) * side) & ((pixels + 1) * count > cells * side)
+    return is_inside.to(like.dtype) / is_inside.sum(dim=1, keepdim=True)
 
 
 def transfer_style(images: Tensor, styles: Tensor, ratios: Tensor) -> Tensor:
@@ -33,7 +44,7 @@ def transfer_style(images: Tensor, styles: Tensor, ratios: Tensor) -> Tensor:
 
     Means and standard deviations are matched as in the colour transfer of Reinhard et al. (2001), channel by channel
     but locally, and mixed at a random ratio as the statistics of features are by MixStyle (Zhou et al., ICLR 2021).
-    What happens between the centres of cells is interpolated.
+    What happens between the centres of cells is interpolated. The last of 2 or 4 channels is transparency, and stays.
 
     Args:
         images: ``(k, channels, height, width)`` floats in ``[0, 1]``.
@@ -49,6 +60,8 @@ def transfer_style(images: Tensor, styles: Tensor, ratios: Tensor) -> Tensor:
     stds = stds.clamp(min=_LEAST_STD)
     gains = torch.lerp(stds, other_stds, ratios) / stds
     shifts = torch.lerp(means, other_means, ratios) - gains * means
+    if images.shape[1] in (2, 4):
+        gains[:, -1], shifts[:, -1] = 1, 0
     size = (images.shape[-2], images.shape[-1])
     maps = F.interpolate(torch.cat([gains, shifts], dim=1), size, mode="bilinear", align_corners=False)
     gains, shifts = maps.chunk(2, dim=1)

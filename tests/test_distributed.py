@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import quick_fit, smooth_images
+from conftest import QUICK, quick_fit, smooth_images
+from safetensors.torch import load_file
 from torch.utils.data import TensorDataset
 from torchvision.transforms.functional import to_pil_image
 
 from glico_augment import GLICOAugment
+from glico_augment.fitting import Fit
+from glico_augment.image_set import read_image_set
 from glico_augment.ranks import Ranks
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="needs torch.distributed")
@@ -24,6 +27,8 @@ SCRIPT = """
     import torch.distributed as dist
     from torch.utils.data import TensorDataset
     sys.path.insert(0, {tests!r})
+    from safetensors.torch import save_file
+    from test_distributed import gradients
     from conftest import LABELS, quick_fit, smooth_images
 
     dist.init_process_group("gloo")
@@ -61,31 +66,72 @@ def assert_same_fit(made, expected):
     torch.testing.assert_close(made.reconstruct(), expected.reconstruct(), atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"batch_size": 2},  # some batches leave a process without images
-        {"classifier_weight": 0.0, "pixel_weight": 0.5},
-    ],
-)
-def test_the_loss_curve_and_the_codes_of_two_processes_are_those_of_one(tmp_path, dataset, settings):
-    first, second = fit_in_processes(tmp_path, 2, **settings)
-    assert_same_fit(first, quick_fit(dataset, **settings))
+SETTINGS = {
+    "default": {},
+    "small batches": {"batch_size": 2},  # some leave a process without images
+    "no classifier": {"classifier_weight": 0.0, "pixel_weight": 0.5},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Several fits by two processes, each saved by each, and one fit that the second process stops."""
+    folder = tmp_path_factory.mktemp("fits")
+    body = f"""
+dataset = TensorDataset(images, LABELS)
+for name, settings in {SETTINGS!r}.items():
+    quick_fit(dataset, **settings).save(f"{folder}/{{name}} {{rank}}.safetensors")
+unlabeled = TensorDataset(smooth_images(3, seed=5))
+quick_fit(dataset, unlabeled=unlabeled).save(f"{folder}/unlabelled {{rank}}.safetensors")
+stopped = quick_fit(dataset, callback=lambda progress: rank == 1 and progress.step == 3)
+stopped.save(f"{folder}/stopped {{rank}}.safetensors")
+save_file(gradients(dataset), f"{folder}/gradients {{rank}}")
+"""
+    code, error = torchrun(folder, body)
+    assert code == 0, error
+    return folder
+
+
+def gradients(dataset):
+    """Those of the first step of a fit, by name."""
+    run = Fit(read_image_set(dataset), QUICK, device=torch.device("cpu"), seed=0)
+    run.step()
+    named = {name: value.grad for name, value in run.networks.named_parameters()}
+    return {name: value.contiguous() for name, value in named.items()} | {
+        "codes": run.model.codes.codes.grad.to_dense()
+    }
+
+
+def load_both(folder, name):
+    return [GLICOAugment.load(folder / f"{name} {rank}.safetensors") for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_loss_curve_and_the_codes_of_two_processes_are_those_of_one(folder, dataset, name):
+    first, second = load_both(folder, name)
+    assert_same_fit(first, quick_fit(dataset, **SETTINGS[name]))
     assert torch.equal(first.codes.codes, second.codes.codes)
     assert torch.equal(first.reconstruct(), second.reconstruct())
     assert first.history == second.history
 
 
-def test_unlabelled_images_count_in_every_process(tmp_path, images, dataset):
-    body = f"""
-unlabeled = TensorDataset(smooth_images(3, seed=5))
-quick_fit(TensorDataset(images, LABELS), unlabeled=unlabeled).save(f"{tmp_path}/{{rank}}.safetensors")
-"""
-    code, error = torchrun(tmp_path, body)
-    assert code == 0, error
+def test_the_gradients_of_two_processes_are_those_of_one(folder, dataset):
+    expected = gradients(dataset)
+    first, second = (load_file(folder / f"gradients {rank}") for rank in (0, 1))
+    torch.testing.assert_close(first.pop("codes") + second.pop("codes"), expected.pop("codes"), atol=1e-6, rtol=1e-3)
+    for name, value in expected.items():  # reduced, so the same in both
+        torch.testing.assert_close(first[name], value, atol=1e-6, rtol=1e-3)
+        assert torch.equal(first[name], second[name])
+
+
+def test_unlabelled_images_count_in_every_process(folder, dataset):
     expected = quick_fit(dataset, unlabeled=TensorDataset(smooth_images(3, seed=5)))
-    assert_same_fit(GLICOAugment.load(tmp_path / "1.safetensors"), expected)
+    for fitted in load_both(folder, "unlabelled"):
+        assert_same_fit(fitted, expected)
+
+
+def test_one_process_that_wants_to_stop_stops_all(folder):
+    assert [len(fitted.history["loss"]) for fitted in load_both(folder, "stopped")] == [3, 3]
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 3)])
@@ -107,15 +153,6 @@ def test_processes_that_read_different_images_are_told(tmp_path):
     code, error = torchrun(tmp_path, "quick_fit(TensorDataset(images.roll(rank, 0), LABELS))")
     assert code != 0
     assert "must be the same in all processes" in error
-
-
-def test_one_process_that_wants_to_stop_stops_all(tmp_path):
-    body = """
-augment = quick_fit(TensorDataset(images, LABELS), callback=lambda progress: rank == 1 and progress.step == 3)
-assert len(augment.history["loss"]) == 3
-"""
-    code, error = torchrun(tmp_path, body)
-    assert code == 0, error
 
 
 def test_the_command_line_fits_in_processes_and_writes_one_file(tmp_path, images):

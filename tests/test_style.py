@@ -18,6 +18,21 @@ def test_a_style_is_the_mean_and_standard_deviation_of_each_cell():
     assert styles[1, 1, 2, 1, 2].item() == pytest.approx(cell.std(correction=0).item(), abs=1e-5)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (3, 3), (7, 8), (32, 100), (64, 64)])
+def test_cells_are_those_of_adaptive_pooling(size):
+    images = torch.rand(2, 3, *size)
+    grid = min(3, size[0]), min(3, size[1])
+    torch.testing.assert_close(style_of(images)[:, 0], torch.nn.functional.adaptive_avg_pool2d(images, grid))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_transparency_stays(channels):
+    images = torch.rand(2, channels, 12, 12)
+    made = transfer_style(images, style_of(torch.rand(2, channels, 12, 12)), torch.ones(2))
+    assert torch.equal(made[:, -1], images[:, -1])
+    assert not torch.isclose(made[:, :-1], images[:, :-1]).all()
+
+
 def test_at_ratio_0_nothing_changes():
     images = torch.rand(3, 3, 16, 16)
     same = transfer_style(images, style_of(torch.rand(3, 3, 16, 16)), torch.zeros(3))

@@ -45,6 +45,7 @@ class PlainFit:
         ]
         self.order = torch.empty(0, dtype=torch.int64)
         self.rng = rng
+        self.noise_rng = torch.Generator(device).manual_seed(seed)
 
     def step(self) -> None:
         """One optimiser step."""
@@ -65,7 +66,7 @@ class PlainFit:
         self.steps_done += 1
 
     def generate(self, indices: Tensor) -> Tensor:
-        noise = self.model.noise(len(indices), self.config.noise_std)
+        noise = self.model.noise(len(indices), self.config.noise_std, generator=self.noise_rng)
         return plain_generator(self.model.generator, self.model.codes(indices), noise)
 
 
