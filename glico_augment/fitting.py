@@ -305,7 +305,7 @@ def choose_device(device: torch.device | str | None) -> torch.device:
         raise ValueError(f"device must be 'cuda', 'mps', 'cpu' or None; got {device!r}") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {str(device)!r} was asked for but torch sees no CUDA GPU; leave device=None")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+    if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
         raise ValueError(f"device {str(device)!r} was asked for but torch sees {torch.cuda.device_count()} CUDA GPUs")
     if chosen.type == "cuda" and chosen.index is None and Ranks().count > 1:
         chosen = torch.device("cuda", torch.cuda.current_device())

@@ -23,20 +23,22 @@ def style_of(images: Tensor) -> Tensor:
         where an image has fewer pixels.
     """
     rows, columns = (_cells(side, images) for side in images.shape[-2:])
+    sizes = rows.sum(dim=1)[:, None] * columns.sum(dim=1)
 
     def average(values: Tensor) -> Tensor:
-        return rows @ values @ columns.T
+        return rows @ values @ columns.T / sizes
 
-    means = average(images)
-    return torch.stack([means, (average(images.square()) - means.square()).clamp(min=0).sqrt()], dim=1)
+    with torch.autocast(images.device.type, enabled=False):  # a variance is a small difference of large numbers
+        means = average(images)
+        variances = average(images.square()) - means.square()
+    return torch.stack([means, variances.clamp(min=0).sqrt()], dim=1)
 
 
 def _cells(side: int, like: Tensor) -> Tensor:
-    """The matrix that averages ``side`` pixels into cells; a pixel on a border counts in both cells."""
+    """The matrix of ones and zeros that adds ``side`` pixels into cells; a pixel on a border counts in both cells."""
     count = min(GRID, side)
     pixels, cells = torch.arange(side, device=like.device), torch.arange(count, device=like.device)[:, None]
-    is_inside = (pixels * count < (cells + 1) * side) & ((pixels + 1) * count > cells * side)
-    return is_inside.to(like.dtype) / is_inside.sum(dim=1, keepdim=True)
+    return ((pixels * count < (cells + 1) * side) & ((pixels + 1) * count > cells * side)).to(like.dtype)
 
 
 def transfer_style(images: Tensor, styles: Tensor, ratios: Tensor) -> Tensor:

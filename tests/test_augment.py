@@ -347,6 +347,15 @@ def test_torchs_default_dtype_does_not_matter(always, dataset, images):
         torch.set_default_dtype(torch.float32)
 
 
+def test_autocast_around_the_swap_does_not_matter(augment, images):
+    torch.manual_seed(0)
+    plain = augment(images, LABELS)[0]
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = augment(images, LABELS)[0]
+    assert torch.equal(made, plain)
+
+
 def test_gradients_and_memory_format_of_a_batch_survive(always, images):
     always.p = 0.5
     batch = (images / 255).contiguous(memory_format=torch.channels_last).requires_grad_()

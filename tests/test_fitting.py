@@ -204,6 +204,14 @@ def test_no_device_picks_the_best_at_hand(monkeypatch):
     assert choose_device(None).type == "cuda"
 
 
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose_device("cuda:0").index == 0
+    with pytest.raises(ValueError, match="'cuda:1' was asked for but torch sees 1 CUDA GPUs"):
+        choose_device("cuda:1")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_a_fit_on_cuda_serves_the_cpu(dataset):
     augment = quick_fit(dataset, device="cuda", precision="auto")
