@@ -1,4 +1,4 @@
-"""Swaps that were tried with no generator at all, on held-out training images: warps, poses and styles.
+"""Swaps that were tried beside the library's, on held-out training images: warps, poses, styles, other generators.
 
     python benchmarks/explore_swaps.py --data DATA --out benchmarks/results/exploration.jsonl \\
         --settings signs-5 --seeds 100 --kinds none pixel morph style-3
@@ -15,6 +15,11 @@ morph-other-pose      a morph, warped on by ``s`` of the difference of two image
 affine                rotation, scale, shear and shift of ``x_i``
 style-G, pixel-style-G  ``x_i``, or an average, with its style taken ``s`` of the way to any image's, on G × G cells
 style-own-class-1     the same towards an image of its class
+modes-K, pixel-modes-K  the same with K principal components of what images differ by from the mean of their class
+shared-D              ``x_i + G(c, z) − G(c, z_i)``: G is told the class c, so codes, of D dimensions, need only say
+                      the rest; ``z`` is ``s`` of the way to the code of any image
+residual-style-G      ``x_i + G(z_inter) − G(z_i)`` of the library's fit, then a style
+blend-style-G         what is coarser than 8 pixels from ``G(z_inter)``, the rest from the average, then a style
 ====================  ==================================================================================================
 """
 
@@ -32,10 +37,21 @@ from accuracy.rows import append_row, machine
 from accuracy.settings import find_setting
 from accuracy.training import Batches, accuracy, train
 from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from glico_augment import FitConfig, GLICOAugment
+from glico_augment.generator import Generator
+from glico_augment.losses import build_loss
+from glico_augment.sphere import slerp
+from glico_augment.swap import SwapSettings
 
 P = 0.5
 KINDS = ["none", "pixel", "morph", "pose", "morph-other-pose", "affine", "style-own-class-1"]
-KINDS += [f"{base}style-{grid}" for base in ("", "pixel-") for grid in (1, 2, 3, 6)]
+KINDS += [
+    f"{base}style-{grid}" for base in ("", "pixel-", "generator-", "residual-", "blend-") for grid in (1, 2, 3, 6)
+]
+KINDS += [f"{base}modes-{count}" for base in ("", "pixel-") for count in (4, 8, 16, 32)]
+KINDS += [f"{base}shared-{dim}" for base in ("", "pixel-") for dim in (4, 8, 16)]
 
 
 def partners(labels: Tensor, indices: Tensor) -> Tensor:
@@ -88,6 +104,56 @@ def restyle(images: Tensor, others: Tensor, ratios: Tensor, grid: int) -> Tensor
     return (images - means) / stds * torch.lerp(stds, other_stds, ratios) + torch.lerp(means, other_means, ratios)
 
 
+def learn_modes(images: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Principal directions ``(count, pixels)`` of deviations from class means, and the coordinates of the images."""
+    deviations = (images - class_means(images, labels)).flatten(1)
+    directions = torch.linalg.svd(deviations, full_matrices=False)[2][:count]
+    return directions, deviations @ directions.T
+
+
+def class_means(images: Tensor, labels: Tensor) -> Tensor:
+    """The mean image of the class of each."""
+    return torch.stack([images[labels == label].mean(0) for label in labels.unique()])[labels]
+
+
+class SharedCodes(torch.nn.Module):
+    """A generator that is told the class; codes of the unit sphere say the rest."""
+
+    def __init__(self, images: Tensor, labels: Tensor, dim: int, *, steps: int = 600, noise_std: float = 0.1) -> None:
+        super().__init__()
+        self.classes = F.one_hot(labels).float()
+        self.generator = Generator(dim + self.classes.shape[1], 0, tuple(images.shape[1:]))
+        self.codes = torch.nn.Parameter(F.normalize(torch.randn(len(images), dim), dim=1))
+        groups = [{"params": self.generator.parameters(), "lr": 2e-3}, {"params": [self.codes], "lr": 2e-2}]
+        optimizer = torch.optim.Adam(groups)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        loss = build_loss(FitConfig(), tuple(images.shape[1:]))
+        loss.calibrate([images])
+        for _ in range(steps):
+            batch = torch.randperm(len(images))[:32]
+            codes = F.normalize(self.codes[batch] + noise_std * torch.randn(len(batch), dim), dim=1)
+            with torch.autocast("cpu", torch.bfloat16):
+                made = self(codes, batch)
+                distance = loss(made.float(), images[batch])
+            optimizer.zero_grad()
+            distance.backward()
+            optimizer.step()
+            schedule.step()
+            with torch.no_grad():
+                self.codes.copy_(F.normalize(self.codes, dim=1))
+        self.requires_grad_(False)
+
+    def forward(self, codes: Tensor, indices: Tensor) -> Tensor:
+        dim = codes.shape[1]
+        scale = (dim / (dim + self.classes.shape[1])) ** 0.5  # the generator's own is for its whole input
+        return self.generator(torch.cat([codes * scale, self.classes[indices] * scale / dim**0.5 * 2], dim=1))
+
+    def move(self, indices: Tensor, others: Tensor, ratios: Tensor) -> Tensor:
+        """What changes in the images ``indices`` on the way to the codes of ``others``."""
+        ends = slerp(self.codes[indices], self.codes[others], ratios.flatten())
+        return self(ends, indices) - self(self.codes[indices], indices)
+
+
 class Swap:
     """One of the kinds above."""
 
@@ -95,6 +161,16 @@ class Swap:
         self.images, self.labels, self.kind = split.images / 255, split.labels, kind
         needs_fields = kind in ("morph", "pose", "morph-other-pose")
         self.fields = learn_fields(self.images, self.labels) if needs_fields else None
+        size = int(kind.rpartition("-")[2]) if kind[-1].isdigit() else 0
+        self.modes = learn_modes(self.images, self.labels, size) if "modes" in kind else None
+        self.shared = SharedCodes(self.images, self.labels, size) if "shared" in kind else None
+        self.model = None
+        if kind.startswith(("generator", "residual", "blend")):
+            dataset = TensorDataset(split.images, split.labels)
+            fit = GLICOAugment.fit(
+                dataset, precision="bfloat16", device="cpu", seed=torch.initial_seed(), progress=False
+            )
+            self.model = fit.model
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         rows = (torch.rand(len(images)) < P).nonzero().flatten()
@@ -116,11 +192,36 @@ class Swap:
                 other = torch.randint(len(self.images), (len(anchors),))
                 more = s * (self.fields[partners(self.labels, other)] - self.fields[other])
             return torch.lerp(warp(x, r * path + more), warp(y, (r - 1) * path + more), r)
-        base = torch.lerp(x, y, r) if self.kind.startswith("pixel") else x
+        base = self.base(x, y, anchors, ends, r)
+        other = torch.randint(len(self.images), (len(anchors),))
+        if self.modes is not None:
+            directions, places = self.modes
+            return base + s * ((places[other] - places[anchors]) @ directions).view_as(base)
+        if self.shared is not None:
+            return base + self.shared.move(anchors, other, s)
         if "style" not in self.kind:
             return base
         others = y if "own-class" in self.kind else self.images[torch.randint(len(self.images), (len(anchors),))]
         return restyle(base, others, s, grid=int(self.kind.rpartition("-")[2]))
+
+    def base(self, x: Tensor, y: Tensor, anchors: Tensor, ends: Tensor, r: Tensor) -> Tensor:
+        """The image before its style."""
+        if self.model is None:
+            return torch.lerp(x, y, r) if self.kind.startswith("pixel") else x
+        noise = self.model.noise(len(anchors), SwapSettings.noise_std)
+        made = self.model.interpolate(anchors, ends, r.flatten(), noise)
+        if self.kind.startswith("residual"):
+            return (x + made - self.model.interpolate(anchors, anchors, r.flatten(), noise)).clamp(0, 1)
+        if self.kind.startswith("blend"):
+            average = torch.lerp(x, y, r)
+            return (average + coarse(made - average)).clamp(0, 1)
+        return made
+
+
+def coarse(images: Tensor, side: int = 8) -> Tensor:
+    """What is left after averaging over squares of ``side`` pixels."""
+    small = F.avg_pool2d(images, side)
+    return F.interpolate(small, images.shape[-2:], mode="bicubic", align_corners=False)
 
 
 def random_affine(images: Tensor) -> Tensor:

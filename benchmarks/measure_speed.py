@@ -117,7 +117,7 @@ def batch_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
         images, labels = random_images(100, side)
         augment = quick_fit(images, labels)
         for batch_size in args.batches:
-            batch = images[torch.arange(batch_size) % 100].to(device)
+            batch = (images[torch.arange(batch_size) % 100] / 255).to(device)  # as v2.MixUp wants them
             targets = labels[torch.arange(batch_size) % 100].to(device)
             codes = augment.codes.codes[: batch_size // 2].to(device)
             codes = codes[torch.arange(batch_size // 2) % len(codes)]
