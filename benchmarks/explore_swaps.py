@@ -174,7 +174,8 @@ class Swap:
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         rows = (torch.rand(len(images)) < P).nonzero().flatten()
-        made = self.make(indices[rows]).clamp(0, 1)
+        with torch.autocast("cpu", enabled=False):
+            made = self.make(indices[rows]).clamp(0, 1)
         return images.index_copy(0, rows, (255 * made).round().to(torch.uint8))
 
     def make(self, anchors: Tensor) -> Tensor:

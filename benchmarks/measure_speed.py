@@ -9,6 +9,7 @@ rounds of the ratio within a round, and the quartiles. Images are random; nothin
 from __future__ import annotations
 
 import argparse
+import io
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import torch
 import torchvision
 from accuracy.rows import append_row, machine, read_rows
@@ -24,6 +26,7 @@ from speed.plain_fit import PlainFit
 from torch import Tensor
 from torch.utils.benchmark import Timer
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchvision.io import encode_jpeg
 from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
 
@@ -82,10 +85,15 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 class Samples(Dataset):
-    """Images in memory, as PIL images or uint8 tensors."""
+    """Images in memory: ``"PIL"`` images, uint8 ``"tensor"`` or ``"JPEG"`` files, decoded when asked for."""
 
-    def __init__(self, images: Tensor, labels: Tensor, *, is_pil: bool, transform: Any = None) -> None:
-        self.images = [to_pil_image(image) for image in images] if is_pil else images
+    def __init__(self, images: Tensor, labels: Tensor, *, kind: str, transform: Any = None) -> None:
+        self.images: Any = images
+        self.read: Callable[[Any], Any] = _as_is
+        if kind == "PIL":
+            self.images = [to_pil_image(image) for image in images]
+        elif kind == "JPEG":
+            self.images, self.read = [encode_jpeg(image).numpy().tobytes() for image in images], _decode
         self.labels = labels.tolist()
         self.transform = transform
 
@@ -93,8 +101,16 @@ class Samples(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        image = self.images[index]
+        image = self.read(self.images[index])
         return (image if self.transform is None else self.transform(image)), self.labels[index]
+
+
+def _as_is(image: Any) -> Any:
+    return image
+
+
+def _decode(content: bytes) -> PIL.Image.Image:
+    return PIL.Image.open(io.BytesIO(content)).convert("RGB")
 
 
 def random_images(count: int, side: int) -> tuple[Tensor, Tensor]:
@@ -105,9 +121,9 @@ def random_images(count: int, side: int) -> tuple[Tensor, Tensor]:
     return (255 * images).round().to(torch.uint8), torch.arange(count) % N_CLASSES
 
 
-def quick_fit(images: Tensor, labels: Tensor) -> GLICOAugment:
+def quick_fit(dataset: Dataset) -> GLICOAugment:
     """Default networks after one pass: what they have learned does not change what they cost."""
-    return GLICOAugment.fit(TensorDataset(images, labels), epochs=1, device="cpu", progress=False)
+    return GLICOAugment.fit(dataset, epochs=1, device="cpu", progress=False)
 
 
 def batch_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
@@ -115,7 +131,7 @@ def batch_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
     cases = []
     for side in args.sides:
         images, labels = random_images(100, side)
-        augment = quick_fit(images, labels)
+        augment = quick_fit(TensorDataset(images, labels))
         for batch_size in args.batches:
             batch = (images[torch.arange(batch_size) % 100] / 255).to(device)  # as v2.MixUp wants them
             targets = labels[torch.arange(batch_size) % 100].to(device)
@@ -151,33 +167,33 @@ def loader_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
     cases = []
     for side in args.sides:
         count = 1000 if side <= 32 else 400 if side <= 128 else 200
-        for is_pil in (True, False):
+        for kind in args.samples:
             for workers in args.workers:
                 for batch_size in args.batches:
                     for way in ("bank", "bank and refresh", "fresh"):
                         identity = {
                             "side": side,
-                            "samples": "PIL" if is_pil else "tensor",
+                            "samples": kind,
                             "workers": workers,
                             "batch": batch_size,
                             "swap": way,
                         }
-                        make = loader_pair(side, count, is_pil, workers, batch_size, way, device)
+                        make = loader_pair(side, count, kind, workers, batch_size, way, device)
                         cases.append(Case(identity, make, is_rate=True, rounds=7 if side == 32 else 5))
     return cases
 
 
 def loader_pair(
-    side: int, count: int, is_pil: bool, workers: int, batch_size: int, way: str, device: torch.device
+    side: int, count: int, kind: str, workers: int, batch_size: int, way: str, device: torch.device
 ) -> Callable[[], tuple[Callable[[], Any], Callable[[], Any]]]:
     def make() -> tuple[Callable[[], Any], Callable[[], Any]]:
         images, labels = random_images(count, side)
         steps = [v2.RandomCrop(side, padding=side // 8), v2.RandomHorizontalFlip(), v2.AutoAugment(), v2.ToImage()]
         transform = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True)])
-        augment = quick_fit(images, labels)
+        augment = quick_fit(Samples(images, labels, kind=kind))
         bank = None if way == "fresh" else SyntheticBank(augment, per_image=2, device=device)
-        wrapped = augment.wrap(Samples(images, labels, is_pil=is_pil), transform=transform, bank=bank)
-        plain = Samples(images, labels, is_pil=is_pil, transform=transform)
+        wrapped = augment.wrap(Samples(images, labels, kind=kind), transform=transform, bank=bank)
+        plain = Samples(images, labels, kind=kind, transform=transform)
         loaders = [
             DataLoader(data, batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
             for data in (wrapped, plain)
@@ -262,6 +278,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--sides", type=int, nargs="+", default=[32, 64, 128], help="of the images")
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 128, 512], help="images a batch")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="of the loaders")
+    parser.add_argument("--samples", nargs="+", default=["PIL", "tensor", "JPEG"], choices=["PIL", "tensor", "JPEG"])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of this process")
     return parser.parse_args()

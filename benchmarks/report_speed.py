@@ -43,18 +43,19 @@ of the rebuilt pixels after 200 steps of each.""",
 }
 HIDDEN = {"part", "ratio", "low", "high", "rounds", "command", "device", "machine", "threads", "torch", "torchvision"}
 HIDDEN |= {"python", "glico_augment"}
+GROWTH = {"step": "fit step", "draw": "draw of a swap", "save": "save, an image", "load": "load, an image"}
 
 
 def main() -> None:
     speed, growth = (read_rows(HERE / "results" / name) for name in ("speed.jsonl", "growth.jsonl"))
-    sections = [INTRODUCTION]
+    sections = [INTRODUCTION, in_short(speed, growth)]
     for part, (title, text) in PARTS.items():
         rows = [row for row in speed if row["part"] == part]
         if rows:
             sections.append(f"## {title}\n\n{text}\n\n{table(rows)}")
-    if any(row["part"] == "loader" for row in speed):
-        plot_loader([row for row in speed if row["part"] == "loader"], HERE / "plots" / "loader.png")
-        sections.append("![Data loader](plots/loader.png)\n")
+        if part == "loader":
+            plot_loader(rows, HERE / "plots" / "loader.png")
+            sections.append("![Data loader](plots/loader.png)\n")
     if growth:
         plot_growth(growth, HERE / "plots" / "growth.png")
         sections.append(growth_section(growth))
@@ -62,8 +63,46 @@ def main() -> None:
     (HERE / "SPEED.md").write_text("\n".join(sections))
 
 
+def in_short(speed: list[dict[str, Any]], growth: list[dict[str, Any]]) -> str:
+    """The range of each kind of figure over its rows, by device."""
+    lines = [
+        "## In short",
+        "",
+        "Lowest and highest median of the rows below.",
+        "",
+        "| | device | ratio |",
+        "|---|---|---|",
+    ]
+    for device in sorted({row["device"] for row in speed}):
+
+        def line(title: str, device: str = device, **chosen: Any) -> None:
+            rows = [row for row in speed if row["device"] == device and chosen.items() <= row.items()]
+            if rows:
+                lines.append(f"| {title} | {device} | {extent([row['ratio'] for row in rows])} |")
+
+        for side in sorted({row["side"] for row in speed if row["part"] == "loader"}):
+            for way in ("bank", "fresh"):
+                line(f"loader, {side} px, {way}, rate", part="loader", side=side, swap=way)
+        for share in (0.5, 0.0):
+            line(f"batch, pixel share {share}, time over the generator's", against="generator", pixel_share=share)
+        line("fit, rate over the plain way's", part="fit")
+        line("import glico_augment, and take GLICOAugment, time", what="import and take GLICOAugment")
+    for name, title in GROWTH.items():
+        lines.append(
+            f"| growth: {title}, from 500 images to 50,000 | cpu | {extent([row[name]['ratio'] for row in growth])} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def extent(values: list[float]) -> str:
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     names = [name for name in rows[0] if name not in HIDDEN]
+    order = [name for name in ("device", "side", "samples", "workers", "batch") if name in rows[0]]
+    rows = sorted(rows, key=lambda row: [row[name] for name in order])
     lines = ["| " + " | ".join(names).replace("_", " ") + " | ratio |", "|---" * (len(names) + 1) + "|"]
     for row in rows:
         cells = [
@@ -88,18 +127,17 @@ def where(rows: list[dict[str, Any]]) -> str:
 
 
 def growth_section(rows: list[dict[str, Any]]) -> str:
-    names = {"step": "fit step", "draw": "draw of a swap", "save": "save, an image", "load": "load, an image"}
     lines = [
         "## Growth\n",
         "Each over the same on 500 images of 10 classes, 32×32: 1 is flat. Memory: the peak of a fit above that on 500",
         "images, beside what more images as uint8, and more codes with their two moments, take.\n",
         "| images | classes | "
-        + " | ".join(names.values())
+        + " | ".join(GROWTH.values())
         + " | load over read | peak MiB | images MiB | codes MiB |",
-        "|---" * (len(names) + 6) + "|",
+        "|---" * (len(GROWTH) + 6) + "|",
     ]
     for row in rows:
-        cells = [shown(row[name]) for name in (*names, "load_over_read")]
+        cells = [shown(row[name]) for name in (*GROWTH, "load_over_read")]
         sizes = [f"{row[name]:.0f}" for name in ("peak_mib", "images_mib", "codes_mib")]
         lines.append(f"| {row['images']} | {row['classes']} | " + " | ".join([*cells, *sizes]) + " |")
     return "\n".join([*lines, f"\n{where(rows)}\n", "![Growth](plots/growth.png)\n"])
@@ -115,12 +153,14 @@ def gpu_section(rows: list[dict[str, Any]]) -> str:
 
 
 def plot_loader(rows: list[dict[str, Any]], path: Path) -> None:
-    """A panel a kind of sample and number of workers: the rate over the side of the images."""
-    panels = sorted({(row["samples"], row["workers"]) for row in rows})
+    """A panel a kind of sample and number of workers with several sides: the rate over the side of the images."""
+    keys = {(row["samples"], row["workers"]) for row in rows}
+    sides = {key: {row["side"] for row in rows if (row["samples"], row["workers"]) == key} for key in keys}
+    panels = sorted(key for key in keys if len(sides[key]) > 1)
     figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3.6), sharey=True, squeeze=False)
     for axis, (samples, workers) in zip(axes[0], panels, strict=True):
         chosen = [row for row in rows if (row["samples"], row["workers"]) == (samples, workers)]
-        for way in ("bank", "bank and refresh", "fresh"):
+        for way, colour in (("bank", "tab:blue"), ("bank and refresh", "tab:orange"), ("fresh", "tab:green")):
             for batch, style in zip(sorted({row["batch"] for row in chosen}), ("-", "--", ":"), strict=False):
                 line = sorted(
                     (row["side"], row["ratio"], row["low"], row["high"])
@@ -129,11 +169,11 @@ def plot_loader(rows: list[dict[str, Any]], path: Path) -> None:
                 )
                 if not line:
                     continue
-                sides, middle, low, high = zip(*line, strict=True)
-                drawn = axis.plot(sides, middle, style, marker="o", label=f"{way}, batch {batch}")[0]
-                axis.fill_between(sides, low, high, alpha=0.15, color=drawn.get_color())
+                x, middle, low, high = zip(*line, strict=True)
+                axis.plot(x, middle, style, marker="o", color=colour, label=f"{way}, batch {batch}")
+                axis.fill_between(x, low, high, alpha=0.15, color=colour)
         axis.axhline(1, color="black", linewidth=0.8)
-        axis.set(title=f"{samples}, {workers} workers", xlabel="side, pixels", ylim=(0, 1.2))
+        axis.set(title=f"{samples}, {workers} workers", xlabel="side, pixels", ylim=(0, 1.4))
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("rate, over the unwrapped loader's")
     axes[0][0].legend(fontsize=7)
@@ -142,14 +182,13 @@ def plot_loader(rows: list[dict[str, Any]], path: Path) -> None:
 
 def plot_growth(rows: list[dict[str, Any]], path: Path) -> None:
     """Ratios to 500 images over the number of images, a line a number of classes."""
-    names = ("step", "draw", "save", "load")
-    figure, axes = plt.subplots(1, len(names), figsize=(3.4 * len(names), 3.4), sharey=True)
-    for axis, name in zip(axes, names, strict=True):
+    figure, axes = plt.subplots(1, len(GROWTH), figsize=(3.4 * len(GROWTH), 3.4), sharey=True)
+    for axis, (name, title) in zip(axes, GROWTH.items(), strict=True):
         for classes in sorted({row["classes"] for row in rows}):
             line = sorted((row["images"], row[name]["ratio"]) for row in rows if row["classes"] == classes)
             axis.plot(*zip(*line, strict=True), marker="o", label=f"{classes} classes")
         axis.axhspan(0.8, 1.2, alpha=0.1, color="black")
-        axis.set(title=name, xscale="log", xlabel="images")
+        axis.set(title=title, xscale="log", xlabel="images")
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("over that of 500 images")

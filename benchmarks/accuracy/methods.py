@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -104,7 +105,7 @@ SWAP_FIELDS = ("p", "max_ratio", "interpolation", "noise_std", "pixel_share", "m
 
 
 def find_method(text: str) -> Method:
-    """``NAME`` or ``NAME:field=value,…``: fields of the swap or of the fit.
+    """``NAME`` or ``NAME:field=value,…``: fields of the swap, of the fit or of MixMatch (``unlabeled_weight``).
 
     Raises:
         ValueError: for a name that does not exist, or fields for a method without a swap.
@@ -114,6 +115,8 @@ def find_method(text: str) -> Method:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {name!r}")
     method = METHODS[name]
     fields = parse_fields([item for item in items.split(",") if item])
+    if name == "mixmatch" and fields.keys() <= {"unlabeled_weight"}:
+        return Method(objective=partial(mixmatch, **fields))
     if fields and method.swap is None:
         raise ValueError(f"{name} takes no fields; got {items!r}")
     swap_settings = {key: value for key, value in fields.items() if key in SWAP_FIELDS}

@@ -12,7 +12,14 @@ TEMPERATURE, ALPHA, UNLABELED_WEIGHT = 0.5, 0.75, 75.0  # the paper's, for CIFAR
 N_GUESSES = 2
 
 
-def mixmatch(network: nn.Module, batches: Batches, indices: Tensor, labels: Tensor) -> Tensor:
+def mixmatch(
+    network: nn.Module,
+    batches: Batches,
+    indices: Tensor,
+    labels: Tensor,
+    *,
+    unlabeled_weight: float = UNLABELED_WEIGHT,
+) -> Tensor:
     """Equations 2 to 5 on half a batch of labelled and half of unlabelled images, seen twice; the weight ramps up."""
     half = len(indices) // 2
     labeled, unlabeled = indices[:half], indices[half : 2 * half]
@@ -36,4 +43,4 @@ def mixmatch(network: nn.Module, batches: Batches, indices: Tensor, labels: Tens
     logits = network(mixed).float()
     supervised = F.cross_entropy(logits[:half], targets[:half])
     consistency = F.mse_loss(logits[half:].softmax(1), targets[half:])
-    return supervised + UNLABELED_WEIGHT * batches.share_done * consistency
+    return supervised + unlabeled_weight * batches.share_done * consistency
