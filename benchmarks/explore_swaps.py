@@ -18,7 +18,9 @@ style-own-class-1     the same towards an image of its class
 modes-K, pixel-modes-K  the same with K principal components of what images differ by from the mean of their class
 shared-D              ``x_i + G(c, z) − G(c, z_i)``: G is told the class c, so codes, of D dimensions, need only say
                       the rest; ``z`` is ``s`` of the way to the code of any image
-residual-style-G      ``x_i + G(z_inter) − G(z_i)`` of the library's fit, then a style
+mixed-style-G         an average or ``G(z_inter)`` of the library's fit, by the toss of a coin, then a style
+residual-style-G      ``x_i + G(z_inter) − G(z_i)``, then a style
+both-style-G          ``G(z_inter)`` with both ends' errors, ``(1 − r)·(x_i − G(z_i)) + r·(x_j − G(z_j))``, then a style
 blend-style-G         what is coarser than 8 pixels from ``G(z_inter)``, the rest from the average, then a style
 ====================  ==================================================================================================
 """
@@ -27,6 +29,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -42,14 +46,14 @@ from torch.utils.data import TensorDataset
 from glico_augment import FitConfig, GLICOAugment
 from glico_augment.generator import Generator
 from glico_augment.losses import build_loss
+from glico_augment.model import GLICOModel
 from glico_augment.sphere import slerp
 from glico_augment.swap import SwapSettings
 
 P = 0.5
 KINDS = ["none", "pixel", "morph", "pose", "morph-other-pose", "affine", "style-own-class-1"]
-KINDS += [
-    f"{base}style-{grid}" for base in ("", "pixel-", "generator-", "residual-", "blend-") for grid in (1, 2, 3, 6)
-]
+GENERATED = ("generator-", "mixed-", "residual-", "both-", "blend-")
+KINDS += [f"{base}style-{grid}" for base in ("", "pixel-", *GENERATED) for grid in (1, 2, 3, 6)]
 KINDS += [f"{base}modes-{count}" for base in ("", "pixel-") for count in (4, 8, 16, 32)]
 KINDS += [f"{base}shared-{dim}" for base in ("", "pixel-") for dim in (4, 8, 16)]
 
@@ -157,20 +161,17 @@ class SharedCodes(torch.nn.Module):
 class Swap:
     """One of the kinds above."""
 
-    def __init__(self, split: Split, kind: str) -> None:
+    def __init__(self, split: Split, kind: str, fitted: Callable[[], GLICOModel]) -> None:
         self.images, self.labels, self.kind = split.images / 255, split.labels, kind
         needs_fields = kind in ("morph", "pose", "morph-other-pose")
         self.fields = learn_fields(self.images, self.labels) if needs_fields else None
         size = int(kind.rpartition("-")[2]) if kind[-1].isdigit() else 0
         self.modes = learn_modes(self.images, self.labels, size) if "modes" in kind else None
         self.shared = SharedCodes(self.images, self.labels, size) if "shared" in kind else None
-        self.model = None
-        if kind.startswith(("generator", "residual", "blend")):
-            dataset = TensorDataset(split.images, split.labels)
-            fit = GLICOAugment.fit(
-                dataset, precision="bfloat16", device="cpu", seed=torch.initial_seed(), progress=False
-            )
-            self.model = fit.model
+        self.model = fitted() if kind.startswith(GENERATED) else None
+        if self.model is not None:
+            every = torch.arange(len(self.images))
+            self.errors = self.images - self.model.interpolate(every, every, torch.zeros(len(every)), None)
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         rows = (torch.rand(len(images)) < P).nonzero().flatten()
@@ -211,12 +212,22 @@ class Swap:
             return torch.lerp(x, y, r) if self.kind.startswith("pixel") else x
         noise = self.model.noise(len(anchors), SwapSettings.noise_std)
         made = self.model.interpolate(anchors, ends, r.flatten(), noise)
-        if self.kind.startswith("residual"):
-            return (x + made - self.model.interpolate(anchors, anchors, r.flatten(), noise)).clamp(0, 1)
+        average = torch.lerp(x, y, r)
+        if self.kind.startswith("mixed"):
+            return torch.where(torch.rand_like(r) < 0.5, average, made)
         if self.kind.startswith("blend"):
-            average = torch.lerp(x, y, r)
-            return (average + coarse(made - average)).clamp(0, 1)
-        return made
+            made = average + coarse(made - average)
+        if self.kind.startswith("residual"):
+            made = made + self.errors[anchors]
+        if self.kind.startswith("both"):
+            made = made + torch.lerp(self.errors[anchors], self.errors[ends], r)
+        return made.clamp(0, 1)
+
+
+def fit(split: Split, seed: int) -> GLICOModel:
+    """The library's networks and codes."""
+    dataset = TensorDataset(split.images, split.labels)
+    return GLICOAugment.fit(dataset, precision="bfloat16", device="cpu", seed=seed, progress=False).model
 
 
 def coarse(images: Tensor, side: int = 8) -> Tensor:
@@ -253,10 +264,11 @@ def main() -> None:
         for seed in args.seeds:
             place = (args.data, setting.data, setting.side, setting.per_class, seed)
             split = make_split(*place, "validation")
+            fitted = functools.cache(lambda split=split, seed=seed: fit(split, seed))
             for training in args.trainings:
                 for kind in args.kinds:
                     torch.manual_seed(training)
-                    swap = None if kind == "none" else Swap(split, kind)
+                    swap = None if kind == "none" else Swap(split, kind, fitted)
                     batches = Batches(split, setting.flip, swap, policy and policy())
                     rates = {"lr": setting.lr, "weight_decay": setting.weight_decay}
                     network = train(split, setting, batches, METHODS["none"].objective, training, **rates)

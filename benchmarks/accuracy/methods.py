@@ -98,6 +98,7 @@ METHODS = {
     ),
     "pixel+autoaugment": Method(swap="pixel", policy=autoaugment),
     "glico+autoaugment": Method(swap="glico", policy=autoaugment),
+    "glico-pixel-only+autoaugment": Method(swap="glico", swap_settings={"pixel_share": 1}, policy=autoaugment),
     "glico+cutmix": Method(swap="glico", objective=cutmix),
 }
 
