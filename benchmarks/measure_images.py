@@ -33,7 +33,7 @@ SOURCES: dict[str, dict] = {
     "real training images": {},
     "pixel averaging": {},
     "glico": {},
-    "glico-no-style": {"max_style_ratio": 0},
+    "glico-half": {"pixel_share": 0.5},
     "generator": _GENERATOR,
     "generator, lerp": {**_GENERATOR, "interpolation": "lerp"},
     "generator, no noise": {**_GENERATOR, "noise_std": 0},

@@ -33,6 +33,7 @@ from torchvision.transforms.functional import to_pil_image
 from glico_augment import FitConfig, GLICOAugment, SyntheticBank
 from glico_augment.fitting import Fit
 from glico_augment.image_set import read_image_set
+from glico_augment.swap import SwapSettings
 
 N_CLASSES = 10
 STEPS = 10  # of a fit, timed together
@@ -143,9 +144,9 @@ def batch_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
                 "cutmix": lambda b=batch, t=targets: v2.CutMix(num_classes=N_CLASSES)(b, t),
                 "mixup": lambda b=batch, t=targets: v2.MixUp(num_classes=N_CLASSES)(b, t),
             }
-            for pixel_share in (0.5, 0.0):
+            for pixel_share in (0.9, 0.5, 0.0):
                 for reference, run in mixes.items():
-                    if reference != "generator" and not pixel_share:
+                    if reference != "generator" and pixel_share != SwapSettings.pixel_share:
                         continue
 
                     def make(run=run, augment=augment, b=batch, t=targets, share=pixel_share):

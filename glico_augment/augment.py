@@ -86,7 +86,7 @@ class GLICOAugment(nn.Module):
         max_ratio: float = 1.0,
         interpolation: str = "slerp",
         noise_std: float | None = None,
-        pixel_share: float = 0.5,
+        pixel_share: float = 0.9,
         max_style_ratio: float = 1.0,
         labels_getter: samples.LabelsGetter | None = None,
     ) -> None:
@@ -117,7 +117,7 @@ class GLICOAugment(nn.Module):
         num_workers: int = 0,
         p: float = 0.5,
         max_ratio: float = 1.0,
-        pixel_share: float = 0.5,
+        pixel_share: float = 0.9,
         max_style_ratio: float = 1.0,
         labels_getter: samples.LabelsGetter | None = None,
         **overrides: Any,

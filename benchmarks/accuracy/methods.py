@@ -71,6 +71,9 @@ def autoaugment() -> nn.Module:
     return v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
 
 
+HALF = {"pixel_share": 0.5}
+"""Half of the synthetic images are the generator's: what is changed about it shows."""
+
 METHODS = {
     "none": Method(),
     "cutout": Method(erase=cutout),
@@ -84,13 +87,14 @@ METHODS = {
     "mixmatch": Method(objective=mixmatch),
     "pixel": Method(swap="pixel"),
     "glico": Method(swap="glico"),
-    "glico-lerp": Method(swap="glico", swap_settings={"interpolation": "lerp"}),
-    "glico-no-noise": Method(swap="glico", swap_settings={"noise_std": 0}),
-    "glo": Method(swap="glico", fit={"classifier_weight": 0}),
-    "glico-no-style": Method(swap="glico", swap_settings={"max_style_ratio": 0}),
-    "glico-generator-only": Method(swap="glico", swap_settings={"pixel_share": 0}),
-    "glico-pixel-only": Method(swap="glico", swap_settings={"pixel_share": 1}),
     "glico-style-only": Method(swap="glico", swap_settings={"pixel_share": 1, "max_ratio": 0}),
+    "glico-pixel-only": Method(swap="glico", swap_settings={"pixel_share": 1}),
+    "glico-generator-only": Method(swap="glico", swap_settings={"pixel_share": 0}),
+    "glico-half": Method(swap="glico", swap_settings=HALF),
+    "glico-half-lerp": Method(swap="glico", swap_settings=HALF | {"interpolation": "lerp"}),
+    "glico-half-no-noise": Method(swap="glico", swap_settings=HALF | {"noise_std": 0}),
+    "glico-half-no-style": Method(swap="glico", swap_settings=HALF | {"max_style_ratio": 0}),
+    "glo-half": Method(swap="glico", swap_settings=HALF, fit={"classifier_weight": 0}),
     "glico-published": Method(
         swap="glico",
         swap_settings={"max_ratio": 0.4, "pixel_share": 0, "max_style_ratio": 0},
@@ -98,8 +102,8 @@ METHODS = {
     ),
     "pixel+autoaugment": Method(swap="pixel", policy=autoaugment),
     "glico+autoaugment": Method(swap="glico", policy=autoaugment),
-    "glico-pixel-only+autoaugment": Method(swap="glico", swap_settings={"pixel_share": 1}, policy=autoaugment),
-    "glico+cutmix": Method(swap="glico", objective=cutmix),
+    "glico-half+autoaugment": Method(swap="glico", swap_settings=HALF, policy=autoaugment),
+    "glico-half+cutmix": Method(swap="glico", swap_settings=HALF, objective=cutmix),
 }
 
 SWAP_FIELDS = ("p", "max_ratio", "interpolation", "noise_std", "pixel_share", "max_style_ratio")
