@@ -92,7 +92,7 @@ def main() -> None:
         "## Comparisons averaged over the settings\n",
         comparison_table(results),
         "## Accuracy over images a class\n\n![Accuracy over images a class](plots/accuracy.png)\n",
-        exploration_section(read_rows(HERE / "results" / "exploration.jsonl")),
+        *exploration_sections(read_rows(HERE / "results" / "exploration.jsonl")),
         *ablation_section(ablations),
         "## Quality of the images\n",
         image_table(read_rows(HERE / "results" / "images.jsonl")),
@@ -127,6 +127,23 @@ signs varies by 3 points or more with its seed alone. What follows:
   images of the same class alone they gain half as much; one cell for the whole image gains less on signs, 36 cells and
   a `p` of 0.75 no more.
 - Averages alone and the generator beside them are level: a point apart, within the noise of so few trainings.
+"""
+
+
+GENERATORS = """## Whether the generator can do better
+
+The same on two other draws of held-out training images (seeds 102 and 103, on which no augmentation has 82 % at 5 signs
+a class and not the 70 % of the draws above, so that gains there compare within this table only). What follows:
+
+- Half of the synthetic images from the generator (`mixed`) against averages alone (`pixel`): level on CIFAR-10 at 10 a
+  class, 1 point worse at 50, 1.5 and 3 on signs, and 4 beside AutoAugment at 50 a class. So the generator makes one in
+  ten by default.
+- Adding what it fails to rebuild, of one real image (`residual`) or of both (`both`), is as good as averages on
+  CIFAR-10 and not on signs. Its coarse content with the detail of averages (`blend`) is level: nothing gained.
+- A generator that is told the class, so that codes of all classes share a meaning (`shared`), and its linear
+  counterpart (`modes`) gain less than the nine cells of the style.
+- Not tried: a smaller weight of the classifier, without which (`glo-half` above) the images of CIFAR-10 at 50 a class
+  are rebuilt with a third less error.
 """
 
 
@@ -225,6 +242,8 @@ def replace_block(path: Path, name: str, text: str) -> None:
     path.write_text(before + start + text + end + after)
 
 
+LATER_DRAWS = (102, 103)
+
 COMPARISONS = [
     ("glico", "none"),
     ("glico", "pixel"),
@@ -267,7 +286,14 @@ def ablation_section(ablations: dict[str, Scores]) -> list[str]:
     return [TRIED, *(accuracy_table(title, table) for title, table in ablations.items())]
 
 
-def exploration_section(rows: list[dict[str, Any]]) -> str:
+def exploration_sections(rows: list[dict[str, Any]]) -> list[str]:
+    """A section for the draws that led to the styles, and one for those that judged the generator."""
+    first = [row for row in rows if row["seed"] not in LATER_DRAWS]
+    later = [row for row in rows if row["seed"] in LATER_DRAWS]
+    return [f"{EXPLORED}\n{exploration_table(first)}", f"{GENERATORS}\n{exploration_table(later)}"]
+
+
+def exploration_table(rows: list[dict[str, Any]]) -> str:
     """Mean gain of every kind of swap on none at the same images and training seed."""
     titles = sorted({setting_title(row) for row in rows})
     none = {
@@ -281,7 +307,7 @@ def exploration_section(rows: list[dict[str, Any]]) -> str:
         kind = row["kind"].replace("none", "") + (" + AutoAugment" if row["autoaugment"] else "")
         if (reference := none.get((title, row["seed"], row["training"]))) is not None and kind:
             groups[kind.removeprefix(" + ")][title].append(row["accuracy"] - reference)
-    lines = [EXPLORED, "| swap | " + " | ".join(map(short, titles)) + " |", "|---" * (len(titles) + 1) + "|"]
+    lines = ["| swap | " + " | ".join(map(short, titles)) + " |", "|---" * (len(titles) + 1) + "|"]
     for kind in sorted(groups):
         gained = [groups[kind][title] for title in titles]
         cells = [f"{statistics.mean(values):+.1f} ({len(values)})" if values else "" for values in gained]
