@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +141,9 @@ def batch_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
             codes = codes[torch.arange(batch_size // 2) % len(codes)]
             generator = augment.model_on(device).generator
             mixes = {
-                "generator": lambda generator=generator, codes=codes: bare(generator, codes),
-                "cutmix": lambda b=batch, t=targets: v2.CutMix(num_classes=N_CLASSES)(b, t),
-                "mixup": lambda b=batch, t=targets: v2.MixUp(num_classes=N_CLASSES)(b, t),
+                "generator": partial(bare, generator, codes),
+                "cutmix": partial(v2.CutMix(num_classes=N_CLASSES), batch, targets),
+                "mixup": partial(v2.MixUp(num_classes=N_CLASSES), batch, targets),
             }
             for pixel_share in (0.9, 0.5, 0.0):
                 for reference, run in mixes.items():
@@ -178,6 +179,7 @@ def loader_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
                             "workers": workers,
                             "batch": batch_size,
                             "swap": way,
+                            "pixel_share": SwapSettings.pixel_share,
                         }
                         make = loader_pair(side, count, kind, workers, batch_size, way, device)
                         cases.append(Case(identity, make, is_rate=True, rounds=7 if side == 32 else 5))

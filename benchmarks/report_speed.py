@@ -35,9 +35,9 @@ codes, the number of images swapped on average, or torchvision's `v2.CutMix` and
     ),
     "fit": (
         "Fit",
-        """Steps per second of the fit over those of the plain way: two generator passes a step, features of the real
-images taken anew, upsampling before convolution, float32, dense Adam. `error` and `plain error`: mean absolute error
-of the rebuilt pixels after 200 steps of each.""",
+        """Steps per second of the fit over those of the plain way: two generator passes a step, upsampling before
+convolution, and dense Adam, not fused, over all codes; both in float32 with features of the real images taken anew.
+`error` and `plain error`: mean absolute error of the rebuilt pixels after 200 steps of each.""",
     ),
     "start": ("Start", "Time in a new process over that of `import torchvision`."),
 }
@@ -81,7 +81,7 @@ def in_short(speed: list[dict[str, Any]], growth: list[dict[str, Any]]) -> str:
                 lines.append(f"| {title} | {device} | {extent([row['ratio'] for row in rows])} |")
 
         for side in sorted({row["side"] for row in speed if row["part"] == "loader"}):
-            for way in ("bank", "fresh"):
+            for way in ("bank", "bank and refresh", "fresh"):
                 line(f"loader, {side} px, {way}, rate", part="loader", side=side, swap=way)
         for share in (0.9, 0.5, 0.0):
             line(f"batch, pixel share {share}, time over the generator's", against="generator", pixel_share=share)

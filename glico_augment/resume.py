@@ -26,7 +26,7 @@ class Checkpoint:
         self.run = run
         self.every = every
         self._identity = {**record.to_json(), "device": run.device.type}
-        self._written_step = -1
+        self._written = (-1, False)  # the step, and whether the fit had been stopped there
 
     def restore(self) -> None:
         """Continue from the file, if there is one. Every process reads it.
@@ -47,7 +47,7 @@ class Checkpoint:
             self.run.restore(tensors, info["state"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise FileFormatError(f"checkpoint {self.path} is damaged: {error}") from error
-        self._written_step = self.run.steps_done
+        self._written = (self.run.steps_done, self.run.is_stopped)
 
     def __call__(self, progress: FitProgress) -> None:
         """Write every so many steps."""
@@ -55,14 +55,15 @@ class Checkpoint:
             self.write()
 
     def write(self) -> None:
-        """Write the state, unless this step's is written already; the first of several processes writes."""
-        if self._written_step == self.run.steps_done:
+        """Write the state, unless it is written already; the first of several processes writes."""
+        state = (self.run.steps_done, self.run.is_stopped)
+        if self._written == state:
             return
         self.run.check_finite()
         tensors, numbers = self.run.state()
         if self.run.ranks.is_first:
             write_file(self.path, tensors, {"fit": self._identity, "state": numbers}, kind=CHECKPOINT)
-        self._written_step = self.run.steps_done
+        self._written = state
 
 
 def _differences(found: Any, expected: dict[str, Any]) -> list[str]:

@@ -154,7 +154,8 @@ def _mixed(model: GLICOModel, params: SwapParams, interpolation: str) -> Tensor:
         average = model.average(params.anchors, params.partners, params.ratios)
         return torch.where(params.is_averaged.view(-1, 1, 1, 1), average, _generated(model, params, interpolation))
     averaged, others = params.is_averaged.nonzero().flatten(), (~params.is_averaged).nonzero().flatten()
-    images = torch.empty(len(params.anchors), *model.generator.image_shape, dtype=torch.float32)
+    shape = (len(params.anchors), *model.generator.image_shape)
+    images = torch.empty(shape, dtype=torch.float32, device=params.anchors.device)
     images[averaged] = model.average(params.anchors[averaged], params.partners[averaged], params.ratios[averaged])
     images[others] = _generated(model, params[others], interpolation)
     return images

@@ -347,6 +347,12 @@ def test_torchs_default_dtype_does_not_matter(always, dataset, images):
         torch.set_default_dtype(torch.float32)
 
 
+def test_torchs_default_device_does_not_matter(always, images):
+    with torch.device("meta"):
+        made = always(images, LABELS)[0]
+    assert made.device.type == "cpu"
+
+
 def test_autocast_around_the_swap_does_not_matter(augment, images):
     torch.manual_seed(0)
     plain = augment(images, LABELS)[0]

@@ -20,7 +20,7 @@ from accuracy.methods import METHODS, find_method  # noqa: E402
 from accuracy.settings import CPU_SETTINGS, Setting, find_setting  # noqa: E402
 from accuracy.swaps import GLICOSwap, PixelAveraging  # noqa: E402
 from accuracy.training import Batches, train  # noqa: E402
-from report import Interval  # noqa: E402
+from report import Interval, average_gain  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -162,9 +162,12 @@ def test_an_interval_is_students():
     assert not Interval.of([-1.0, 2.0, 0.5]).excludes_zero
 
 
-def test_an_average_of_settings_adds_up_their_variances():
-    groups = [[1.0, 2.0, 3.0], [4.0, 6.0, 8.0]]
-    interval = Interval.average(groups)
-    assert interval.mean == 4
-    # Variances 1/3 and 4/3 of the means; Welch's degrees of freedom 2.94, at which t is 3.22.
-    assert math.isclose(interval.half_width, 3.22 * math.sqrt(5 / 3) / 2, rel_tol=1e-2)
+def test_an_average_over_settings_is_taken_seed_by_seed():
+    results = {
+        "a": {"glico": {0: 3.0, 1: 5.0, 7: 90.0}, "none": {0: 1.0, 1: 1.0, 7: 1.0}},
+        "b": {"glico": {0: 9.0, 1: 9.0}, "none": {0: 1.0, 1: 7.0}},
+    }
+    interval = average_gain(results, "glico", "none")  # of 5 and 3, the seeds that both settings have
+    assert (interval.mean, interval.count) == (4.0, 2)
+    assert math.isclose(interval.deviation, math.sqrt(2))
+    assert average_gain({**results, "c": {"none": {0: 1.0}}}, "glico", "none") is None

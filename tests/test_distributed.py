@@ -1,5 +1,6 @@
 """A fit in several processes is the fit in one."""
 
+import json
 import os
 import subprocess
 import sys
@@ -51,8 +52,11 @@ def torchrun(tmp_path, body, *, processes=2):
 
 def fit_in_processes(tmp_path, processes, **settings):
     body = f"""
-augment = quick_fit(TensorDataset(images, LABELS), **{settings!r})
+steps = []
+note = lambda progress: steps.append(progress.step)
+augment = quick_fit(TensorDataset(images, LABELS), callback=note, **{settings!r})
 augment.save(f"{tmp_path}/{{rank}}.safetensors")
+open(f"{tmp_path}/{{rank}}.steps", "w").write(str(steps))
 """
     code, error = torchrun(tmp_path, body, processes=processes)
     assert code == 0, error
@@ -146,6 +150,7 @@ quick_fit(TensorDataset(images, LABELS), checkpoint={path!r}, checkpoint_every=5
     assert code != 0
     assert Path(path).exists()
     fitted = fit_in_processes(tmp_path, after, checkpoint=path, checkpoint_every=5)
+    assert json.loads((tmp_path / "0.steps").read_text())[0] == 6  # not anew
     assert_same_fit(fitted[-1], quick_fit(dataset))
 
 

@@ -56,10 +56,10 @@ def test_a_complete_fit_is_not_repeated(dataset, tmp_path):
     assert torch.equal(again.reconstruct(), first.reconstruct())
 
 
-def test_a_fit_stopped_by_its_callback_has_ended(dataset, tmp_path):
-    first, again = (
-        quick_fit(dataset, checkpoint=tmp_path / "c", callback=lambda progress: progress.step >= 6) for _ in range(2)
-    )
+@pytest.mark.parametrize("every", [200, 6, 5])
+def test_a_fit_stopped_by_its_callback_has_ended(dataset, tmp_path, every):
+    settings = {"checkpoint": tmp_path / "c", "checkpoint_every": every}
+    first, again = (quick_fit(dataset, **settings, callback=lambda progress: progress.step == 6) for _ in range(2))
     assert len(first.history["loss"]) == len(again.history["loss"]) == 6
     assert torch.equal(first.reconstruct(), again.reconstruct())
 

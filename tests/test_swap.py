@@ -12,6 +12,7 @@ from glico_augment.swap import SwapParams, SwapSettings, draw_params
 
 CODE_LABELS = [5, -2, 5, 9, -2, 5]
 N_DRAWS = 20_000
+SHARES = ("p", "max_ratio", "pixel_share", "max_style_ratio")
 
 
 def rng(seed=0):
@@ -141,7 +142,7 @@ def test_a_number_out_of_range_is_a_value_error_that_names_setting_and_value(nam
         SwapSettings(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["p", "max_ratio"])
+@pytest.mark.parametrize("name", SHARES)
 def test_a_share_above_one_is_refused(name):
     with pytest.raises(ValueError, match=rf"^{name} must be .*\[0, 1\]; got 1\.01"):
         SwapSettings(**{name: 1.01})
@@ -150,7 +151,7 @@ def test_a_share_above_one_is_refused(name):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[(name, value) for name in ("p", "max_ratio", "noise_std") for value in ("0.5", None, True, [0.5])],
+        *[(name, value) for name in (*SHARES, "noise_std") for value in ("0.5", None, True, [0.5])],
         *[("interpolation", value) for value in (3, None, ["slerp"])],
     ],
 )
@@ -179,5 +180,6 @@ def test_settings_of_numpy_numbers_can_be_saved_as_json():
 def test_the_published_settings_are_those_of_the_paper_and_cannot_be_changed():
     settings = SwapSettings.published()
     assert (settings.p, settings.max_ratio, settings.interpolation, settings.noise_std) == (0.5, 0.4, "slerp", 0.15)
+    assert settings.pixel_share == settings.max_style_ratio == 0  # it has neither
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.p = 1.0
