@@ -13,7 +13,7 @@ import argparse
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def make_swap(method: Method, split: Split, job: Job, fits: Path) -> tuple[Swap 
         augment, details = fitted(split, job.seed, job.setting.fit | (method.fit or {}), fits)
         for name, value in settings.items():
             setattr(augment, name, value)
-        return GLICOSwap(augment), details
+        return GLICOSwap(augment), details | {"swap": asdict(augment.swap_settings)}
     return None, {}
 
 

@@ -26,7 +26,7 @@ class SwapSettings:
         noise_std: ``σ`` of the noise ``ε``, at least 0.
         pixel_share: probability in ``[0, 1]`` that a synthetic image is the average of its two real images, pixel by
             pixel at the same ratio, and not the generator's. The paper has none; averages have the texture that a
-            generator misses, gave the better accuracy in the benchmarks, and cost next to nothing.
+            generator misses, did as well or better in the benchmarks, and cost next to nothing.
         max_style_ratio: ``s ~ U[0, max_style_ratio]`` is how far the style of a synthetic image, its local brightness
             and contrast, goes from its own (0) to that of a random fitted image of any class (1); in ``[0, 1]``. The
             paper has none. See :func:`glico_augment.style.transfer_style`.
