@@ -18,7 +18,7 @@ sys.path.insert(0, str(BENCHMARKS))
 from accuracy.data import Split, make_split  # noqa: E402
 from accuracy.methods import METHODS, find_method  # noqa: E402
 from accuracy.settings import CPU_SETTINGS, Setting, find_setting  # noqa: E402
-from accuracy.swaps import GLICOSwap, PixelAveraging  # noqa: E402
+from accuracy.swaps import GLICOSwap, PixelAveraging, fitted  # noqa: E402
 from accuracy.training import Batches, train  # noqa: E402
 from report import Interval, average_gain  # noqa: E402
 
@@ -122,6 +122,18 @@ def test_a_swap_starts_from_each_images_own_code(augment, split):
     augment.pixel_share = augment.noise_std = 0.0
     swapped = GLICOSwap(augment)(split.images[order], LABELS[order], order)
     assert (swapped / 255 - augment.reconstruct(order)).abs().max() < 0.01
+
+
+def test_a_kept_fit_swaps_with_the_defaults_of_today(split, tmp_path):
+    settings = (split, 0, {"min_steps": 2, "epochs": 1, "generator_width": 4}, tmp_path)
+    augment, _ = fitted(*settings)
+    defaults = augment.swap_settings
+    augment.p, augment.pixel_share = 0.25, 0.0
+    (path,) = tmp_path.iterdir()
+    augment.save(path)
+    again, _ = fitted(*settings)
+    assert again.swap_settings == defaults
+    assert torch.equal(again.codes.codes, augment.codes.codes)  # kept, not made anew
 
 
 def run(root, out, *more):
