@@ -23,6 +23,8 @@ residual-style-G      ``x_i + G(z_inter) − G(z_i)``, then a style
 both-style-G          ``G(z_inter)`` with both ends' errors, ``(1 − r)·(x_i − G(z_i)) + r·(x_j − G(z_j))``, then a style
 blend-style-G         what is coarser than 8 pixels from ``G(z_inter)``, the rest from the average, then a style
 ====================  ==================================================================================================
+
+Fields after a colon change one thing, as in ``pixel-style-3:p=0.25``; see :class:`Options`.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ import argparse
 import dataclasses
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -38,7 +41,7 @@ import torch.nn.functional as F
 from accuracy.data import Split, make_split
 from accuracy.methods import METHODS
 from accuracy.rows import append_row, machine
-from accuracy.settings import find_setting
+from accuracy.settings import find_setting, parse_fields
 from accuracy.training import Batches, accuracy, train
 from torch import Tensor
 from torch.utils.data import TensorDataset
@@ -50,12 +53,30 @@ from glico_augment.model import GLICOModel
 from glico_augment.sphere import slerp
 from glico_augment.swap import SwapSettings
 
-P = 0.5
 KINDS = ["none", "pixel", "morph", "pose", "morph-other-pose", "affine", "style-own-class-1"]
 GENERATED = ("generator-", "mixed-", "residual-", "both-", "blend-")
 KINDS += [f"{base}style-{grid}" for base in ("", "pixel-", *GENERATED) for grid in (1, 2, 3, 6)]
 KINDS += [f"{base}modes-{count}" for base in ("", "pixel-") for count in (4, 8, 16, 32)]
 KINDS += [f"{base}shared-{dim}" for base in ("", "pixel-") for dim in (4, 8, 16)]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the fields after a colon change.
+
+    Attributes:
+        p: probability of a swap.
+        style: ``s`` is uniform in ``[0, style]``.
+        stop: share of the training after which nothing is swapped any more.
+        spare: leave synthetic images out of the policy.
+        refresh: estimate the statistics of batch normalisation anew, after the training, from real images.
+    """
+
+    p: float = 0.5
+    style: float = 1.0
+    stop: float = 1.0
+    spare: bool = False
+    refresh: bool = False
 
 
 def partners(labels: Tensor, indices: Tensor) -> Tensor:
@@ -161,8 +182,9 @@ class SharedCodes(torch.nn.Module):
 class Swap:
     """One of the kinds above."""
 
-    def __init__(self, split: Split, kind: str, fitted: Callable[[], GLICOModel]) -> None:
-        self.images, self.labels, self.kind = split.images / 255, split.labels, kind
+    def __init__(self, split: Split, kind: str, options: Options, fitted: Callable[[], GLICOModel]) -> None:
+        self.images, self.labels, self.kind, self.options = split.images / 255, split.labels, kind, options
+        self.share_done: Callable[[], float] = float
         needs_fields = kind in ("morph", "pose", "morph-other-pose")
         self.fields = learn_fields(self.images, self.labels) if needs_fields else None
         size = int(kind.rpartition("-")[2]) if kind[-1].isdigit() else 0
@@ -174,7 +196,8 @@ class Swap:
             self.errors = self.images - self.model.interpolate(every, every, torch.zeros(len(every)), None)
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
-        rows = (torch.rand(len(images)) < P).nonzero().flatten()
+        p = self.options.p if self.share_done() < self.options.stop else 0
+        rows = (torch.rand(len(images)) < p).nonzero().flatten()
         with torch.autocast("cpu", enabled=False):
             made = self.make(indices[rows]).clamp(0, 1)
         return images.index_copy(0, rows, (255 * made).round().to(torch.uint8))
@@ -183,6 +206,7 @@ class Swap:
         ends = partners(self.labels, anchors)
         x, y = self.images[anchors], self.images[ends]
         r, s = torch.rand(2, len(anchors), 1, 1, 1)
+        s = s * self.options.style
         if self.kind == "affine":
             return random_affine(x)
         if self.fields is not None:
@@ -230,6 +254,20 @@ def fit(split: Split, seed: int) -> GLICOModel:
     return GLICOAugment.fit(dataset, precision="bfloat16", device="cpu", seed=seed, progress=False).model
 
 
+@torch.no_grad()
+def refresh_statistics(network: torch.nn.Module, batches: Batches, passes: int = 10) -> None:
+    """Means and variances of batch normalisation from shifted real images, none of them swapped."""
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+    network.train()
+    for _ in range(passes):
+        for indices in torch.randperm(len(batches.images)).split(50):
+            network(batches(indices))
+    network.eval()
+
+
 def coarse(images: Tensor, side: int = 8) -> Tensor:
     """What is left after averaging over squares of ``side`` pixels."""
     small = F.avg_pool2d(images, side)
@@ -255,10 +293,12 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True, help="of the images drawn")
     parser.add_argument("--trainings", type=int, nargs="+", default=[0], help="seeds of the training")
-    parser.add_argument("--kinds", nargs="+", required=True, choices=KINDS)
-    parser.add_argument("--autoaugment", action="store_true")
+    parser.add_argument("--kinds", nargs="+", required=True, help="KIND or KIND:field=value,…")
+    parser.add_argument("--policy", default="none", choices=["none", "autoaugment", "randaugment"])
     args = parser.parse_args()
-    policy = METHODS["autoaugment" if args.autoaugment else "none"].policy
+    if unknown := {text.partition(":")[0] for text in args.kinds} - set(KINDS):
+        parser.error(f"--kinds must be of {', '.join(KINDS)}; got {', '.join(unknown)}")
+    policy = METHODS[args.policy].policy
     for name in args.settings:
         setting = find_setting(name, [])
         for seed in args.seeds:
@@ -266,17 +306,23 @@ def main() -> None:
             split = make_split(*place, "validation")
             fitted = functools.cache(lambda split=split, seed=seed: fit(split, seed))
             for training in args.trainings:
-                for kind in args.kinds:
+                for text in args.kinds:
                     torch.manual_seed(training)
-                    swap = None if kind == "none" else Swap(split, kind, fitted)
-                    batches = Batches(split, setting.flip, swap, policy and policy())
+                    kind, _, items = text.partition(":")
+                    options = Options(**parse_fields([item for item in items.split(",") if item]))
+                    swap = None if kind == "none" else Swap(split, kind, options, fitted)
+                    batches = Batches(split, setting.flip, swap, policy and policy(), spare=options.spare)
+                    if swap is not None:
+                        swap.share_done = lambda batches=batches: batches.share_done
                     rates = {"lr": setting.lr, "weight_decay": setting.weight_decay}
                     network = train(split, setting, batches, METHODS["none"].objective, training, **rates)
+                    if options.refresh:
+                        refresh_statistics(network, Batches(split, setting.flip))
                     score = accuracy(network, batches, split.eval_images, split.eval_labels)
-                    row = dataclasses.asdict(setting) | {"kind": kind, "seed": seed, "training": training}
-                    row |= {"autoaugment": args.autoaugment, "accuracy": score}
+                    row = dataclasses.asdict(setting) | {"kind": text, "seed": seed, "training": training}
+                    row |= {"policy": args.policy, "accuracy": score}
                     append_row(args.out, row | machine(torch.device("cpu")))
-                    print(f"{name}, seed {seed}, training {training}, {kind}: {score:.1f} %", flush=True)
+                    print(f"{name}, seed {seed}, training {training}, {text}, {args.policy}: {score:.1f} %", flush=True)
 
 
 if __name__ == "__main__":

@@ -245,6 +245,7 @@ def replace_block(path: Path, name: str, text: str) -> None:
 
 
 LATER_DRAWS = (102, 103)
+POLICIES = {"none": "", "autoaugment": " + AutoAugment", "randaugment": " + RandAugment"}
 
 COMPARISONS = [
     ("glico", "none"),
@@ -302,12 +303,12 @@ def exploration_table(rows: list[dict[str, Any]]) -> str:
     none = {
         (setting_title(row), row["seed"], row["training"]): row["accuracy"]
         for row in rows
-        if row["kind"] == "none" and not row["autoaugment"]
+        if row["kind"] == "none" and row["policy"] == "none"
     }
     groups: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         title = setting_title(row)
-        kind = row["kind"].replace("none", "") + (" + AutoAugment" if row["autoaugment"] else "")
+        kind = row["kind"].replace("none", "") + POLICIES[row["policy"]]
         if (reference := none.get((title, row["seed"], row["training"]))) is not None and kind:
             groups[kind.removeprefix(" + ")][title].append(row["accuracy"] - reference)
     lines = ["| swap | " + " | ".join(map(short, titles)) + " |", "|---" * (len(titles) + 1) + "|"]

@@ -24,7 +24,7 @@ from glico_augment.generator import Generator
 from glico_augment.image_set import read_label
 from glico_augment.model import GLICOModel
 from glico_augment.record import FitRecord, load_model, save_model
-from glico_augment.swap import SwapParams, SwapSetting, SwapSettings, draw_params, make_images
+from glico_augment.swap import SwapParams, SwapSetting, SwapSettings, draw_params, draw_rows, make_images, to_device
 
 if TYPE_CHECKING:
     from glico_augment.bank import SyntheticBank
@@ -203,7 +203,7 @@ class GLICOAugment(nn.Module):
         return tree_unflatten(leaves, structure)
 
     def make_params(self, labels: Tensor, *, anchors: Tensor | None = None) -> SwapParams:
-        """Draw the random parameters of a swap of images with ``labels``, ``(k,)``, on the labels' device.
+        """Draw the random parameters of images with ``labels``, ``(k,)``, that are swapped, on the labels' device.
 
         Args:
             labels: ``(k,)`` integers.
@@ -217,39 +217,43 @@ class GLICOAugment(nn.Module):
 
     def _swap_one(self, image: Any, label: Any) -> Any:
         image_types.check_image(image)
-        params = self.make_params(torch.tensor([read_label(label)]))
-        self.warn_unknown(params, [label])
-        return image_types.like(self.transform(params)[0], image) if params.is_swapped.item() else image
+        labels = torch.tensor([read_label(label)])
+        is_known = self.find_known(labels)
+        rows = draw_rows(1, self.p)
+        if len(rows) == 0 or not is_known.item():
+            return image
+        return image_types.like(self.transform(self.make_params(labels))[0], image)
 
     def _swap_batch(self, images: Tensor, labels: Any) -> Tensor:
-        labels = check_labels(labels, images)
+        labels = check_labels(labels, images).to(images.device)
         image_types.check_dtype(images)
-        is_cpu = images.device.type == "cpu"
-        params = self.make_params(labels.to(images.device))
         # Looking at values makes an accelerator wait, so there it is done on the first batch alone.
+        is_cpu = images.device.type == "cpu"
         if is_cpu or not self._has_checked_values:
             image_types.check_values(images)
-            self.warn_unknown(params, labels)
+            self.find_known(labels)
             self._has_checked_values |= not is_cpu
-        rows = params.is_swapped.nonzero().flatten() if is_cpu else torch.arange(len(images), device=images.device)
+        rows = to_device(draw_rows(len(images), self.p), images.device)
         if len(rows) == 0:
             return images
-        synthetic = image_types.like_shape(self.transform(params[rows]), tuple(images.shape[1:]))
+        params = self.make_params(labels[rows])
+        synthetic = image_types.like_shape(self.transform(params), tuple(images.shape[1:]))
         synthetic = image_types.from_unit(synthetic, images.dtype)
-        swapped = replace_images(images.as_subclass(Tensor), rows if is_cpu else params.is_swapped, synthetic)
+        swapped = replace_images(images.as_subclass(Tensor), rows, synthetic, params.is_known)
         return tv_tensors.wrap(swapped, like=images) if isinstance(images, tv_tensors.TVTensor) else swapped
 
-    def warn_unknown(self, params: SwapParams, labels: Any) -> None:
-        """Warn, once, if ``params`` has a label that was not fitted."""
-        if self._has_warned_unknown.item() or bool(params.is_known.all()):
-            return
-        self._has_warned_unknown.fill_(True)
-        unknown = int(labels[int(params.is_known.int().argmin())])
-        warnings.warn(
-            f"label {unknown} was not in the set GLICO was fitted on; images of such labels pass through unchanged",
-            UserWarning,
-            stacklevel=4,
-        )
+    def find_known(self, labels: Tensor) -> Tensor:
+        """Which of ``labels``, ``(k,)``, were fitted, ``(k,)`` bool; warns, once, if one was not."""
+        _, is_known = self.model_on(labels.device).codes.index_of(labels)
+        if not self._has_warned_unknown.item() and not bool(is_known.all()):
+            self._has_warned_unknown.fill_(True)
+            unknown = int(labels[int(is_known.int().argmin())])
+            warnings.warn(
+                f"label {unknown} was not in the set GLICO was fitted on; images of such labels pass through unchanged",
+                UserWarning,
+                stacklevel=4,
+            )
+        return is_known
 
     def wrap(
         self, dataset: Any, transform: Any = None, target_transform: Any = None, *, bank: SyntheticBank | None = None

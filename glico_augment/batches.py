@@ -11,19 +11,20 @@ from torch import Tensor
 from glico_augment.image_set import read_label
 
 
-def replace_images(images: Tensor, where: Tensor, synthetic: Tensor) -> Tensor:
+def replace_images(images: Tensor, rows: Tensor, synthetic: Tensor, is_wanted: Tensor) -> Tensor:
     """A copy of ``images``, ``(k, C, H, W)``, with some replaced.
 
     Args:
         images: the real images.
-        where: ``(j,)`` rows that the ``j`` synthetic images take, or a ``(k,)`` mask over ``k`` of them.
-        synthetic: as many as ``where`` says, of the same dtype.
+        rows: ``(j,)`` where the synthetic images go.
+        synthetic: ``(j, C, H, W)`` of the same dtype.
+        is_wanted: ``(j,)`` bool; the real image stays where it is false.
     """
     if images.dtype == torch.uint16:  # which torch cannot index
-        return replace_images(images.view(torch.int16), where, synthetic.view(torch.int16)).view(torch.uint16)
-    if where.dtype == torch.bool:
-        return torch.where(where.view(-1, 1, 1, 1), synthetic, images)
-    return images.clone().index_copy_(0, where, synthetic)
+        replaced = replace_images(images.view(torch.int16), rows, synthetic.view(torch.int16), is_wanted)
+        return replaced.view(torch.uint16)
+    chosen = torch.where(is_wanted.view(-1, 1, 1, 1), synthetic, images[rows])
+    return images.clone().index_copy_(0, rows, chosen)
 
 
 def as_integers(name: str, values: Any) -> Tensor:

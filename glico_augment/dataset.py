@@ -13,6 +13,7 @@ from glico_augment import image_types
 from glico_augment.augment import GLICOAugment
 from glico_augment.bank import SyntheticBank
 from glico_augment.image_set import check_dataset, digest, read_label, split_sample
+from glico_augment.swap import draw_rows
 
 
 class GLICODataset(Dataset[Any]):
@@ -90,9 +91,8 @@ class GLICODataset(Dataset[Any]):
     def _synthetic(self, indices: Sequence[int], images: list[Any], raw_labels: list[Any]) -> list[tuple[int, Any]]:
         """Synthetic images, with their positions in the batch, for those whose coin fell so."""
         labels = torch.tensor([read_label(label) for label in raw_labels])
-        coins = self.augment.make_params(labels)
-        self.augment.warn_unknown(coins, labels)
-        rows = coins.is_swapped.nonzero().flatten().tolist()
+        is_known = self.augment.find_known(labels)
+        rows = [row for row in draw_rows(len(labels), self.augment.p).tolist() if is_known[row]]
         if not rows:
             return []
         anchors = torch.tensor([self._own_code(indices[row], images[row], int(labels[row])) for row in rows])

@@ -68,37 +68,38 @@ class SwapSetting:
 
 @dataclass(frozen=True)
 class SwapParams:
-    """One draw for a batch of ``k`` images: a coin, a partner, a ratio, a kind, a style and a noise vector for each.
+    """One draw for ``k`` images that are swapped: a partner, a ratio, a kind, a noise vector and a style for each.
+
+    All are on the model's device but ``is_averaged``, which decides how much is computed and so is kept where looking
+    at it waits for no accelerator.
 
     Attributes:
-        is_swapped: ``(k,)`` bool; never true for a label that was not fitted.
-        is_known: ``(k,)`` bool, whether the label was fitted.
+        is_known: ``(k,)`` bool, whether the label was fitted; the rest means nothing where it was not.
         anchors: ``(k,)`` int64 code indices.
         partners: ``(k,)`` int64 code indices of the anchors' classes.
         ratios: ``(k,)`` in ``[0, max_ratio]``.
-        is_averaged: ``(k,)`` bool, whether the synthetic image is an average of pixels; None for none.
+        is_averaged: ``(k,)`` bool on the CPU, whether the synthetic image is an average of pixels.
         noise: ``(k, noise_dim)``, or None for none.
         styles: ``(k,)`` int64 indices of the images of any class whose style is taken on; None for none.
         style_ratios: ``(k,)`` in ``[0, max_style_ratio]``; None for none.
     """
 
-    is_swapped: Tensor
     is_known: Tensor
     anchors: Tensor
     partners: Tensor
     ratios: Tensor
-    is_averaged: Tensor | None
+    is_averaged: Tensor
     noise: Tensor | None
     styles: Tensor | None = None
     style_ratios: Tensor | None = None
 
-    def __getitem__(self, rows: Tensor) -> SwapParams:
-        """The parameters of some of the images."""
-        chosen: dict[str, Any] = {}
-        for field in dataclasses.fields(self):
-            values = getattr(self, field.name)
-            chosen[field.name] = None if values is None else values[rows]
-        return SwapParams(**chosen)
+
+def draw_rows(count: int, p: float) -> Tensor:
+    """Which of ``count`` images are swapped, each with probability ``p``: ``(k,)`` int64 rows, ascending, on the CPU.
+
+    They are drawn from torch's global CPU generator whatever the device of the images, which need not be waited for.
+    """
+    return (torch.rand(count, device=_CPU, dtype=torch.float32) < p).nonzero().flatten()
 
 
 def draw_params(
@@ -109,61 +110,61 @@ def draw_params(
     anchors: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> SwapParams:
-    """Draw the parameters of a swap.
+    """Draw the parameters of images that are swapped.
 
     Args:
-        model: whose codes to mix; everything is drawn on its device.
+        model: whose codes to mix; all but ``is_averaged`` is drawn on its device.
         labels: ``(k,)`` integers on that device.
-        swap: probability, ratio and noise.
+        swap: ratio, kind, noise and style; ``p`` is for :func:`draw_rows`.
         anchors: ``(k,)`` code indices to start from; −1, or None for all, draws a random code of the class.
-        generator: source of randomness; torch's global one if None.
+        generator: source of randomness of a model on the CPU; torch's global ones if None.
     """
     codes = model.codes
     positions, is_known = codes.index_of(labels)
-
-    def uniform() -> Tensor:
-        return torch.rand(len(labels), device=labels.device, dtype=torch.float32, generator=generator)
-
-    is_swapped = (uniform() < swap.p) & is_known
     drawn = codes.sample_anchors(positions, generator=generator)
     chosen = drawn if anchors is None else torch.where(anchors >= 0, anchors, drawn)
     partners = codes.sample_partners(chosen, generator=generator)
-    ratios = swap.max_ratio * uniform()
-    is_averaged = uniform() < swap.pixel_share if swap.pixel_share else None
+
+    def uniform(device: torch.device) -> Tensor:
+        return torch.rand(len(labels), device=device, dtype=torch.float32, generator=generator)
+
+    ratios = swap.max_ratio * uniform(labels.device)
+    is_averaged = uniform(_CPU) < swap.pixel_share
     noise = model.noise(len(labels), swap.noise_std, generator=generator)
     styles = style_ratios = None
     if swap.max_style_ratio:
         styles = codes.sample(len(labels), generator=generator)
-        style_ratios = swap.max_style_ratio * uniform()
-    return SwapParams(is_swapped, is_known, chosen, partners, ratios, is_averaged, noise, styles, style_ratios)
+        style_ratios = swap.max_style_ratio * uniform(labels.device)
+    return SwapParams(is_known, chosen, partners, ratios, is_averaged, noise, styles, style_ratios)
+
+
+def to_device(rows: Tensor, device: torch.device) -> Tensor:
+    """Rows of the CPU on ``device``, without waiting for a CUDA device to take them."""
+    return rows.to(device, non_blocking=device.type == "cuda")
 
 
 def make_images(model: GLICOModel, params: SwapParams, interpolation: str) -> Tensor:
-    """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``."""
-    images = _mixed(model, params, interpolation)
+    """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``.
+
+    The generator runs for those alone that are not averages.
+    """
+    anchors, partners, ratios, noise = params.anchors, params.partners, params.ratios, params.noise
+    averaged, others = (
+        to_device(chosen.nonzero().flatten(), anchors.device) for chosen in (params.is_averaged, ~params.is_averaged)
+    )
+    shape = (len(anchors), *model.generator.image_shape)
+    images = torch.empty(shape, dtype=torch.float32, device=anchors.device)
+    if len(averaged):
+        images[averaged] = model.average(anchors[averaged], partners[averaged], ratios[averaged])
+    if len(others):
+        noise = None if noise is None else noise[others]
+        images[others] = model.interpolate(anchors[others], partners[others], ratios[others], noise, interpolation)
     if params.styles is None or params.style_ratios is None:
         return images
     return transfer_style(images, model.styles_of(params.styles), params.style_ratios)
 
 
-def _mixed(model: GLICOModel, params: SwapParams, interpolation: str) -> Tensor:
-    """Images between anchors and partners, before their styles."""
-    if params.is_averaged is None:
-        return _generated(model, params, interpolation)
-    if params.anchors.device.type != "cpu":  # all of either kind: an accelerator would wait for their counts
-        average = model.average(params.anchors, params.partners, params.ratios)
-        return torch.where(params.is_averaged.view(-1, 1, 1, 1), average, _generated(model, params, interpolation))
-    averaged, others = params.is_averaged.nonzero().flatten(), (~params.is_averaged).nonzero().flatten()
-    shape = (len(params.anchors), *model.generator.image_shape)
-    images = torch.empty(shape, dtype=torch.float32, device=params.anchors.device)
-    images[averaged] = model.average(params.anchors[averaged], params.partners[averaged], params.ratios[averaged])
-    images[others] = _generated(model, params[others], interpolation)
-    return images
-
-
-def _generated(model: GLICOModel, params: SwapParams, interpolation: str) -> Tensor:
-    return model.interpolate(params.anchors, params.partners, params.ratios, params.noise, interpolation)
-
+_CPU = torch.device("cpu")
 
 _CHECKS: dict[str, settings.Check] = {
     "p": settings.proportion,

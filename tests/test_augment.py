@@ -82,11 +82,24 @@ def test_with_p_0_nothing_changes(augment, images):
     assert augment(image, 3)[0] is image
 
 
-def test_each_image_has_its_own_coin_partner_and_ratio(augment):
+@pytest.mark.parametrize("pixel_share", [0.0, 1.0, 0.5])
+def test_the_generator_runs_for_swapped_images_alone_that_are_no_averages(augment, images, pixel_share):
+    augment.p, augment.pixel_share = 0.3, pixel_share
+    batch, labels = images.repeat(25, 1, 1, 1), LABELS.repeat(25)
+    counts = []
+    augment.generator.register_forward_hook(lambda module, inputs, output: counts.append(len(output)))
+    torch.manual_seed(0)
+    n_swapped = (augment(batch, labels)[0] != batch).flatten(1).any(dim=1).sum().item()
+    assert 0.2 * len(batch) < n_swapped < 0.4 * len(batch)
+    n_generated = sum(counts)
+    expected = {0.0: n_swapped, 1.0: 0}.get(pixel_share, pytest.approx(n_swapped / 2, rel=0.4))
+    assert n_generated == expected
+
+
+def test_each_image_has_its_own_partner_and_ratio(augment):
     labels = torch.tensor([3]).repeat(4000)
     torch.manual_seed(0)
     params = augment.make_params(labels)
-    assert params.is_swapped.float().mean().item() == pytest.approx(0.5, abs=0.03)
     assert params.ratios.min() >= 0
     assert params.ratios.max() <= 1
     assert params.ratios.mean().item() == pytest.approx(0.5, abs=0.02)

@@ -6,15 +6,16 @@ from glico_augment.batches import as_integers, check_labels, replace_images
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
-def test_replacing_by_mask_and_by_rows_is_the_same(dtype):
-    images, synthetic = (torch.arange(48).add(shift).reshape(4, 3, 2, 2).to(dtype) for shift in (0, 100))
-    rows = torch.tensor([0, 3])
-    mask = torch.tensor([True, False, False, True])
-    by_rows = replace_images(images, rows, synthetic.int()[rows].to(dtype))
-    by_mask = replace_images(images, mask, synthetic)
-    assert by_rows.tolist() == by_mask.tolist()
-    assert by_rows[1].tolist() == images[1].tolist()
-    assert by_rows[3].tolist() == synthetic[3].tolist()
+def test_wanted_rows_are_replaced_and_the_others_stay(dtype):
+    images, synthetic = (torch.arange(48).add(shift).reshape(4, 3, 2, 2) for shift in (0, 100))
+    before = images.tolist()
+    replaced = replace_images(
+        images.to(dtype), torch.tensor([0, 3]), synthetic[[1, 2]].to(dtype), torch.tensor([False, True])
+    )
+    assert replaced.dtype == dtype
+    assert replaced[:3].tolist() == before[:3]
+    assert replaced[3].tolist() == synthetic[2].tolist()
+    assert images.tolist() == before
 
 
 @pytest.mark.parametrize("values", [[1, 2], (1, 2), np.array([1, 2]), torch.tensor([1, 2], dtype=torch.uint8)])

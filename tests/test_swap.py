@@ -8,7 +8,7 @@ import torch
 
 from glico_augment.config import FitConfig
 from glico_augment.model import GLICOModel
-from glico_augment.swap import SwapParams, SwapSettings, draw_params
+from glico_augment.swap import SwapParams, SwapSettings, draw_params, draw_rows
 
 CODE_LABELS = [5, -2, 5, 9, -2, 5]
 N_DRAWS = 20_000
@@ -30,7 +30,9 @@ def model():
 def many(model):
     """One draw for many images of known labels."""
     labels = torch.tensor([5, -2, 9, 5]).repeat(N_DRAWS // 4)
-    return labels, draw_params(model, labels, SwapSettings(p=0.3, max_ratio=0.8, noise_std=2.0), generator=rng())
+    return labels, draw_params(
+        model, labels, SwapSettings(max_ratio=0.8, pixel_share=0.3, noise_std=2.0), generator=rng()
+    )
 
 
 def near(value, expected, std):
@@ -38,10 +40,21 @@ def near(value, expected, std):
     return abs(value - expected) < 5 * std / math.sqrt(N_DRAWS)
 
 
-def test_an_image_is_swapped_with_probability_p(many):
-    _, params = many
-    assert params.is_swapped.dtype == torch.bool
-    assert near(params.is_swapped.double().mean().item(), 0.3, math.sqrt(0.3 * 0.7))
+def test_each_image_is_swapped_with_probability_p_on_its_own():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        rows = draw_rows(N_DRAWS, 0.3)
+    assert rows.dtype == torch.int64
+    assert rows.device.type == "cpu"
+    coins = torch.zeros(N_DRAWS).index_fill_(0, rows, 1)
+    assert near(coins.mean().item(), 0.3, math.sqrt(0.3 * 0.7))
+    assert abs(torch.corrcoef(torch.stack([coins, coins.roll(1)]))[0, 1]) < 5 / math.sqrt(N_DRAWS)
+    assert torch.equal(rows, rows.unique())
+
+
+@pytest.mark.parametrize(("p", "expected"), [(0.0, []), (1.0, list(range(1000)))])
+def test_p_zero_never_swaps_and_p_one_always(p, expected):
+    assert draw_rows(1000, p).tolist() == expected
 
 
 def test_ratios_are_uniform_up_to_max_ratio(many):
@@ -52,9 +65,9 @@ def test_ratios_are_uniform_up_to_max_ratio(many):
     assert near(ratios.square().mean().item(), 0.64 / 3, 0.64 * math.sqrt(4 / 45))
 
 
-def test_coins_ratios_and_noise_are_drawn_for_each_image_and_independent(many):
+def test_kinds_ratios_and_noise_are_drawn_for_each_image_and_independent(many):
     params = many[1]
-    columns = torch.stack([params.is_swapped.double(), params.ratios.double(), *params.noise.double().T])
+    columns = torch.stack([params.is_averaged.double(), params.ratios.double(), *params.noise.double().T])
     correlations = torch.corrcoef(torch.cat([columns, columns[:2].roll(1, dims=1)]))
     assert (correlations - torch.eye(len(correlations))).abs().max() < 5 / math.sqrt(N_DRAWS)
 
@@ -76,17 +89,10 @@ def test_anchors_and_partners_are_labelled_codes_of_the_images_class(model, many
     assert torch.equal(params.anchors == params.partners, is_alone)
 
 
-@pytest.mark.parametrize(("p", "expected"), [(0.0, False), (1.0, True)])
-def test_p_zero_never_swaps_and_p_one_always(model, p, expected):
-    params = draw_params(model, torch.full((N_DRAWS,), 5), SwapSettings(p=p), generator=rng())
-    assert params.is_swapped.eq(expected).all()
-
-
-def test_a_label_that_was_not_fitted_is_never_swapped(model):
+def test_a_label_that_was_not_fitted_is_not_known(model):
     labels = torch.tensor([5, 6, -3, 9]).repeat(100)
-    params = draw_params(model, labels, SwapSettings(p=1.0), generator=rng())
+    params = draw_params(model, labels, SwapSettings(), generator=rng())
     assert torch.equal(params.is_known, (labels == 5) | (labels == 9))
-    assert torch.equal(params.is_swapped, params.is_known)
     assert (params.anchors < len(CODE_LABELS)).all()
 
 
@@ -125,14 +131,6 @@ def test_without_a_generator_the_global_one_is_drawn_from(model):
             draws.append(draw_params(model, torch.tensor([5, -2, 5]), SwapSettings()).ratios)
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
-
-
-@pytest.mark.parametrize("rows", [torch.tensor([True, False, True]), torch.tensor([2, 0]), torch.tensor([False] * 3)])
-@pytest.mark.parametrize("noise_std", [0.0, 1.0])
-def test_rows_take_the_parameters_of_some_images(model, rows, noise_std):
-    params = draw_params(model, torch.tensor([5, 6, 9]), SwapSettings(noise_std=noise_std), generator=rng())
-    for whole, part in zip(fields(params), fields(params[rows]), strict=True):
-        assert part is None if whole is None else torch.equal(part, whole[rows])
 
 
 @pytest.mark.parametrize("name", ["p", "max_ratio", "noise_std"])

@@ -15,7 +15,7 @@ import glico_augment
 from accuracy.data import Split
 from glico_augment import FitConfig, GLICOAugment
 from glico_augment.image_types import from_unit
-from glico_augment.swap import SwapSettings
+from glico_augment.swap import SwapSettings, draw_rows
 
 
 class PixelAveraging:
@@ -51,10 +51,10 @@ class GLICOSwap:
         self.augment = augment
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
-        params = self.augment.make_params(labels, anchors=indices)
-        rows = params.is_swapped.nonzero().flatten()
+        rows = draw_rows(len(images), self.augment.p).to(images.device)
+        params = self.augment.make_params(labels[rows], anchors=indices[rows])
         images = images.clone()
-        images[rows] = from_unit(self.augment.transform(params[rows]), images.dtype)
+        images[rows] = from_unit(self.augment.transform(params), images.dtype)
         return images
 
 

@@ -32,6 +32,7 @@ class Batches:
         swap: replaces images of a batch.
         policy: transform of one uint8 image.
         erase: transform of one normalised image.
+        spare: whether the policy leaves synthetic images alone.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Batches:
         swap: Swap | None = None,
         policy: nn.Module | None = None,
         erase: nn.Module | None = None,
+        *,
+        spare: bool = False,
     ) -> None:
         self.images, self.labels = split.images, split.labels
         self.n_classes = int(split.labels.max()) + 1
-        self.swap, self.policy, self.erase = swap, policy, erase
+        self.swap, self.policy, self.erase, self.spare = swap, policy, erase, spare
         side = self.images.shape[-2:]
         self.basic = v2.Compose([v2.RandomCrop(side, padding=SHIFT), *([v2.RandomHorizontalFlip()] if flip else [])])
         values = self.images.float() / 255
@@ -55,14 +58,18 @@ class Batches:
 
     def __call__(self, indices: Tensor) -> Tensor:
         """Augmented images, normalised float32. Transforms run image by image: v2's draw once for a whole batch."""
-        images = self.images[indices]
+        real = self.images[indices]
+        images = real
         if self.swap is not None:
             with self.own_randomness():
-                images = self.swap(images, self.labels[indices], indices)
+                images = self.swap(real, self.labels[indices], indices)
+        is_spared = (images != real).flatten(1).any(dim=1).tolist() if self.spare else [False] * len(images)
         images = torch.stack([self.basic(image) for image in images])
         if self.policy is not None:
             with self.own_randomness():
-                images = torch.stack([self.policy(image) for image in images])
+                images = torch.stack(
+                    [image if spared else self.policy(image) for image, spared in zip(images, is_spared, strict=True)]
+                )
         images = self.normalize(images)
         if self.erase is not None:
             with self.own_randomness():
