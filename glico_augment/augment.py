@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from torchvision import tv_tensors
 
 from glico_augment import image_types, samples, settings
-from glico_augment.batches import as_integers, check_labels, replace_images
+from glico_augment.batches import as_integers, check_labels, replace_images, to_device
 from glico_augment.classifier import Classifier
 from glico_augment.codes import SphereCodes
 from glico_augment.config import FitConfig
@@ -24,7 +24,7 @@ from glico_augment.generator import Generator
 from glico_augment.image_set import read_label
 from glico_augment.model import GLICOModel
 from glico_augment.record import FitRecord, load_model, save_model
-from glico_augment.swap import SwapParams, SwapSetting, SwapSettings, draw_params, draw_rows, make_images, to_device
+from glico_augment.swap import SwapParams, SwapSetting, SwapSettings, draw_params, draw_rows, make_images
 
 if TYPE_CHECKING:
     from glico_augment.bank import SyntheticBank

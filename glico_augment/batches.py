@@ -11,6 +11,11 @@ from torch import Tensor
 from glico_augment.image_set import read_label
 
 
+def to_device(rows: Tensor, device: torch.device) -> Tensor:
+    """Rows of the CPU on ``device``, without waiting for what a CUDA device still has to do."""
+    return rows.to(device, non_blocking=device.type == "cuda")
+
+
 def replace_images(images: Tensor, rows: Tensor, synthetic: Tensor, is_wanted: Tensor) -> Tensor:
     """A copy of ``images``, ``(k, C, H, W)``, with some replaced.
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from glico_augment.batches import to_device
 from glico_augment.config import FitConfig
 from glico_augment.errors import DivergenceError
 from glico_augment.image_set import ImageSet
@@ -88,7 +89,8 @@ class Fit:
             self.targets = Targets(image_set.images.to(device), loss)
         # Unlabelled images enter the reconstruction only (the transductive mode).
         n_unlabeled = self.n_images - n_labeled
-        self._class_targets = F.pad(self.model.codes.class_indices.cpu(), (0, n_unlabeled), value=_NO_CLASS)
+        self._class_targets = F.pad(self.model.codes.class_indices, (0, n_unlabeled), value=_NO_CLASS)
+        self._n_labeled = n_labeled
         self.history = torch.zeros(self.total_steps, len(LOSS_PARTS), device=device, dtype=torch.float32)
         self.networks = _Networks(self.model, has_classifier=config.classifier_weight > 0)
         self._forward = self.networks if self.ranks.count == 1 else DistributedDataParallel(self.networks)
@@ -126,20 +128,20 @@ class Fit:
         """One optimiser step on the next batch."""
         batch = self._next_batch()
         noise = self.model.noise(len(batch), self.config.noise_std, generator=self._noise_rng)
-        n_classified = int((self._class_targets[batch] != _NO_CLASS).sum())
+        n_classified = int((batch < self._n_labeled).sum())
         share = 1.0
         if self.ranks.count > 1:
             rows = self.ranks.own(batch).nonzero().flatten()
             share = len(rows) / len(batch)
             if share == 0:
                 rows = torch.zeros(1, dtype=torch.int64)  # gradients, of weight 0, which the others wait for
-            batch, noise = batch[rows], None if noise is None else noise[rows.to(self.device)]
-        indices = batch.to(self.device)
+            batch, noise = batch[rows], None if noise is None else noise[to_device(rows, self.device)]
+        indices = to_device(batch, self.device)
         with self._autocast():
             codes = F.embedding(indices, self.model.codes.codes, sparse=self._is_sparse)
             outputs, logits = self._forward(codes, noise)
             reconstruction = share * self._reconstruction_loss(outputs, indices)
-            classification = self._classification_loss(logits, batch, n_classified)
+            classification = self._classification_loss(logits, indices, n_classified)
             classification = classification if share else 0 * classification
         loss = reconstruction + self.config.classifier_weight * classification
         self._update(loss, indices)
@@ -154,12 +156,11 @@ class Fit:
             loss = loss + self.config.pixel_weight * F.l1_loss(outputs, self.targets.unit(indices))
         return loss
 
-    def _classification_loss(self, logits: Tensor | None, batch: Tensor, n_classified: int) -> Tensor:
-        """The cross-entropy of the labelled images of ``batch``, over the number of them in all processes."""
+    def _classification_loss(self, logits: Tensor | None, indices: Tensor, n_classified: int) -> Tensor:
+        """The cross-entropy of the labelled images among ``indices``, over the number of them in all processes."""
         if logits is None:
             return torch.zeros((), device=self.device)
-        targets = self._class_targets[batch].to(self.device)
-        total = F.cross_entropy(logits.float(), targets, ignore_index=_NO_CLASS, reduction="sum")
+        total = F.cross_entropy(logits.float(), self._class_targets[indices], ignore_index=_NO_CLASS, reduction="sum")
         return total / max(1, n_classified)
 
     def _update(self, loss: Tensor, indices: Tensor) -> None:

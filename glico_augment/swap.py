@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from glico_augment import settings
+from glico_augment.batches import to_device
 from glico_augment.model import INTERPOLATIONS, GLICOModel
 from glico_augment.style import transfer_style
 
@@ -136,11 +137,6 @@ def draw_params(
         styles = codes.sample(len(labels), generator=generator)
         style_ratios = swap.max_style_ratio * uniform(labels.device)
     return SwapParams(is_known, chosen, partners, ratios, is_averaged, noise, styles, style_ratios)
-
-
-def to_device(rows: Tensor, device: torch.device) -> Tensor:
-    """Rows of the CPU on ``device``, without waiting for a CUDA device to take them."""
-    return rows.to(device, non_blocking=device.type == "cuda")
 
 
 def make_images(model: GLICOModel, params: SwapParams, interpolation: str) -> Tensor:
