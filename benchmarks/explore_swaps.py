@@ -291,6 +291,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--settings", nargs="+", required=True)
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="changes to the settings")
     parser.add_argument("--seeds", type=int, nargs="+", required=True, help="of the images drawn")
     parser.add_argument("--trainings", type=int, nargs="+", default=[0], help="seeds of the training")
     parser.add_argument("--kinds", nargs="+", required=True, help="KIND or KIND:field=value,…")
@@ -300,7 +301,7 @@ def main() -> None:
         parser.error(f"--kinds must be of {', '.join(KINDS)}; got {', '.join(unknown)}")
     policy = METHODS[args.policy].policy
     for name in args.settings:
-        setting = find_setting(name, [])
+        setting = find_setting(name, args.set)
         for seed in args.seeds:
             place = (args.data, setting.data, setting.side, setting.per_class, seed)
             split = make_split(*place, "validation")

@@ -4,7 +4,7 @@
 
 Features and labels come from a wide residual network trained on training images that the fit has not seen, since the
 Inception network cannot be had offline: figures compare among themselves, not with other papers'. Distances are taken
-to the test images.
+to the test images; with ``--part validation`` to half of the unseen training images, the other half training the judge.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 from accuracy.data import Split, make_split
+from accuracy.methods import SWAP_FIELDS
 from accuracy.rows import append_row, machine, read_rows
-from accuracy.settings import CPU_SETTINGS, SEEDS, Setting, find_setting
+from accuracy.settings import CPU_SETTINGS, SEEDS, Setting, find_setting, parse_fields
 from accuracy.swaps import PixelAveraging, fitted
 from accuracy.training import Batches, cross_entropy, train
 from torch import Tensor, nn
@@ -62,10 +63,10 @@ class Judge(nn.Module):
 def main() -> None:
     args = parse_args()
     torch.set_num_threads(args.threads)
-    done = {(row["setting"], row["seed"], row["source"]) for row in read_rows(args.out)}
+    done = {(row["setting"], row["seed"], row["source"], row["part"]) for row in read_rows(args.out)}
     for name in args.settings:
         for seed in args.seeds:
-            wanted = [source for source in SOURCES if (name, seed, source) not in done]
+            wanted = [source for source in args.sources if (name, seed, source, args.part) not in done]
             if wanted:
                 measure(name, seed, wanted, args)
 
@@ -74,15 +75,30 @@ def measure(name: str, seed: int, wanted: list[str], args: argparse.Namespace) -
     setting = find_setting(name, [])
     place = (args.data, setting.data, setting.side, setting.per_class, seed)
     split, unseen = make_split(*place, "test"), make_split(*place, "validation")
+    if args.part == "validation":
+        split, unseen = halves(unseen)
     judge = train_judge(Split(unseen.eval_images, unseen.eval_labels, split.eval_images, split.eval_labels), setting)
     for source in wanted:
         images, labels, details = make_images(source, split, seed, setting.fit, args.fits)
-        row = {"setting": name, "seed": seed, "source": source, "judge": f"WRN-10-1, {len(unseen.eval_images)} images"}
+        row = {
+            "setting": name,
+            "seed": seed,
+            "source": source,
+            "part": args.part,
+            "judge": f"WRN-10-1, {len(unseen.eval_images)} images",
+        }
         row |= quality(images, labels, split, judge) | details
         append_row(args.out, row | machine(torch.device("cpu")))
         print(
             f"{name}, seed {seed}, {source}: KID {row['kid']:.3f}, right class {row['right_class']:.0f} %", flush=True
         )
+
+
+def halves(split: Split) -> tuple[Split, Split]:
+    """The same training images, each with every other of those that are scored."""
+    return tuple(
+        Split(split.images, split.labels, split.eval_images[first::2], split.eval_labels[first::2]) for first in (0, 1)
+    )
 
 
 def train_judge(split: Split, setting: Setting) -> Judge:
@@ -101,11 +117,12 @@ def make_images(source: str, split: Split, seed: int, fit: dict, fits: Path) -> 
         return split.images, split.labels, {}
     if source == "pixel averaging":
         return PixelAveraging(split, p=1)(split.images[order], labels, order), labels, {}
-    fields = {key: value for key, value in SOURCES[source].items() if key == "classifier_weight"}
-    augment, _ = fitted(split, seed, fit | fields, fits)
-    for key, value in SOURCES[source].items():
-        if key not in fields:
-            setattr(augment, key, value)
+    name, _, items = source.partition(":")
+    fields = SOURCES[name] | parse_fields([item for item in items.split(",") if item])
+    changes = {key: value for key, value in fields.items() if key not in SWAP_FIELDS}
+    augment, _ = fitted(split, seed, fit | changes, fits)
+    for key in fields.keys() - changes.keys():
+        setattr(augment, key, fields[key])
     made = augment.transform(augment.make_params(labels, anchors=order))
     return from_unit(made, torch.uint8), labels, angles(augment)
 
@@ -163,7 +180,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of the folders of images")
     parser.add_argument("--out", type=Path, required=True, help="result file, appended to")
     parser.add_argument("--settings", nargs="+", default=CPU_SETTINGS)
+    parser.add_argument("--sources", nargs="+", default=list(SOURCES), help="NAME or NAME:field=value,…")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS[:3])
+    parser.add_argument("--part", choices=["test", "validation"], default="test", help="what to compare with")
     parser.add_argument("--fits", type=Path, default=Path("fits"), help="folder of fitted models")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
