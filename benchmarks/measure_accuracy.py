@@ -89,9 +89,8 @@ def run(job: Job, args: argparse.Namespace, deadline: float) -> None:
             start = time.perf_counter()
             swap, details = make_swap(method, split, job, args.fits)
             fitted_at = time.perf_counter()
-            batches = Batches(
-                split, setting.flip, swap, method.policy and method.policy(), method.erase and method.erase()
-            )
+            policy, erase = method.policy and method.policy(), method.erase and method.erase()
+            batches = Batches(split, setting.flip, swap, policy, erase, spare=method.spare)
             network = train(split, setting, batches, method.objective, job.seed, lr=lr, weight_decay=decay)
             row["accuracy"] = accuracy(network, batches, split.eval_images, split.eval_labels)
             row |= details | {"fit_seconds": fitted_at - start, "train_seconds": time.perf_counter() - fitted_at}

@@ -65,25 +65,27 @@ def main() -> None:
             identity = {"part": part, **case.identity, "device": device.type, "threads": args.threads, **here}
             if any(identity.items() <= row.items() for row in read_rows(args.out)):
                 continue
-            row = identity | measure(case) | case.details()
+            row = identity | measure(case, device) | case.details()
             append_row(args.out, row | machine(device))
             print(
                 ", ".join(f"{key} {value}" for key, value in case.identity.items()), f": {row['ratio']:.3f}", flush=True
             )
 
 
-def measure(case: Case) -> dict[str, Any]:
-    """The two callables by turns, after a warm-up of each."""
+def measure(case: Case, device: torch.device) -> dict[str, Any]:
+    """The two callables by turns, after a warm-up of each; on a GPU the median times themselves as well."""
     subject, reference = case.make()
     timers = [Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads()) for run in (subject, reference)]
     for timer in timers:
         timer.timeit(1)
-    ratios = []
-    for _ in range(case.rounds):
-        ours, theirs = (timer.timeit(1).median for timer in timers)
-        ratios.append(theirs / ours if case.is_rate else ours / theirs)
+    times = [tuple(timer.timeit(1).median for timer in timers) for _ in range(case.rounds)]
+    ratios = [theirs / ours if case.is_rate else ours / theirs for ours, theirs in times]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    return {"ratio": middle, "low": low, "high": high, "rounds": case.rounds}
+    row: dict[str, Any] = {"ratio": middle, "low": low, "high": high, "rounds": case.rounds}
+    if device.type == "cuda":
+        ours, theirs = (1000 * statistics.median(column) for column in zip(*times, strict=True))
+        row |= {"milliseconds": ours, "reference_milliseconds": theirs}
+    return row
 
 
 class Samples(Dataset):

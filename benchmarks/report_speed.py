@@ -100,13 +100,13 @@ def extent(values: list[float]) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    names = [name for name in rows[0] if name not in HIDDEN]
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in HIDDEN]
     order = [name for name in ("device", "side", "samples", "workers", "batch") if name in rows[0]]
     rows = sorted(rows, key=lambda row: [row[name] for name in order])
     lines = ["| " + " | ".join(names).replace("_", " ") + " | ratio |", "|---" * (len(names) + 1) + "|"]
     for row in rows:
         cells = [
-            f"{value:.4f}" if isinstance(value, float) and "error" in name else str(value)
+            f"{value:.4f}" if isinstance(value, float) and name not in ("ratio", "pixel_share") else str(value)
             for name, value in ((name, row.get(name, "")) for name in names)
         ]
         lines.append(f"| {' | '.join(cells)} | {shown(row)} |")

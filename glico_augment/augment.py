@@ -256,12 +256,25 @@ class GLICOAugment(nn.Module):
         return is_known
 
     def wrap(
-        self, dataset: Any, transform: Any = None, target_transform: Any = None, *, bank: SyntheticBank | None = None
+        self,
+        dataset: Any,
+        transform: Any = None,
+        target_transform: Any = None,
+        *,
+        real_transform: Any = None,
+        bank: SyntheticBank | None = None,
     ) -> GLICODataset:
         """Wrap a dataset of ``(image, label)`` so that its images are swapped; see :class:`GLICODataset`."""
         from glico_augment.dataset import GLICODataset
 
-        return GLICODataset(dataset, self, transform=transform, target_transform=target_transform, bank=bank)
+        return GLICODataset(
+            dataset,
+            self,
+            transform=transform,
+            target_transform=target_transform,
+            real_transform=real_transform,
+            bank=bank,
+        )
 
     def reconstruct(self, indices: Any = None) -> Tensor:
         """The generator's images of fitted images, ``G([z_i, 0])``.

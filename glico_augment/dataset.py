@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -19,18 +18,21 @@ from glico_augment.swap import draw_rows
 class GLICODataset(Dataset[Any]):
     """A map-style dataset of ``(image, label)`` with each image swapped with probability ``augment.p``.
 
-    A fitted image is recognised by a hash of its pixels, wherever it stands, and swapped for an interpolation that
+    A fitted image is recognised by its pixels, wherever it stands, and swapped for an interpolation that
     starts from its own code. Any other image starts from a random code of its class. Images of a label that was not
     fitted pass through, with one warning.
 
     The transform sees real and synthetic images alike, in the same type and size, so it is the place for flips,
-    crops, ``AutoAugment``, ``RandomErasing``, conversion and normalisation. Parameters are drawn from torch's global
+    crops, ``RandomErasing``, conversion and normalisation. A strong policy such as ``AutoAugment`` serves better as
+    the ``real_transform``: the styles of synthetic images are one already, and both at once were too much for short
+    trainings. Parameters are drawn from torch's global
     generator, as transforms do: workers differ, and a seeded loader repeats itself. Everything runs on the CPU.
 
     Args:
         dataset: the images. A random transform of its own would keep images from being recognised.
         augment: the fitted augmentation; its settings may be changed at any time in the same process.
         transform: applied to each image, v1 or v2.
+        real_transform: applied before it to those images that were not swapped.
         target_transform: applied to each label.
         bank: images made ahead, to take from instead of running the generator.
 
@@ -46,6 +48,7 @@ class GLICODataset(Dataset[Any]):
         *,
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,
+        real_transform: Callable[[Any], Any] | None = None,
         bank: SyntheticBank | None = None,
     ) -> None:
         if bank is not None and bank.augment.record.fingerprint != augment.record.fingerprint:
@@ -55,6 +58,7 @@ class GLICODataset(Dataset[Any]):
         self.augment = augment
         self.transform = transform
         self.target_transform = target_transform
+        self.real_transform = real_transform
         self.bank = bank
         if len(dataset):
             image, label = split_sample(dataset[0])
@@ -73,44 +77,47 @@ class GLICODataset(Dataset[Any]):
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, Any]]:
         """The samples of a batch, their synthetic images made in one generator pass."""
         pairs = [split_sample(sample) for sample in self._read(indices)]
-        images = [image for image, _ in pairs]
-        for position, image in self._synthetic(indices, images, [label for _, label in pairs]):
-            images[position] = image
-        return [
-            (
-                image if self.transform is None else self.transform(image),
-                label if self.target_transform is None else self.target_transform(label),
+        synthetic = self._synthetic(indices, [image for image, _ in pairs], [label for _, label in pairs])
+        samples = []
+        for position, (image, label) in enumerate(pairs):
+            if position in synthetic:
+                image = synthetic[position]
+            elif self.real_transform is not None:
+                image = self.real_transform(image)
+            samples.append(
+                (
+                    image if self.transform is None else self.transform(image),
+                    label if self.target_transform is None else self.target_transform(label),
+                )
             )
-            for image, (_, label) in zip(images, pairs, strict=True)
-        ]
+        return samples
 
     def _read(self, indices: Sequence[int]) -> list[Any]:
         read_batch = getattr(self.dataset, "__getitems__", None)
         return list(read_batch(indices)) if read_batch else [self.dataset[index] for index in indices]
 
-    def _synthetic(self, indices: Sequence[int], images: list[Any], raw_labels: list[Any]) -> list[tuple[int, Any]]:
-        """Synthetic images, with their positions in the batch, for those whose coin fell so."""
+    def _synthetic(self, indices: Sequence[int], images: list[Any], raw_labels: list[Any]) -> dict[int, Any]:
+        """Synthetic images, by their positions in the batch, for those whose coin fell so."""
         labels = torch.tensor([read_label(label) for label in raw_labels])
         is_known = self.augment.find_known(labels)
         rows = [row for row in draw_rows(len(labels), self.augment.p).tolist() if is_known[row]]
         if not rows:
-            return []
+            return {}
         anchors = torch.tensor([self._own_code(indices[row], images[row], int(labels[row])) for row in rows])
         params = self.augment.make_params(labels[rows], anchors=anchors)
         if self.bank is None:
             made = self.augment.transform(params)
         else:
             made = self.bank.take(params.anchors)
-        return [(row, image_types.like(image, images[row])) for row, image in zip(rows, made, strict=True)]
+        return {row: image_types.like(image, images[row]) for row, image in zip(rows, made, strict=True)}
 
     def _own_code(self, index: int, image: Any, label: int) -> int:
         """The code of an image that was fitted under its label, −1 for any other."""
-        pixels = image_types.to_uint8(image)
         kept = self.augment.model.images
         is_in_place = 0 <= index < len(self._fitted) and self._fitted[index][1] == label
-        if is_in_place and kept is not None and np.array_equal(kept[index].numpy(), pixels.numpy()):
+        if is_in_place and kept is not None and image_types.resembles(image, kept[index]):
             return index  # by far cheaper than a digest; fitted at its own size
-        key = (digest(pixels), label)
+        key = (digest(image_types.to_uint8(image)), label)
         if is_in_place and self._fitted[index] == key:
             return index  # of identical images, each its own
         return self._code_of.get(key, -1)

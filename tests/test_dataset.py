@@ -114,6 +114,22 @@ def test_half_of_the_images_are_swapped(augment, dataset):
     assert unchanged == pytest.approx(200, abs=40)
 
 
+def test_the_real_transform_sees_the_images_that_were_not_swapped_and_no_others(exact, dataset):
+    exact.p = 0.5
+    real = {image.numpy().tobytes() for image, _ in dataset}
+    seen = []
+
+    def invert(image):
+        seen.append(image.numpy().tobytes())
+        return 255 - image
+
+    wrapped = exact.wrap(dataset, real_transform=invert, transform=lambda image: (image, 255 - image))
+    results = [wrapped[index][0] for _ in range(5) for index in range(len(dataset))]
+    untouched = [back.numpy().tobytes() for _, back in results if back.numpy().tobytes() in real]
+    assert seen == untouched  # inverted before the transform inverted them back
+    assert 10 < len(seen) < 30
+
+
 def test_transforms_see_one_type_and_every_image(augment, folder, folder_fit):
     seen = []
     wrapped = folder_fit.wrap(

@@ -7,7 +7,7 @@ import torch
 from torchvision import tv_tensors
 
 from glico_augment import image_types
-from glico_augment.image_types import check_image, like, promote_channels, resize, to_uint8, to_unit
+from glico_augment.image_types import check_image, like, promote_channels, resembles, resize, to_uint8, to_unit
 
 # torch warns of a read-only array once a process; one test alone asks about it.
 pytestmark = pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
@@ -297,3 +297,33 @@ def test_black_and_white_are_the_ends_of_every_range(dtype):
     assert ends.tolist() == [0, white]
     assert to_unit(ends).tolist() == [0, 1]
     assert to_unit(ends).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda image: image,
+        lambda image: image / 255,
+        tv_tensors.Image,
+        lambda image: image.permute(1, 2, 0).numpy(),
+        lambda image: PIL.Image.fromarray(image.permute(1, 2, 0).numpy()),
+        lambda image: (
+            PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).convert("RGBA").convert("CMYK").convert("RGB")
+        ),
+    ],
+)
+def test_an_image_resembles_its_canonical_form_and_no_other(form):
+    image = torch.randint(256, (3, 20, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert resembles(form(image), to_uint8(form(image)))
+    assert not resembles(form(image), to_uint8(form(image)) ^ 1)
+    assert not resembles(form(image), image.transpose(1, 2).contiguous())
+    assert not resembles(form(image), image[:1])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16", "CMYK"])
+def test_images_of_every_mode_resemble_their_canonical_form(mode):
+    values = torch.randint(256, (3, 20, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    picture = PIL.Image.fromarray(values.permute(1, 2, 0).numpy())
+    picture = picture.convert("L").convert("I").convert("I;16") if mode == "I;16" else picture.convert(mode)
+    assert resembles(picture, to_uint8(picture))
+    assert not resembles(picture, 255 - to_uint8(picture))

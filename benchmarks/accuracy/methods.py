@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ class Method:
         fit: fields of the fit, or ``{"preset": "published"}``.
         policy: a torchvision transform of one uint8 image.
         erase: a torchvision transform of one normalised image.
+        spare: whether the policy is for images that were not swapped (``real_transform`` of ``augment.wrap``).
         objective: the loss.
     """
 
@@ -35,6 +37,7 @@ class Method:
     fit: dict[str, Any] | None = None
     policy: Callable[[], nn.Module] | None = None
     erase: Callable[[], nn.Module] | None = None
+    spare: bool = False
     objective: Objective = cross_entropy
 
 
@@ -100,9 +103,11 @@ METHODS = {
         swap_settings={"max_ratio": 0.4, "pixel_share": 0, "max_style_ratio": 0},
         fit={"preset": "published"},
     ),
-    "pixel+autoaugment": Method(swap="pixel", policy=autoaugment),
-    "glico+autoaugment": Method(swap="glico", policy=autoaugment),
-    "glico-half+autoaugment": Method(swap="glico", swap_settings=HALF, policy=autoaugment),
+    "glico+autoaugment": Method(swap="glico", policy=autoaugment, spare=True),
+    "glico+randaugment": Method(swap="glico", policy=v2.RandAugment, spare=True),
+    "glico-then-autoaugment": Method(swap="glico", policy=autoaugment),
+    "glico-half-then-autoaugment": Method(swap="glico", swap_settings=HALF, policy=autoaugment),
+    "pixel-then-autoaugment": Method(swap="pixel", policy=autoaugment),
     "glico-half+cutmix": Method(swap="glico", swap_settings=HALF, objective=cutmix),
 }
 
@@ -126,11 +131,6 @@ def find_method(text: str) -> Method:
         raise ValueError(f"{name} takes no fields; got {items!r}")
     swap_settings = {key: value for key, value in fields.items() if key in SWAP_FIELDS}
     fit = {key: value for key, value in fields.items() if key not in SWAP_FIELDS}
-    return Method(
-        method.swap,
-        (method.swap_settings or {}) | swap_settings,
-        (method.fit or {}) | fit,
-        method.policy,
-        method.erase,
-        method.objective,
+    return dataclasses.replace(
+        method, swap_settings=(method.swap_settings or {}) | swap_settings, fit=(method.fit or {}) | fit
     )
