@@ -24,7 +24,8 @@ both-style-G          ``G(z_inter)`` with both ends' errors, ``(1 − r)·(x_i �
 blend-style-G         what is coarser than 8 pixels from ``G(z_inter)``, the rest from the average, then a style
 ====================  ==================================================================================================
 
-Fields after a colon change one thing, as in ``pixel-style-3:p=0.25``; see :class:`Options`.
+Fields after a colon change one thing, as in ``pixel-style-3:p=0.25`` or ``mixed-style-3:classifier_weight=0``: those of
+:class:`Options`, and of the fit.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -182,7 +184,7 @@ class SharedCodes(torch.nn.Module):
 class Swap:
     """One of the kinds above."""
 
-    def __init__(self, split: Split, kind: str, options: Options, fitted: Callable[[], GLICOModel]) -> None:
+    def __init__(self, split: Split, kind: str, options: Options, model: GLICOModel | None) -> None:
         self.images, self.labels, self.kind, self.options = split.images / 255, split.labels, kind, options
         self.share_done: Callable[[], float] = float
         needs_fields = kind in ("morph", "pose", "morph-other-pose")
@@ -190,7 +192,7 @@ class Swap:
         size = int(kind.rpartition("-")[2]) if kind[-1].isdigit() else 0
         self.modes = learn_modes(self.images, self.labels, size) if "modes" in kind else None
         self.shared = SharedCodes(self.images, self.labels, size) if "shared" in kind else None
-        self.model = fitted() if kind.startswith(GENERATED) else None
+        self.model = model
         if self.model is not None:
             every = torch.arange(len(self.images))
             self.errors = self.images - self.model.interpolate(every, every, torch.zeros(len(every)), None)
@@ -248,10 +250,11 @@ class Swap:
         return made.clamp(0, 1)
 
 
-def fit(split: Split, seed: int) -> GLICOModel:
+def fit(split: Split, seed: int, fields: tuple[tuple[str, Any], ...]) -> GLICOModel:
     """The library's networks and codes."""
     dataset = TensorDataset(split.images, split.labels)
-    return GLICOAugment.fit(dataset, precision="bfloat16", device="cpu", seed=seed, progress=False).model
+    config = FitConfig(precision="bfloat16").replace(**dict(fields))
+    return GLICOAugment.fit(dataset, config, device="cpu", seed=seed, progress=False).model
 
 
 @torch.no_grad()
@@ -305,13 +308,16 @@ def main() -> None:
         for seed in args.seeds:
             place = (args.data, setting.data, setting.side, setting.per_class, seed)
             split = make_split(*place, "validation")
-            fitted = functools.cache(lambda split=split, seed=seed: fit(split, seed))
+            fitted = functools.cache(functools.partial(fit, split, seed))
             for training in args.trainings:
                 for text in args.kinds:
                     torch.manual_seed(training)
                     kind, _, items = text.partition(":")
-                    options = Options(**parse_fields([item for item in items.split(",") if item]))
-                    swap = None if kind == "none" else Swap(split, kind, options, fitted)
+                    fields = parse_fields([item for item in items.split(",") if item])
+                    own = {name: fields.pop(name) for name in list(fields) if name in Options.__dataclass_fields__}
+                    options = Options(**own)
+                    model = fitted(tuple(fields.items())) if kind.startswith(GENERATED) else None
+                    swap = None if kind == "none" else Swap(split, kind, options, model)
                     batches = Batches(split, setting.flip, swap, policy and policy(), spare=options.spare)
                     if swap is not None:
                         swap.share_done = lambda batches=batches: batches.share_done
