@@ -18,6 +18,7 @@ style-own-class-1     the same towards an image of its class
 modes-K, pixel-modes-K  the same with K principal components of what images differ by from the mean of their class
 shared-D              ``x_i + G(c, z) − G(c, z_i)``: G is told the class c, so codes, of D dimensions, need only say
                       the rest; ``z`` is ``s`` of the way to the code of any image
+generator-style-G     ``G(z_inter)`` of the library's fit, then a style
 mixed-style-G         an average or ``G(z_inter)`` of the library's fit, by the toss of a coin, then a style
 residual-style-G      ``x_i + G(z_inter) − G(z_i)``, then a style
 both-style-G          ``G(z_inter)`` with both ends' errors, ``(1 − r)·(x_i − G(z_i)) + r·(x_j − G(z_j))``, then a style
@@ -316,6 +317,8 @@ def main() -> None:
                     fields = parse_fields([item for item in items.split(",") if item])
                     own = {name: fields.pop(name) for name in list(fields) if name in Options.__dataclass_fields__}
                     options = Options(**own)
+                    if fields and not kind.startswith(GENERATED):
+                        parser.error(f"{kind} has no fit that could take {', '.join(fields)}")
                     model = fitted(tuple(fields.items())) if kind.startswith(GENERATED) else None
                     swap = None if kind == "none" else Swap(split, kind, options, model)
                     batches = Batches(split, setting.flip, swap, policy and policy(), spare=options.spare)

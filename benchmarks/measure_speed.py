@@ -2,8 +2,8 @@
 
     python benchmarks/measure_speed.py --out benchmarks/results/speed.jsonl
 
-Every figure is a ratio of two things timed in turn in this process, each by torch.utils.benchmark: the median over
-rounds of the ratio within a round, and the quartiles. Images are random; nothing is read from disk.
+Every ratio is of two things timed in turn in this process, each by torch.utils.benchmark: the median over rounds of the
+ratio within a round, and the quartiles. Images are random; nothing is read from disk.
 """
 
 from __future__ import annotations

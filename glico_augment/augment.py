@@ -190,8 +190,9 @@ class GLICOAugment(nn.Module):
 
         Raises:
             TypeError: for labels that are not integers or images of another kind.
-            ValueError: for normalised images (checked on every call on the CPU, on the first elsewhere), for labels
-                and images of different lengths, and where no label or not one image is found.
+            ValueError: for normalised images, for labels and images of different lengths, and where no label or not
+                one image is found. On an accelerator, values and labels of the first batch alone are looked at, since
+                it would be waited for.
         """
         sample = inputs if len(inputs) > 1 else inputs[0]
         labels = self.labels_getter(sample)
@@ -203,7 +204,9 @@ class GLICOAugment(nn.Module):
         return tree_unflatten(leaves, structure)
 
     def make_params(self, labels: Tensor, *, anchors: Tensor | None = None) -> SwapParams:
-        """Draw the random parameters of images with ``labels``, ``(k,)``, that are swapped, on the labels' device.
+        """Draw the random parameters of images with ``labels``, ``(k,)``, that are swapped.
+
+        All but ``is_averaged`` are on the labels' device.
 
         Args:
             labels: ``(k,)`` integers.
@@ -225,7 +228,7 @@ class GLICOAugment(nn.Module):
         return image_types.like(self.transform(self.make_params(labels))[0], image)
 
     def _swap_batch(self, images: Tensor, labels: Any) -> Tensor:
-        labels = check_labels(labels, images).to(images.device)
+        labels = to_device(check_labels(labels, images), images.device)
         image_types.check_dtype(images)
         # Looking at values makes an accelerator wait, so there it is done on the first batch alone.
         is_cpu = images.device.type == "cpu"

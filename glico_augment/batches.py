@@ -43,7 +43,7 @@ def as_integers(name: str, values: Any) -> Tensor:
 
 
 def check_labels(labels: Any, images: Tensor) -> Tensor:
-    """The labels of a batch as a tensor.
+    """The labels of a batch as an int64 tensor.
 
     Args:
         labels: ``(k,)`` integers: a sequence, an array or a tensor.
@@ -66,4 +66,4 @@ def check_labels(labels: Any, images: Tensor) -> Tensor:
         )
     if len(labels) != len(images):
         raise ValueError(f"got {len(images)} images but {len(labels)} labels")
-    return labels
+    return labels.to(torch.int64)

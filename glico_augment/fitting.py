@@ -89,7 +89,8 @@ class Fit:
             self.targets = Targets(image_set.images.to(device), loss)
         # Unlabelled images enter the reconstruction only (the transductive mode).
         n_unlabeled = self.n_images - n_labeled
-        self._class_targets = F.pad(self.model.codes.class_indices, (0, n_unlabeled), value=_NO_CLASS)
+        class_indices = self.model.codes.class_indices.cpu()
+        self._class_targets = F.pad(class_indices, (0, n_unlabeled), value=_NO_CLASS).to(device)
         self._n_labeled = n_labeled
         self.history = torch.zeros(self.total_steps, len(LOSS_PARTS), device=device, dtype=torch.float32)
         self.networks = _Networks(self.model, has_classifier=config.classifier_weight > 0)

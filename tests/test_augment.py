@@ -479,12 +479,18 @@ def test_progress_shows_the_loss_parts(dataset, capsys):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_on_cuda_the_swap_stays_on_the_device_and_does_not_wait(always, images):
-    batch, labels = images.cuda(), LABELS.cuda()
+    always.pixel_share = 0.5
+    batch, labels = images.repeat(4, 1, 1, 1).cuda(), LABELS.repeat(4)
     always(batch, labels)
+    labels[0] = 12345
+    labels_on_device = labels.cuda()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        swapped, _ = always(batch, labels)
+        results = [always(batch, given)[0] for given in (labels, labels_on_device)]
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert swapped.device == batch.device
+    for swapped in results:
+        assert swapped.device == batch.device
+        assert torch.equal(swapped[0], batch[0])
+        assert (swapped[1:] != batch[1:]).flatten(1).any(dim=1).all()
     assert isinstance(pickle.loads(pickle.dumps(always)), GLICOAugment)

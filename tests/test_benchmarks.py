@@ -94,6 +94,24 @@ def test_every_rival_takes_training_steps(root, name):
     assert not torch.equal(*stems)
 
 
+def test_a_policy_of_glico_and_autoaugment_sees_real_images_alone(root):
+    assert find_method("glico+autoaugment:p=0.25").spare
+    split = make_split(root, "photos", None, 5, 0, "test")
+    seen = []
+
+    def swap(images, labels, indices):
+        return torch.where((indices % 2 == 0).view(-1, 1, 1, 1), 255 - images, images)
+
+    def policy(image):
+        seen.append(image)
+        return image
+
+    batches = Batches(split, False, swap, policy, spare=True)
+    batches.basic = torch.nn.Identity()
+    batches(torch.arange(10))
+    assert torch.equal(torch.stack(seen), split.images[1::2])
+
+
 def test_the_control_averages_with_another_image_of_the_class():
     values = torch.tensor([0, 100, 10, 210], dtype=torch.uint8)
     images = values[:, None, None, None].expand(-1, 3, 4, 4)

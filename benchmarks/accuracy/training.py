@@ -32,7 +32,7 @@ class Batches:
         swap: replaces images of a batch.
         policy: transform of one uint8 image.
         erase: transform of one normalised image.
-        spare: whether the policy leaves synthetic images alone.
+        spare: whether the policy leaves synthetic images alone. As any policy here it comes after shift and flip.
     """
 
     def __init__(
