@@ -23,12 +23,12 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def main(folder: Path, *, side: int = 64, epochs: int = 100, fit_steps: int = 600, workers: int = 2) -> float:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     to_tensor = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
-    train_transform = v2.Compose([v2.RandomResizedCrop(side), v2.RandomHorizontalFlip(), v2.AutoAugment(), *to_tensor])
+    train_transform = v2.Compose([v2.RandomResizedCrop(side), v2.RandomHorizontalFlip(), *to_tensor])
     test_transform = v2.Compose([v2.Resize((side, side)), *to_tensor])
 
     train = ImageFolder(folder / "train")
     augment = GLICOAugment.fit(train, image_size=side, min_steps=fit_steps)  # (1)
-    train_set = augment.wrap(train, transform=train_transform)  # (2)
+    train_set = augment.wrap(train, transform=train_transform, real_transform=v2.AutoAugment())  # (2)
     test_set = ImageFolder(folder / "test", transform=test_transform)
 
     network = resnet18(num_classes=len(train.classes)).to(device)

@@ -67,7 +67,7 @@ class GLICOAugment(nn.Module):
     Example::
 
         augment = GLICOAugment.fit(ImageFolder("photos/train"))
-        dataset = augment.wrap(ImageFolder("photos/train"), transform=v2.Compose([v2.AutoAugment(), v2.ToTensor()]))
+        dataset = augment.wrap(ImageFolder("photos/train"), transform=v2.ToTensor(), real_transform=v2.AutoAugment())
     """
 
     p = SwapSetting()

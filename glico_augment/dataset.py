@@ -23,9 +23,8 @@ class GLICODataset(Dataset[Any]):
     fitted pass through, with one warning.
 
     The transform sees real and synthetic images alike, in the same type and size, so it is the place for flips,
-    crops, ``RandomErasing``, conversion and normalisation. A strong policy such as ``AutoAugment`` serves better as
-    the ``real_transform``: the styles of synthetic images are one already, and both at once were too much for short
-    trainings. Parameters are drawn from torch's global
+    crops, ``RandomErasing``, conversion and normalisation. A policy such as ``AutoAugment`` did better as the
+    ``real_transform``: the styles of synthetic images are one already. Parameters are drawn from torch's global
     generator, as transforms do: workers differ, and a seeded loader repeats itself. Everything runs on the CPU.
 
     Args:
