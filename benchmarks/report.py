@@ -134,8 +134,8 @@ a class and not the 70 % of the draws above, so that gains there compare within 
   CIFAR-10 and not on signs. Its coarse content with the detail of averages (`blend`) is level: nothing gained.
 - A generator that is told the class, so that codes of all classes share a meaning (`shared`), and its linear
   counterpart (`modes`) gain less than the nine cells of the style.
-- Not tried: a smaller weight of the classifier, without which (`glo-half` above) the images of CIFAR-10 at 50 a class
-  are rebuilt with a third less error.
+- A smaller weight of the classifier makes far better images of CIFAR-10 ("The weight of the classifier"). Half of them
+  among averages is level with averages alone there, 0.7 and 0.1 points ahead, and 2.5 and more behind on signs.
 """
 
 
