@@ -67,7 +67,7 @@ def to_uint8(image: Any) -> Tensor:
 
 
 def resembles(image: Any, canonical: Tensor) -> bool:
-    """Whether an image agrees with a canonical one, uint8 ``(channels, height, width)``, in size and in 32 of its rows.
+    """Whether an image agrees with a canonical one, uint8 ``(channels, height, width)``, in size and 32 rows or more.
 
     By far cheaper than :func:`to_uint8` and a look at every pixel of a large image.
     """
