@@ -14,8 +14,8 @@ from accuracy.rows import read_rows
 HERE = Path(__file__).parent
 INTRODUCTION = """# What does it cost?
 
-Made by `python benchmarks/report_speed.py` from `results/speed.jsonl` and `results/growth.jsonl`. Every figure is a
-ratio of two things timed in turn in one process, the median over rounds with its quartiles in brackets. Images are
+Made by `python benchmarks/report_speed.py` from `results/speed.jsonl` and `results/growth.jsonl`. Every ratio is
+of two things timed in turn in one process, the median over rounds with its quartiles in brackets. Images are
 random and in memory; `speed/plain_fit.py` is the reference of the fit.
 """
 COMMAND = "python benchmarks/measure_speed.py --out benchmarks/results/speed.jsonl"
@@ -25,7 +25,7 @@ PARTS = {
         """Images per second of a loader over the wrapped dataset, over those of the same loader unwrapped, with
 RandomCrop, flip, AutoAugment and conversion to a float tensor; above 1 would be faster. `bank`: a `SyntheticBank`,
 between refreshes; `bank and refresh`: with the refresh, on the same device, after every pass; `fresh`: the generator
-runs in the loader.""",
+runs in the loader. Rows with a pixel share of 0.5 are of the earlier default; JPEG samples are files in memory.""",
     ),
     "batch": (
         "Batch transform",
@@ -36,7 +36,8 @@ codes, the number of images swapped on average, or torchvision's `v2.CutMix` and
     "fit": (
         "Fit",
         """Steps per second of the fit over those of the plain way: two generator passes a step, upsampling before
-convolution, and dense Adam, not fused, over all codes; both in float32 with features of the real images taken anew.
+convolution, and dense Adam, not fused, over all codes; in float32, as the fit on a CPU is, with features of the real
+images taken anew.
 `error` and `plain error`: mean absolute error of the rebuilt pixels after 200 steps of each.""",
     ),
     "start": ("Start", "Time in a new process over that of `import torchvision`."),
@@ -80,9 +81,11 @@ def in_short(speed: list[dict[str, Any]], growth: list[dict[str, Any]]) -> str:
             if rows:
                 lines.append(f"| {title} | {device} | {extent([row['ratio'] for row in rows])} |")
 
-        for side in sorted({row["side"] for row in speed if row["part"] == "loader"}):
+        loader = [row for row in speed if row["part"] == "loader"]
+        for side, share in sorted({(row["side"], row["pixel_share"]) for row in loader}):
             for way in ("bank", "bank and refresh", "fresh"):
-                line(f"loader, {side} px, {way}, rate", part="loader", side=side, swap=way)
+                title = f"loader, {side} px, pixel share {share}, {way}, rate"
+                line(title, part="loader", side=side, pixel_share=share, swap=way)
         for share in (0.9, 0.5, 0.0):
             line(f"batch, pixel share {share}, time over the generator's", against="generator", pixel_share=share)
         line("fit, rate over the plain way's", part="fit")
@@ -153,13 +156,17 @@ def gpu_section(rows: list[dict[str, Any]]) -> str:
 
 
 def plot_loader(rows: list[dict[str, Any]], path: Path) -> None:
-    """A panel a kind of sample and number of workers with several sides: the rate over the side of the images."""
-    keys = {(row["samples"], row["workers"]) for row in rows}
-    sides = {key: {row["side"] for row in rows if (row["samples"], row["workers"]) == key} for key in keys}
+    """A panel a kind of sample, number of workers and pixel share with several sides: the rate over the side."""
+
+    def key_of(row: dict[str, Any]) -> tuple[str, int, float]:
+        return row["samples"], row["workers"], row["pixel_share"]
+
+    keys = {key_of(row) for row in rows}
+    sides = {key: {row["side"] for row in rows if key_of(row) == key} for key in keys}
     panels = sorted(key for key in keys if len(sides[key]) > 1)
     figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3.6), sharey=True, squeeze=False)
-    for axis, (samples, workers) in zip(axes[0], panels, strict=True):
-        chosen = [row for row in rows if (row["samples"], row["workers"]) == (samples, workers)]
+    for axis, (samples, workers, share) in zip(axes[0], panels, strict=True):
+        chosen = [row for row in rows if key_of(row) == (samples, workers, share)]
         for way, colour in (("bank", "tab:blue"), ("bank and refresh", "tab:orange"), ("fresh", "tab:green")):
             for batch, style in zip(sorted({row["batch"] for row in chosen}), ("-", "--", ":"), strict=False):
                 line = sorted(
@@ -173,7 +180,7 @@ def plot_loader(rows: list[dict[str, Any]], path: Path) -> None:
                 axis.plot(x, middle, style, marker="o", color=colour, label=f"{way}, batch {batch}")
                 axis.fill_between(x, low, high, alpha=0.15, color=colour)
         axis.axhline(1, color="black", linewidth=0.8)
-        axis.set(title=f"{samples}, {workers} workers", xlabel="side, pixels", ylim=(0, 1.4))
+        axis.set(title=f"{samples}, {workers} workers, share {share}", xlabel="side, pixels", ylim=(0, 1.4))
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("rate, over the unwrapped loader's")
     axes[0][0].legend(fontsize=7)
