@@ -156,14 +156,14 @@ def gpu_section(rows: list[dict[str, Any]]) -> str:
 
 
 def plot_loader(rows: list[dict[str, Any]], path: Path) -> None:
-    """A panel a kind of sample, number of workers and pixel share with several sides: the rate over the side."""
+    """A panel a kind of sample, number of workers and pixel share with three sides: the rate over the side."""
 
     def key_of(row: dict[str, Any]) -> tuple[str, int, float]:
         return row["samples"], row["workers"], row["pixel_share"]
 
     keys = {key_of(row) for row in rows}
     sides = {key: {row["side"] for row in rows if key_of(row) == key} for key in keys}
-    panels = sorted(key for key in keys if len(sides[key]) > 1)
+    panels = sorted(key for key in keys if len(sides[key]) > 2)
     figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3.6), sharey=True, squeeze=False)
     for axis, (samples, workers, share) in zip(axes[0], panels, strict=True):
         chosen = [row for row in rows if key_of(row) == (samples, workers, share)]
