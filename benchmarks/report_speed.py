@@ -103,13 +103,14 @@ def extent(values: list[float]) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in HIDDEN]
+    hidden = HIDDEN - {"device"} if len({row["device"] for row in rows}) > 1 else HIDDEN
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in hidden]
     order = [name for name in ("device", "side", "samples", "workers", "batch") if name in rows[0]]
     rows = sorted(rows, key=lambda row: [row[name] for name in order])
     lines = ["| " + " | ".join(names).replace("_", " ") + " | ratio |", "|---" * (len(names) + 1) + "|"]
     for row in rows:
         cells = [
-            f"{value:.4f}" if isinstance(value, float) and name not in ("ratio", "pixel_share") else str(value)
+            f"{value:.4f}" if isinstance(value, float) and name != "pixel_share" else str(value)
             for name, value in ((name, row.get(name, "")) for name in names)
         ]
         lines.append(f"| {' | '.join(cells)} | {shown(row)} |")
