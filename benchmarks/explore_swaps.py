@@ -187,7 +187,7 @@ class Swap:
 
     def __init__(self, split: Split, kind: str, options: Options, model: GLICOModel | None) -> None:
         self.images, self.labels, self.kind, self.options = split.images / 255, split.labels, kind, options
-        self.share_done: Callable[[], float] = float
+        self.share_done: Callable[[], float] = lambda: 0.0
         needs_fields = kind in ("morph", "pose", "morph-other-pose")
         self.fields = learn_fields(self.images, self.labels) if needs_fields else None
         size = int(kind.rpartition("-")[2]) if kind[-1].isdigit() else 0
