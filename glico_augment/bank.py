@@ -72,14 +72,19 @@ class SyntheticBank:
         """How many images were taken since the last refresh, ``(m,)`` int64, over all workers."""
         return self._n_taken.clone()
 
-    def take(self, anchors: Tensor) -> Tensor:
-        """The next image of each fitted image in ``anchors``, ``(k,)``, as uint8 ``(k, channels, height, width)``."""
+    def take(self, anchors: Tensor) -> list[Tensor]:
+        """The next image of each fitted image in ``anchors``, ``(k,)``.
+
+        Returns:
+            ``k`` uint8 tensors ``(channels, height, width)`` in shared memory: copy one before changing it.
+        """
         n_taken = self._n_taken.numpy()
+        per_image = self.per_image
         taken = []
         for anchor in anchors.tolist():
-            taken.append(self._pixels[anchor, int(n_taken[anchor]) % self.per_image])
+            taken.append(self._pixels[anchor, int(n_taken[anchor]) % per_image].permute(2, 0, 1))
             n_taken[anchor] += 1
-        return torch.stack(taken).permute(0, 3, 1, 2) if taken else self.images[:0, 0]
+        return taken
 
     def refresh(self) -> None:
         """Make new images in place of those taken. Call it while no worker reads: between epochs."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from glico_augment import image_types
@@ -65,6 +66,8 @@ class GLICODataset(Dataset[Any]):
             read_label(label)
         labels = augment.codes.labels.tolist()
         self._fitted = list(zip(augment.record.digests[: len(labels)].tolist(), labels, strict=True))
+        kept = augment.model.images
+        self._glimpses = [] if kept is None else image_types.glimpses(kept)
         self._code_of = {fitted: code for code, fitted in reversed(list(enumerate(self._fitted)))}
 
     def __len__(self) -> int:
@@ -103,18 +106,17 @@ class GLICODataset(Dataset[Any]):
         if not rows:
             return {}
         anchors = torch.tensor([self._own_code(indices[row], images[row], int(labels[row])) for row in rows])
-        params = self.augment.make_params(labels[rows], anchors=anchors)
+        made: Iterable[Tensor]
         if self.bank is None:
-            made = self.augment.transform(params)
+            made = self.augment.transform(self.augment.make_params(labels[rows], anchors=anchors))
         else:
-            made = self.bank.take(params.anchors)
+            made = self.bank.take(self.augment.choose_anchors(labels[rows], anchors))
         return {row: image_types.like(image, images[row]) for row, image in zip(rows, made, strict=True)}
 
     def _own_code(self, index: int, image: Any, label: int) -> int:
         """The code of an image that was fitted under its label, −1 for any other."""
-        kept = self.augment.model.images
         is_in_place = 0 <= index < len(self._fitted) and self._fitted[index][1] == label
-        if is_in_place and kept is not None and image_types.resembles(image, kept[index]):
+        if is_in_place and self._glimpses and image_types.glimpse(image) == self._glimpses[index]:
             return index  # by far cheaper than a digest; fitted at its own size
         key = (digest(image_types.to_uint8(image)), label)
         if is_in_place and self._fitted[index] == key:

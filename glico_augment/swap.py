@@ -103,6 +103,15 @@ def draw_rows(count: int, p: float) -> Tensor:
     return (torch.rand(count, device=_CPU, dtype=torch.float32) < p).nonzero().flatten()
 
 
+def draw_anchors(
+    model: GLICOModel, labels: Tensor, anchors: Tensor | None, *, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """``anchors``, ``(k,)``, with a random code of the class for −1, or for all if None; and which labels are known."""
+    positions, is_known = model.codes.index_of(labels)
+    drawn = model.codes.sample_anchors(positions, generator=generator)
+    return drawn if anchors is None else torch.where(anchors >= 0, anchors, drawn), is_known
+
+
 def draw_params(
     model: GLICOModel,
     labels: Tensor,
@@ -121,9 +130,7 @@ def draw_params(
         generator: source of randomness of a model on the CPU; torch's global ones if None.
     """
     codes = model.codes
-    positions, is_known = codes.index_of(labels)
-    drawn = codes.sample_anchors(positions, generator=generator)
-    chosen = drawn if anchors is None else torch.where(anchors >= 0, anchors, drawn)
+    chosen, is_known = draw_anchors(model, labels, anchors, generator=generator)
     partners = codes.sample_partners(chosen, generator=generator)
 
     def uniform(device: torch.device) -> Tensor:

@@ -22,12 +22,22 @@ def key(image):
 
 
 def test_the_images_of_an_anchor_are_taken_in_turn_and_come_again_when_used_up(bank):
-    taken = bank.take(torch.tensor([5, 5, 2, 5, 5]))
+    taken = torch.stack(bank.take(torch.tensor([5, 5, 2, 5, 5])))
     assert torch.equal(taken[[0, 1, 3]], bank.images[5])
     assert torch.equal(taken[4], bank.images[5, 0])
     assert torch.equal(taken[2], bank.images[2, 0])
     assert len({key(image) for image in bank.images.flatten(0, 1)}) == 24
     assert bank.n_taken.tolist() == [0, 0, 1, 0, 0, 4, 0, 0]
+
+
+@pytest.mark.parametrize("form", [lambda image: image, lambda image: image.numpy().transpose(1, 2, 0).copy()])
+def test_a_sample_from_the_bank_is_a_copy_of_its_own(augment, images, bank, form):
+    before = bank.images.clone()
+    samples = [(form(image), int(label)) for image, label in zip(images, LABELS, strict=True)]
+    for image, _ in augment.wrap(samples, bank=bank):
+        image[...] = 0
+    assert bank.n_taken.tolist() == [1] * 8
+    assert torch.equal(bank.images, before)
 
 
 def test_a_refresh_replaces_the_images_taken_and_no_others(bank):
