@@ -26,7 +26,7 @@ blend-style-G         what is coarser than 8 pixels from ``G(z_inter)``, the res
 ====================  ==================================================================================================
 
 Fields after a colon change one thing, as in ``pixel-style-3:p=0.25`` or ``mixed-style-3:classifier_weight=0``: those of
-:class:`Options`, and of the fit.
+:class:`Options`, of :class:`Trial`, and of the fit.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ import torch.nn.functional as F
 from accuracy.data import Split, make_split
 from accuracy.methods import METHODS
 from accuracy.rows import append_row, machine
-from accuracy.settings import find_setting, parse_fields
+from accuracy.settings import Setting, find_setting, parse_fields
 from accuracy.training import Batches, accuracy, train
+from accuracy.trials import Trial, fit_trial
 from torch import Tensor
-from torch.utils.data import TensorDataset
+from torchvision.transforms import v2
 
-from glico_augment import FitConfig, GLICOAugment
+from glico_augment import FitConfig
 from glico_augment.generator import Generator
 from glico_augment.losses import build_loss
 from glico_augment.model import GLICOModel
@@ -72,6 +73,7 @@ class Options:
         style: ``s`` is uniform in ``[0, style]``.
         stop: share of the training after which nothing is swapped any more.
         spare: leave synthetic images out of the policy.
+        policy_p: probability of the policy, where it applies.
         refresh: estimate the statistics of batch normalisation anew, after the training, from real images.
     """
 
@@ -79,6 +81,7 @@ class Options:
     style: float = 1.0
     stop: float = 1.0
     spare: bool = False
+    policy_p: float = 1.0
     refresh: bool = False
 
 
@@ -251,11 +254,10 @@ class Swap:
         return made.clamp(0, 1)
 
 
-def fit(split: Split, seed: int, fields: tuple[tuple[str, Any], ...]) -> GLICOModel:
-    """The library's networks and codes."""
-    dataset = TensorDataset(split.images, split.labels)
-    config = FitConfig(precision="bfloat16").replace(**dict(fields))
-    return GLICOAugment.fit(dataset, config, device="cpu", seed=seed, progress=False).model
+def fit(split: Split, setting: Setting, seed: int, fields: tuple[tuple[str, Any], ...]) -> GLICOModel:
+    """The library's networks and codes, or those of a :class:`Trial`."""
+    trial, fields = Trial.split_fields(dict(fields))
+    return fit_trial(split, setting, seed, trial, FitConfig(precision="bfloat16", **fields)).model
 
 
 @torch.no_grad()
@@ -309,7 +311,7 @@ def main() -> None:
         for seed in args.seeds:
             place = (args.data, setting.data, setting.side, setting.per_class, seed)
             split = make_split(*place, "validation")
-            fitted = functools.cache(functools.partial(fit, split, seed))
+            fitted = functools.cache(functools.partial(fit, split, setting, seed))
             for training in args.trainings:
                 for text in args.kinds:
                     torch.manual_seed(training)
@@ -321,7 +323,8 @@ def main() -> None:
                         parser.error(f"{kind} has no fit that could take {', '.join(fields)}")
                     model = fitted(tuple(fields.items())) if kind.startswith(GENERATED) else None
                     swap = None if kind == "none" else Swap(split, kind, options, model)
-                    batches = Batches(split, setting.flip, swap, policy and policy(), spare=options.spare)
+                    sometimes = policy and v2.RandomApply([policy()], p=options.policy_p)
+                    batches = Batches(split, setting.flip, swap, sometimes, spare=options.spare)
                     if swap is not None:
                         swap.share_done = lambda batches=batches: batches.share_done
                     rates = {"lr": setting.lr, "weight_decay": setting.weight_decay}

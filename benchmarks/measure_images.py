@@ -20,11 +20,12 @@ from accuracy.rows import append_row, machine, read_rows
 from accuracy.settings import CPU_SETTINGS, SEEDS, Setting, find_setting, parse_fields
 from accuracy.swaps import PixelAveraging, fitted
 from accuracy.training import Batches, cross_entropy, train
+from accuracy.trials import Trial, fit_trial
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from glico_augment import GLICOAugment
+from glico_augment import FitConfig, GLICOAugment
 from glico_augment.image_types import from_unit
 
 N_IMAGES = 2000
@@ -79,7 +80,7 @@ def measure(name: str, seed: int, wanted: list[str], args: argparse.Namespace) -
         split, unseen = halves(unseen)
     judge = train_judge(Split(unseen.eval_images, unseen.eval_labels, split.eval_images, split.eval_labels), setting)
     for source in wanted:
-        images, labels, details = make_images(source, split, seed, setting.fit, args.fits)
+        images, labels, details = make_images(source, split, seed, setting, args.fits)
         row = {
             "setting": name,
             "seed": seed,
@@ -108,7 +109,7 @@ def train_judge(split: Split, setting: Setting) -> Judge:
     return Judge(network, batches).eval()
 
 
-def make_images(source: str, split: Split, seed: int, fit: dict, fits: Path) -> tuple[Tensor, Tensor, dict]:
+def make_images(source: str, split: Split, seed: int, setting: Setting, fits: Path) -> tuple[Tensor, Tensor, dict]:
     """uint8 images, as many of each class, their labels and what to record of the codes."""
     order = torch.arange(N_IMAGES) % len(split.images)
     labels = split.labels[order]
@@ -120,7 +121,11 @@ def make_images(source: str, split: Split, seed: int, fit: dict, fits: Path) -> 
     name, _, items = source.partition(":")
     fields = SOURCES[name] | parse_fields([item for item in items.split(",") if item])
     changes = {key: value for key, value in fields.items() if key not in SWAP_FIELDS}
-    augment, _ = fitted(split, seed, fit | changes, fits)
+    trial, fit = Trial.split_fields(setting.fit | changes)
+    if trial == Trial():
+        augment, _ = fitted(split, seed, fit, fits)
+    else:
+        augment = fit_trial(split, setting, seed, trial, FitConfig(precision="bfloat16", **fit))
     for key in fields.keys() - changes.keys():
         setattr(augment, key, fields[key])
     made = augment.transform(augment.make_params(labels, anchors=order))
