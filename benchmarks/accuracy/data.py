@@ -56,6 +56,8 @@ def make_split(root: Path, data: str, side: int | None, per_class: int, seed: in
 
 @lru_cache(maxsize=2)
 def _load(root: Path, data: str, side: int | None) -> list[tuple[Tensor, Tensor]]:
+    if data == "digits":
+        return _load_digits(side)
     resize = [v2.Resize((side, side), antialias=True)] if side else []
     transform = v2.Compose([v2.PILToTensor(), *resize])
     if data in ("CIFAR10", "CIFAR100"):
@@ -68,3 +70,15 @@ def _load(root: Path, data: str, side: int | None) -> list[tuple[Tensor, Tensor]
         images, labels = zip(*part, strict=True)
         loaded.append((torch.stack(images), torch.tensor(labels)))
     return loaded
+
+
+def _load_digits(side: int | None) -> list[tuple[Tensor, Tensor]]:
+    """Scikit-learn's handwritten digits, 8 × 8 grey, as RGB: half to train on, half to test."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = torch.from_numpy(digits.images * (255 / 16)).round().to(torch.uint8)[:, None].expand(-1, 3, -1, -1)
+    images = v2.functional.resize(images, [side, side], antialias=True) if side else images.contiguous()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    labels = torch.from_numpy(digits.target)
+    return [(images[part], labels[part]) for part in order.tensor_split(2)]

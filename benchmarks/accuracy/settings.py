@@ -17,7 +17,8 @@ class Setting:
     """One column of the table.
 
     Attributes:
-        data: a folder with ``train/<class>/`` and ``test/<class>/``, or ``CIFAR10`` or ``CIFAR100`` of torchvision.
+        data: a folder with ``train/<class>/`` and ``test/<class>/``, ``digits`` of scikit-learn, or ``CIFAR10`` or
+            ``CIFAR100`` of torchvision.
         per_class: training images a class.
         side: images are resized to this; None leaves them.
         flip: whether a mirrored image keeps its label.
@@ -54,11 +55,13 @@ SETTINGS = {
     "cifar10-50": Setting("cifar10", 50, flip=True, steps=1200),
     "signs-5": Setting("signs", 5, side=48, lr=0.3),
     "signs-10": Setting("signs", 10, side=48, lr=0.3),
+    "digits-5": Setting("digits", 5, side=32, lr=0.3),
+    "digits-10": Setting("digits", 10, side=32, lr=0.3),
     "cifar10-10-wrn16-8": _gem(10),
     "cifar10-50-wrn16-8": _gem(50),
     **{f"cifar100-{count}-wrn28-10": _gem(count, "CIFAR100", **_CIFAR100_BATCH) for count in (10, 25, 50, 100)},
 }
-"""The first four run on a CPU; the others want a GPU."""
+"""The first four make the main table. Those of a wider network want a GPU."""
 
 CPU_SETTINGS = tuple(SETTINGS)[:4]
 
