@@ -58,12 +58,11 @@ class GLICOAugment(nn.Module):
         pixel_share: probability in ``[0, 1]`` that a synthetic image is the average of its two real images instead of
             the generator's; 0 is the paper's swap.
         max_style_ratio: largest share in ``[0, 1]`` of the way from a synthetic image's local brightness and contrast
-            to those of another fitted image; 0 is the paper's swap.
-        style_source: whether that is a random image of ``"any"`` class or of the same ``"class"``.
+            to those of a random fitted image of any class; 0 is the paper's swap.
         labels_getter: finds the label or labels in a sample; None looks where ``v2.CutMix`` looks.
 
-    From ``p`` to ``style_source`` they are attributes that may be set at any time. Workers of a ``DataLoader`` have
-    them as they were when the workers started.
+    ``p``, ``max_ratio``, ``interpolation``, ``noise_std``, ``pixel_share`` and ``max_style_ratio`` are attributes that
+    may be set at any time. Workers of a ``DataLoader`` have them as they were when the workers started.
 
     Example::
 
@@ -77,7 +76,6 @@ class GLICOAugment(nn.Module):
     noise_std = SwapSetting()
     pixel_share = SwapSetting()
     max_style_ratio = SwapSetting()
-    style_source = SwapSetting()
 
     def __init__(
         self,
@@ -90,14 +88,11 @@ class GLICOAugment(nn.Module):
         noise_std: float | None = None,
         pixel_share: float = 0.9,
         max_style_ratio: float = 1.0,
-        style_source: str = "any",
         labels_getter: samples.LabelsGetter | None = None,
     ) -> None:
         super().__init__()
         noise_std = record.config.noise_std if noise_std is None else noise_std
-        self.swap_settings = SwapSettings(
-            p, max_ratio, interpolation, noise_std, pixel_share, max_style_ratio, style_source
-        )
+        self.swap_settings = SwapSettings(p, max_ratio, interpolation, noise_std, pixel_share, max_style_ratio)
         self.record = record
         self.labels_getter = labels_getter or samples.find_labels
         # In a dict the models are no submodules: the transform has no parameters, and moving or casting the network
@@ -124,7 +119,6 @@ class GLICOAugment(nn.Module):
         max_ratio: float = 1.0,
         pixel_share: float = 0.9,
         max_style_ratio: float = 1.0,
-        style_source: str | None = None,
         labels_getter: samples.LabelsGetter | None = None,
         **overrides: Any,
     ) -> GLICOAugment:
@@ -151,8 +145,6 @@ class GLICOAugment(nn.Module):
             max_ratio: see :class:`GLICOAugment`.
             pixel_share: see :class:`GLICOAugment`.
             max_style_ratio: see :class:`GLICOAugment`.
-            style_source: see :class:`GLICOAugment`; None for ``"any"``, but ``"class"`` where styles tell the classes
-                of these images apart (:func:`glico_augment.style.tells_classes`).
             labels_getter: see :class:`GLICOAugment`.
             overrides: fields of :class:`FitConfig` to set, as in ``fit(dataset, epochs=50)``.
 
@@ -169,7 +161,6 @@ class GLICOAugment(nn.Module):
             noise_std=config.noise_std,
             pixel_share=pixel_share,
             max_style_ratio=max_style_ratio,
-            style_source=style_source or "any",
         )
         model, record = fit_model(
             dataset,
@@ -183,8 +174,6 @@ class GLICOAugment(nn.Module):
             checkpoint_every=checkpoint_every,
             num_workers=num_workers,
         )
-        if style_source is None and model.has_telling_styles():
-            swap = dataclasses.replace(swap, style_source="class")
         return cls(model, record, labels_getter=labels_getter, **dataclasses.asdict(swap))
 
     def forward(self, *inputs: Any) -> Any:

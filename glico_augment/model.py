@@ -11,7 +11,7 @@ from glico_augment.codes import SphereCodes
 from glico_augment.config import FitConfig
 from glico_augment.generator import Generator
 from glico_augment.image_types import to_unit
-from glico_augment.style import style_of, tells_classes
+from glico_augment.style import style_of
 
 _PIXELS_A_PASS = 2**20  # the feature maps of a pass stay near 100 MB a layer at the default width
 
@@ -134,10 +134,6 @@ class GLICOModel(nn.Module):
         self.images = images.to(self.device)
         chunks = self.images.split(max(1, _PIXELS_A_PASS // self.images[0, 0].numel()))
         self._styles = torch.cat([style_of(to_unit(chunk)) for chunk in chunks])
-
-    def has_telling_styles(self) -> bool:
-        """Whether styles tell the classes apart; see :func:`glico_augment.style.tells_classes`."""
-        return tells_classes(self.styles_of(torch.arange(self.codes.n_labeled)), self.codes.class_indices)
 
     def styles_of(self, indices: Tensor) -> Tensor:
         """Styles of the labelled images ``indices``, ``(k,)``; see :func:`glico_augment.style.style_of`.

@@ -9,7 +9,6 @@ from torch import Tensor
 GRID = 3
 """Cells a side in which the style of an image is taken."""
 
-_MOST_ASKED, _ASKED_A_CHUNK = 256, 64
 _LEAST_STD = 0.02  # of an image that is given a style: flat cells would turn their noise into contrast
 
 
@@ -40,32 +39,6 @@ def _cells(side: int, like: Tensor) -> Tensor:
     count = min(GRID, side)
     pixels, cells = torch.arange(side, device=like.device), torch.arange(count, device=like.device)[:, None]
     return ((pixels * count < (cells + 1) * side) & ((pixels + 1) * count > cells * side)).to(like.dtype)
-
-
-def tells_classes(styles: Tensor, class_indices: Tensor) -> bool:
-    """Whether the style of an image says which class it is of, as in digits on black but not in photographs.
-
-    It does if the nearest other image by style is of the same class more than half as often as chance leaves room for,
-    over 256 images that are spread evenly over those that share their class with another.
-
-    Args:
-        styles: ``(m, …)``, those of :func:`style_of`.
-        class_indices: ``(m,)`` int64 from 0.
-    """
-    n_others = class_indices.bincount()[class_indices] - 1  # of the same class
-    shared = (n_others > 0).nonzero().flatten()
-    if not len(shared):
-        return False
-    chosen = shared[torch.linspace(0, len(shared) - 1, min(len(shared), _MOST_ASKED)).long()]
-    flat = styles.flatten(1).float()
-    is_right = []
-    for asked in chosen.split(_ASKED_A_CHUNK):
-        distances = torch.cdist(flat[asked], flat)
-        distances[torch.arange(len(asked)), asked] = float("inf")
-        is_right.append(class_indices[distances.argmin(dim=1)] == class_indices[asked])
-    share = torch.cat(is_right).float().mean().item()
-    chance = (n_others[chosen] / max(1, len(flat) - 1)).mean().item()
-    return share - chance > 0.5 * (1 - chance)
 
 
 def transfer_style(images: Tensor, styles: Tensor, ratios: Tensor) -> Tensor:

@@ -14,8 +14,6 @@ from glico_augment.batches import to_device
 from glico_augment.model import INTERPOLATIONS, GLICOModel
 from glico_augment.style import transfer_style
 
-STYLE_SOURCES = ("any", "class")
-
 
 @dataclass(frozen=True)
 class SwapSettings:
@@ -31,10 +29,8 @@ class SwapSettings:
             pixel at the same ratio, and not the generator's. The paper has none; averages have the texture that a
             generator misses, did as well or better in the benchmarks, and cost next to nothing.
         max_style_ratio: ``s ~ U[0, max_style_ratio]`` is how far the style of a synthetic image, its local brightness
-            and contrast, goes from its own (0) to that of another fitted image (1); in ``[0, 1]``. The paper has none.
-            See :func:`glico_augment.style.transfer_style`.
-        style_source: that image is a random one of ``"any"`` class, or of the same ``"class"``, for images whose
-            style says which class they are of.
+            and contrast, goes from its own (0) to that of a random fitted image of any class (1); in ``[0, 1]``. The
+            paper has none. See :func:`glico_augment.style.transfer_style`.
 
     Raises:
         TypeError: if a setting has the wrong type.
@@ -47,7 +43,6 @@ class SwapSettings:
     noise_std: float = 0.15
     pixel_share: float = 0.9
     max_style_ratio: float = 1.0
-    style_source: str = "any"
 
     @classmethod
     def published(cls) -> SwapSettings:
@@ -86,7 +81,7 @@ class SwapParams:
         ratios: ``(k,)`` in ``[0, max_ratio]``.
         is_averaged: ``(k,)`` bool on the CPU, whether the synthetic image is an average of pixels.
         noise: ``(k, noise_dim)``, or None for none.
-        styles: ``(k,)`` int64 indices of the images whose style is taken on; None for none.
+        styles: ``(k,)`` int64 indices of the images of any class whose style is taken on; None for none.
         style_ratios: ``(k,)`` in ``[0, max_style_ratio]``; None for none.
     """
 
@@ -146,12 +141,7 @@ def draw_params(
     noise = model.noise(len(labels), swap.noise_std, generator=generator)
     styles = style_ratios = None
     if swap.max_style_ratio:
-        is_any = swap.style_source == "any"
-        styles = (
-            codes.sample(len(labels), generator=generator)
-            if is_any
-            else codes.sample_partners(chosen, generator=generator)
-        )
+        styles = codes.sample(len(labels), generator=generator)
         style_ratios = swap.max_style_ratio * uniform(labels.device)
     return SwapParams(is_known, chosen, partners, ratios, is_averaged, noise, styles, style_ratios)
 
@@ -186,5 +176,4 @@ _CHECKS: dict[str, settings.Check] = {
     "noise_std": settings.non_negative,
     "pixel_share": settings.proportion,
     "max_style_ratio": settings.proportion,
-    "style_source": settings.choice(STYLE_SOURCES),
 }

@@ -150,30 +150,6 @@ def test_styles_are_those_of_fitted_images_of_any_class(always):
         assert abs(torch.corrcoef(torch.stack([params.style_ratios, other]))[0, 1]) < 0.08
 
 
-def test_styles_may_come_from_the_class_alone(always):
-    always.style_source = "class"
-    labels = LABELS.repeat(500)
-    params = always.make_params(labels)
-    assert torch.equal(LABELS[params.styles], labels)
-    assert (params.styles != params.anchors).all()
-    counts = torch.bincount(params.styles, minlength=8) / torch.bincount(params.anchors, minlength=8)
-    assert counts == pytest.approx(torch.ones(8), abs=0.25)
-    is_partners = (params.styles == params.partners)[labels == 3]  # one of two others
-    assert is_partners.float().mean().item() == pytest.approx(0.5, abs=0.05)
-
-
-def test_a_fit_takes_styles_from_the_class_where_they_tell_the_classes_apart(images):
-    shades = torch.tensor([40, 200, 120])[LABELS.unique(return_inverse=True)[1]].view(-1, 1, 1, 1)
-    shaded = TensorDataset((images / 8 + shades).to(torch.uint8), LABELS)
-    assert quick_fit(shaded).style_source == "class"
-    assert quick_fit(shaded, style_source="any").style_source == "any"
-    mixed = TensorDataset(shaded.tensors[0], torch.tensor([0, 1, 0, 1, 0, 1, 0, 1]))
-    assert quick_fit(mixed).style_source == "any"
-    assert quick_fit(mixed, style_source="class").style_source == "class"
-    with pytest.raises(ValueError, match="style_source must be one of 'any', 'class'"):
-        quick_fit(mixed, style_source="none")
-
-
 def test_a_synthetic_image_takes_on_the_style_of_another(always, images):
     params = always.make_params(LABELS, anchors=torch.arange(8))
     always.max_style_ratio = 0.0

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from glico_augment.style import style_of, tells_classes, transfer_style
+from glico_augment.style import style_of, transfer_style
 
 
 def smooth(count, channels, height, width):
@@ -96,35 +96,3 @@ def test_the_images_passed_in_are_left_alone():
     before = images.clone()
     transfer_style(images, style_of(images.flip(0)), torch.ones(2))
     assert torch.equal(images, before)
-
-
-def styles_of_classes(labels, told):
-    """Random styles; those of a share ``told`` of the images stand near one of the class."""
-    own = torch.rand(int(labels.max()) + 1, 2, 3, 3, 3, generator=torch.Generator().manual_seed(0))[labels]
-    others = torch.rand(own.shape, generator=torch.Generator().manual_seed(1))
-    is_told = torch.rand(len(labels), 1, 1, 1, 1, generator=torch.Generator().manual_seed(2)) < told
-    return torch.where(is_told, own + 0.01 * others, others)
-
-
-@pytest.mark.parametrize(("count", "n_classes"), [(20, 2), (100, 10), (5000, 10), (2000, 500)])
-def test_classes_are_told_by_styles_that_cluster_by_class_alone(count, n_classes):
-    labels = torch.arange(count) % n_classes
-    assert tells_classes(styles_of_classes(labels, 1.0), labels)
-    assert not tells_classes(styles_of_classes(labels, 0.0), labels)
-    shuffled = labels[torch.randperm(count, generator=torch.Generator().manual_seed(3))]
-    assert not tells_classes(styles_of_classes(labels, 1.0), shuffled)
-
-
-def test_half_of_what_chance_leaves_is_the_border():
-    labels = torch.arange(3000) % 2  # where chance finds the class of half of the images
-    assert not tells_classes(styles_of_classes(labels, 0.3), labels)
-    assert tells_classes(styles_of_classes(labels, 0.7), labels)
-
-
-def test_a_class_of_one_image_and_one_class_alone_are_told_by_nothing():
-    assert not tells_classes(torch.rand(3, 2, 1, 3, 3), torch.tensor([0, 1, 2]))
-    assert not tells_classes(torch.rand(1, 2, 1, 3, 3), torch.tensor([0]))
-    assert not tells_classes(torch.rand(6, 2, 1, 3, 3), torch.zeros(6, dtype=torch.int64))
-    # The one of its class does not count, though nothing is near it.
-    labels = torch.tensor([0, 0, 1, 1, 2])
-    assert tells_classes(torch.tensor([0.1, 0.1, 0.8, 0.8, 0.5]).view(5, 1, 1, 1, 1), labels)

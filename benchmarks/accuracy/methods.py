@@ -111,7 +111,7 @@ METHODS = {
     "glico-half+cutmix": Method(swap="glico", swap_settings=HALF, objective=cutmix),
 }
 
-SWAP_FIELDS = ("p", "max_ratio", "interpolation", "noise_std", "pixel_share", "max_style_ratio", "style_source")
+SWAP_FIELDS = ("p", "max_ratio", "interpolation", "noise_std", "pixel_share", "max_style_ratio")
 
 
 def find_method(text: str) -> Method:

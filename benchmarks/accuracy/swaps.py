@@ -76,8 +76,7 @@ def fitted(split: Split, seed: int, fit: dict[str, Any], folder: Path) -> tuple[
         folder.mkdir(parents=True, exist_ok=True)
         GLICOAugment.fit(dataset, config, device=device, seed=seed, progress=False).save(path)
     augment = GLICOAugment.load(path)
-    # Today's defaults, not those of the file.
-    augment.swap_settings = SwapSettings(noise_std=config.noise_std, style_source=augment.style_source)
+    augment.swap_settings = SwapSettings(noise_std=config.noise_std)  # today's defaults, not those of the file
     final = {f"final_{name}": values[-1] for name, values in augment.history.items()}
     return augment, {"config": config.to_json()} | final
 

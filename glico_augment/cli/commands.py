@@ -79,8 +79,7 @@ def inspect(args: argparse.Namespace) -> None:
         "codes": f"{len(codes)} on the unit sphere in R^{codes.latent_dim}",
         "generator": f"{sum(value.numel() for value in augment.generator.parameters()):,} parameters",
         "swap": f"p {augment.p:g}, ratio up to {augment.max_ratio:g}, {augment.interpolation}, "
-        f"averages of pixels {augment.pixel_share:g}, style ratio up to {augment.max_style_ratio:g} "
-        f"({'of any class' if augment.style_source == 'any' else 'of the same class'})",
+        f"averages of pixels {augment.pixel_share:g}, style ratio up to {augment.max_style_ratio:g}",
         "fingerprint": record.fingerprint,
         "seed": record.seed,
         "steps": len(record.losses),
