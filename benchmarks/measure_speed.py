@@ -38,6 +38,7 @@ from glico_augment.swap import SwapSettings
 
 N_CLASSES = 10
 STEPS = 10  # of a fit, timed together
+WAYS = ("bank", "bank and refresh", "fresh")
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def batch_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
                 "cutmix": partial(v2.CutMix(num_classes=N_CLASSES), batch, targets),
                 "mixup": partial(v2.MixUp(num_classes=N_CLASSES), batch, targets),
             }
-            for pixel_share in (0.9, 0.5, 0.0):
+            for pixel_share in (SwapSettings.pixel_share, 0.0):
                 for reference, run in mixes.items():
                     if reference != "generator" and pixel_share != SwapSettings.pixel_share:
                         continue
@@ -174,7 +175,7 @@ def loader_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
         for kind in args.samples:
             for workers in args.workers:
                 for batch_size in args.batches:
-                    for way in ("bank", "bank and refresh", "fresh"):
+                    for way in args.ways:
                         identity = {
                             "side": side,
                             "samples": kind,
@@ -284,6 +285,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 128, 512], help="images a batch")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="of the loaders")
     parser.add_argument("--samples", nargs="+", default=["PIL", "tensor", "JPEG"], choices=["PIL", "tensor", "JPEG"])
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS, help="of the loaders to come by images")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of this process")
     return parser.parse_args()
