@@ -17,8 +17,19 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from accuracy.methods import METHODS
 from accuracy.rows import read_rows
-from accuracy.settings import SETTINGS
-from report_texts import BESIDE_POLICIES, CLASSIFIER_WEIGHTS, EXPLORED, GENERATORS, IMAGES, INTRODUCTION, TRIED
+from accuracy.settings import SETTINGS, parse_fields
+from accuracy.trials import Trial
+from report_texts import (
+    BESIDE_POLICIES,
+    CLASSIFIER_WEIGHTS,
+    DIGITS,
+    EXPLORED,
+    GENERATORS,
+    IMAGES,
+    INTRODUCTION,
+    TRIALS,
+    TRIED,
+)
 from scipy import stats
 
 mpl.use("Agg")
@@ -71,6 +82,7 @@ class Interval:
 
 def main() -> None:
     results = even(scores(read_rows(HERE / "results" / "accuracy.jsonl")))
+    digits = even(scores(read_rows(HERE / "results" / "digits.jsonl")))
     ablations = scores(read_rows(HERE / "results" / "ablations.jsonl"))
     plots = HERE / "plots"
     plots.mkdir(exist_ok=True)
@@ -83,6 +95,8 @@ def main() -> None:
         *(accuracy_table(title, table) for title, table in results.items()),
         "## Comparisons averaged over the settings\n",
         comparison_table(results),
+        DIGITS,
+        *(accuracy_table(title, table) for title, table in digits.items()),
         "## Accuracy over images a class\n\n![Accuracy over images a class](plots/accuracy.png)\n",
         *exploration_sections(read_rows(HERE / "results" / "exploration.jsonl")),
         *ablation_section(ablations),
@@ -116,7 +130,12 @@ def even(results: dict[str, Scores]) -> dict[str, Scores]:
 
 
 def setting_title(row: dict[str, Any]) -> str:
-    names = {"cifar10": "CIFAR-10 (JPEG)", "CIFAR100": "CIFAR-100", "signs": "Sign Language Digits, 48 px"}
+    names = {
+        "cifar10": "CIFAR-10 (JPEG)",
+        "CIFAR100": "CIFAR-100",
+        "signs": "Sign Language Digits, 48 px",
+        "digits": "Handwritten digits, 32 px",
+    }
     protocol = f"WRN-{row['depth']}-{row['width']}, {row['steps']} steps"
     return f"{names.get(row['data'], row['data'])}, {row['per_class']} a class ({protocol})"
 
@@ -186,7 +205,7 @@ def replace_block(path: Path, name: str, text: str) -> None:
     path.write_text(before + start + text + end + after)
 
 
-LATER_DRAWS = (102, 103)
+LATER_DRAWS = range(102, 106)
 POLICIES = {"none": "", "autoaugment": " + AutoAugment", "randaugment": " + RandAugment"}
 
 COMPARISONS = [
@@ -205,7 +224,10 @@ COMPARISONS = [
     ("glico+autoaugment", "trivialaugment"),
     ("glico+autoaugment", "glico+randaugment"),
     ("glico+autoaugment", "glico"),
-    ("glico+autoaugment", "glico-then-autoaugment"),
+    ("glico+autoaugment", "glico+full-autoaugment"),
+    ("glico+full-autoaugment", "autoaugment"),
+    ("glico+full-autoaugment", "glico"),
+    ("glico+full-autoaugment", "glico-then-autoaugment"),
     ("glico+randaugment", "randaugment"),
     ("glico+randaugment", "glico"),
     ("glico-then-autoaugment", "autoaugment"),
@@ -304,7 +326,18 @@ def tuning_table(rows: list[dict[str, Any]]) -> str:
 
 def image_sections(rows: list[dict[str, Any]]) -> list[str]:
     test, validation = ([row for row in rows if row["part"] == part] for part in ("test", "validation"))
-    return [f"{IMAGES}\n{image_table(test)}", f"{CLASSIFIER_WEIGHTS}\n{image_table(validation)}"]
+    tried = [row for row in validation if Trial.split_fields(fields_of(row["source"]))[0] != Trial()]
+    plain = [row for row in validation if row not in tried]
+    return [
+        f"{IMAGES}\n{image_table(test)}",
+        f"{CLASSIFIER_WEIGHTS}\n{image_table(plain)}",
+        f"{TRIALS}\n{image_table(tried)}",
+    ]
+
+
+def fields_of(text: str) -> dict[str, Any]:
+    """The fields of ``NAME:field=value,…``."""
+    return parse_fields([item for item in text.partition(":")[2].split(",") if item])
 
 
 def image_table(rows: list[dict[str, Any]]) -> str:

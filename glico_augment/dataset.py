@@ -64,11 +64,10 @@ class GLICODataset(Dataset[Any]):
             image, label = split_sample(dataset[0])
             image_types.to_uint8(image)
             read_label(label)
-        labels = augment.codes.labels.tolist()
-        self._fitted = list(zip(augment.record.digests[: len(labels)].tolist(), labels, strict=True))
-        kept = augment.model.images
-        self._glimpses = [] if kept is None else image_types.glimpses(kept)
-        self._code_of = {fitted: code for code, fitted in reversed(list(enumerate(self._fitted)))}
+        self._codes_of: dict[tuple[int, int], list[int]] = {}
+        fitted = zip(augment.record.glimpses.tolist(), augment.codes.labels.tolist(), strict=False)
+        for code, glimpse_and_label in enumerate(fitted):  # the unlabelled ones come last
+            self._codes_of.setdefault(glimpse_and_label, []).append(code)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -115,13 +114,11 @@ class GLICODataset(Dataset[Any]):
 
     def _own_code(self, index: int, image: Any, label: int) -> int:
         """The code of an image that was fitted under its label, −1 for any other."""
-        is_in_place = 0 <= index < len(self._fitted) and self._fitted[index][1] == label
-        if is_in_place and self._glimpses and image_types.glimpse(image) == self._glimpses[index]:
-            return index  # by far cheaper than a digest; fitted at its own size
-        key = (digest(image_types.to_uint8(image)), label)
-        if is_in_place and self._fitted[index] == key:
-            return index  # of identical images, each its own
-        return self._code_of.get(key, -1)
+        codes = self._codes_of.get((image_types.glimpse(image), label), [])
+        if len(codes) > 1:  # a look at every pixel tells sparse images apart; of identical ones, each has its own
+            own = digest(image_types.to_uint8(image))
+            codes = [code for code in codes if self.augment.record.digests[code] == own]
+        return index if index in codes else codes[0] if codes else -1
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} images, augment={self.augment!r}, transform={self.transform!r})"

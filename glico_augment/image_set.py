@@ -6,7 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,12 +27,14 @@ class ImageSet:
         images: ``(n, channels, height, width)`` uint8.
         labels: ``(m,)`` int64, labels of the first ``m`` images.
         digests: ``(n,)`` int64, :func:`digest` of each image as its dataset yields it.
+        glimpses: ``(n,)`` int64, its :func:`image_types.glimpse`.
         class_names: a name for each distinct label, in ascending order of the labels.
     """
 
     images: Tensor
     labels: Tensor
     digests: Tensor
+    glimpses: Tensor
     class_names: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -89,18 +91,19 @@ def read_image_set(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     collector = _Collector(size)
     labels: list[int] = []
-    for image, image_digest, label in _read(dataset, size, num_workers, with_labels=True, name="image"):
-        collector.add(image, image_digest)
+    for image, identity, label in _read(dataset, size, num_workers, with_labels=True, name="image"):
+        collector.add(image, identity)
         labels.append(label)
-    _warn_if_random(dataset, collector.digests[0])
+    _warn_if_random(dataset, collector.identities[0].digest)
     if unlabeled is not None:
         check_dataset(unlabeled, "unlabeled")
-        for image, image_digest, _ in _read(unlabeled, size, num_workers, with_labels=False, name="unlabeled image"):
-            collector.add(image, image_digest)
-    images, digests = collector.finish()
+        for image, identity, _ in _read(unlabeled, size, num_workers, with_labels=False, name="unlabeled image"):
+            collector.add(image, identity)
+    images = collector.finish()
+    digests, glimpses = (torch.tensor(column, dtype=torch.int64) for column in zip(*collector.identities, strict=True))
     label_tensor = torch.tensor(labels, dtype=torch.int64)
     distinct = torch.unique(label_tensor).tolist()
-    return ImageSet(images, label_tensor, digests, _class_names(dataset, distinct))
+    return ImageSet(images, label_tensor, digests, glimpses, _class_names(dataset, distinct))
 
 
 def read_label(label: Any) -> int:
@@ -161,6 +164,11 @@ def _warn_if_random(dataset: Any, first_digest: int) -> None:
         )
 
 
+class _Identity(NamedTuple):
+    digest: int
+    glimpse: int
+
+
 class _Reader(Dataset[Any]):
     """Canonical images, so that decoding and resizing run in the workers."""
 
@@ -172,7 +180,7 @@ class _Reader(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int, int] | Exception:
+    def __getitem__(self, index: int) -> tuple[Tensor, _Identity, int] | Exception:
         # An exception is handed over, not raised: a worker would turn its message into a traceback.
         try:
             sample = self.dataset[index]
@@ -182,10 +190,10 @@ class _Reader(Dataset[Any]):
             else:
                 image, label = (sample[0] if isinstance(sample, (tuple, list)) else sample), 0
             canonical = image_types.to_uint8(image)
-            image_digest = digest(canonical)
+            identity = _Identity(digest(canonical), image_types.glimpse(canonical))
             if self.size is not None:
                 canonical = image_types.resize(canonical[None], self.size)[0]
-            return canonical, image_digest, label
+            return canonical, identity, label
         except TypeError as error:
             return TypeError(str(error))
         except Exception as error:
@@ -194,7 +202,7 @@ class _Reader(Dataset[Any]):
 
 def _read(
     dataset: Any, size: tuple[int, int] | None, num_workers: int, *, with_labels: bool, name: str
-) -> Iterator[tuple[Tensor, int, int]]:
+) -> Iterator[tuple[Tensor, _Identity, int]]:
     # The generator keeps the loader from drawing its seed from torch's global one.
     loader: DataLoader[Any] = DataLoader(
         _Reader(dataset, size, with_labels=with_labels),
@@ -215,10 +223,10 @@ class _Collector:
         self.size = size
         self.is_settled = size is not None
         self.images: list[Tensor] = []
-        self.digests: list[int] = []
+        self.identities: list[_Identity] = []
 
-    def add(self, image: Tensor, image_digest: int) -> None:
-        self.digests.append(image_digest)
+    def add(self, image: Tensor, identity: _Identity) -> None:
+        self.identities.append(identity)
         shape = (image.shape[-2], image.shape[-1])
         if self.size is None:
             self.size = shape
@@ -232,7 +240,7 @@ class _Collector:
             image = image_types.resize(image[None], self.size)[0]
         self.images.append(image.clone())  # a dataset may hand out one buffer again and again
 
-    def finish(self) -> tuple[Tensor, Tensor]:
+    def finish(self) -> Tensor:
         assert self.size is not None
         if not self.is_settled and max(self.size) > LARGEST_IMPLICIT_SIDE:
             height, width = self.size
@@ -248,7 +256,7 @@ class _Collector:
         for index in range(len(stacked)):
             image, self.images[index] = self.images[index], torch.empty(0)
             stacked[index] = image_types.promote_channels(image[None], channels)[0]
-        return stacked, torch.tensor(self.digests, dtype=torch.int64)
+        return stacked
 
 
 def _class_names(dataset: Any, labels: Sequence[int]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ The canonical form is a uint8 tensor ``(channels, height, width)``. Synthetic im
 from __future__ import annotations
 
 import functools
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -68,28 +69,24 @@ def to_uint8(image: Any) -> Tensor:
     return tensor.cpu()
 
 
-def glimpse(image: Any) -> bytes:
-    """What tells images apart at little cost: the size, and up to 16 × 16 pixels on a grid.
+def glimpse(image: Any) -> int:
+    """64-bit hash of an image's size and of up to 16 × 16 of its pixels, on a grid, as a signed integer.
 
-    Equal for an image of any kind and its canonical form.
+    Equal for an image of any kind and its canonical form, and at any size as cheap as for a small one where the image
+    is a plain PIL image or a uint8 tensor. Other images may share it, but photographs do not.
     """
     if isinstance(image, PIL.Image.Image) and image.mode in ("L", "RGB") and "transparency" not in image.info:
-        size = (min(image.width, _GLIMPSE_SIDE), min(image.height, _GLIMPSE_SIDE))
-        pixels = image.resize(size, PIL.Image.Resampling.NEAREST).tobytes()
-        return _header(len(image.mode), image.height, image.width) + pixels
-    is_canonical = isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3
-    return glimpses((image.as_subclass(Tensor) if is_canonical else to_uint8(image))[None])[0]
-
-
-def glimpses(images: Tensor) -> list[bytes]:
-    """The :func:`glimpse` of each of ``images``, uint8 ``(k, channels, height, width)``."""
-    channels, height, width = images.shape[1:]
-    pixels = images.cpu().numpy()[:, :, _grid(height)[:, None], _grid(width)].transpose(0, 2, 3, 1)
-    return [_header(channels, height, width) + own.tobytes() for own in pixels]
-
-
-def _header(channels: int, height: int, width: int) -> bytes:
-    return b"%d %d %d " % (channels, height, width)
+        shape = (len(image.mode), image.height, image.width)
+        grid = (min(image.width, _GLIMPSE_SIDE), min(image.height, _GLIMPSE_SIDE))
+        pixels = image.resize(grid, PIL.Image.Resampling.NEAREST).tobytes()
+    else:
+        is_canonical = isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3
+        canonical = (image.as_subclass(Tensor).cpu() if is_canonical else to_uint8(image)).numpy()
+        shape = canonical.shape
+        pixels = canonical[:, _grid(shape[1])[:, None], _grid(shape[2])].transpose(1, 2, 0).tobytes()
+    hasher = hashlib.blake2b(b"%d %d %d " % shape, digest_size=8)
+    hasher.update(pixels)
+    return int.from_bytes(hasher.digest(), "big", signed=True)
 
 
 @functools.cache

@@ -28,7 +28,8 @@ class FitRecord:
         config: the hyper-parameters.
         class_names: names of the classes, in ascending order of their labels.
         image_shape: ``(channels, height, width)``.
-        digests: ``(n,)`` int64 hashes by which fitted images are recognised.
+        digests: ``(n,)`` int64 hashes of the images as their dataset yields them.
+        glimpses: ``(n,)`` int64 hashes of a few of their pixels, by which fitted images are recognised.
         fingerprint: 32 hexadecimal digits over images, labels and their order.
         seed: of the fit.
         losses: ``(steps, 3)``, the loss and its parts a step.
@@ -38,6 +39,7 @@ class FitRecord:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     digests: Tensor
+    glimpses: Tensor
     fingerprint: str
     seed: int
     losses: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, len(LOSS_PARTS)))
@@ -47,7 +49,7 @@ class FitRecord:
         """The record of a fit about to start."""
         names, shape = image_set.class_names, image_set.image_shape
         config = FitConfig.from_json(config.to_json())  # with a module as loss by its name
-        return cls(config, names, shape, image_set.digests, image_set.fingerprint, seed)
+        return cls(config, names, shape, image_set.digests, image_set.glimpses, image_set.fingerprint, seed)
 
     @property
     def history(self) -> dict[str, list[float]]:
@@ -68,12 +70,14 @@ class FitRecord:
 def save_model(path: str | Path, model: GLICOModel, record: FitRecord, settings: SwapSettings) -> None:
     """Write a fitted model to one safetensors file.
 
-    Tensors: ``codes``, ``labels``, ``images``, ``digests``, ``losses``, ``generator.*``, ``classifier.*``.
+    Tensors: ``codes``, ``labels``, ``images``, ``digests``, ``glimpses``, ``losses``, ``generator.*`` and
+    ``classifier.*``.
     """
     tensors = {
         "codes": model.codes.codes,
         "labels": model.codes.labels,
         "digests": record.digests,
+        "glimpses": record.glimpses,
         "losses": record.losses,
         **{f"generator.{name}": value for name, value in model.generator.state_dict().items()},
         **{f"classifier.{name}": value for name, value in model.classifier.state_dict().items()},
@@ -103,6 +107,8 @@ def load_model(path: str | Path) -> tuple[GLICOModel, FitRecord, SwapSettings]:
             raise ValueError("its codes and its header do not fit together")
         if len(record.digests) != len(codes) or fingerprint(record.digests, codes.labels) != record.fingerprint:
             raise ValueError("its fingerprint is not that of its labels and digests")
+        if len(record.glimpses) != len(codes):
+            raise ValueError("its glimpses are not as many as its codes")
         model = GLICOModel(codes, record.config, record.image_shape)
         for name, network in (("generator.", model.generator), ("classifier.", model.classifier)):
             network.load_state_dict(
@@ -135,5 +141,12 @@ def _read_record(tensors: dict[str, Tensor], info: dict[str, Any]) -> FitRecord:
         raise ValueError(f"losses must have {len(LOSS_PARTS)} columns")
     config = FitConfig.from_json(info["config"])
     return FitRecord(
-        config, tuple(names), (shape[0], shape[1], shape[2]), tensors["digests"], info["fingerprint"], seed, losses
+        config,
+        tuple(names),
+        (shape[0], shape[1], shape[2]),
+        tensors["digests"],
+        tensors["glimpses"],
+        info["fingerprint"],
+        seed,
+        losses,
     )

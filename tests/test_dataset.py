@@ -11,7 +11,7 @@ from torchvision import transforms as v1
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from glico_augment import GLICODataset
+from glico_augment import GLICODataset, image_types
 
 
 @pytest.fixture
@@ -96,6 +96,27 @@ def test_of_identical_images_each_starts_from_its_own_code(images):
     assert len({tuple(image.flatten().tolist()) for image in expected[:3]}) == 3
     for index in range(4):
         assert_alike(augment.wrap(twins)[index][0], expected[index])
+
+
+def test_images_fitted_at_another_size_start_from_their_own_codes_in_any_order(images):
+    large = torch.nn.functional.interpolate(images.float(), (60, 70), mode="bilinear").to(torch.uint8)
+    augment = quick_fit(TensorDataset(large, LABELS), image_size=(12, 10), p=1.0, max_ratio=0.0, pixel_share=1.0)
+    augment.max_style_ratio = 0.0  # so that an average at ratio 0 is the fitted image of the code
+    order = torch.tensor([6, 0, 3, 3, 7, 1])
+    for position, (image, _) in enumerate(augment.wrap(TensorDataset(large[order], LABELS[order]))):
+        assert_alike(image, image_types.resize(augment.model.images[order[position]][None], (60, 70))[0])
+
+
+def test_images_that_agree_on_the_grid_of_a_glimpse_start_from_their_own_codes_in_any_order():
+    sparse = torch.zeros(4, 1, 64, 64, dtype=torch.uint8)
+    for number, column in enumerate((0, 20, 40, 63)):  # the grid has pixels 2, 6, 10, …
+        sparse[number, 0, 32:36, column] = 255
+    assert len({image_types.glimpse(image) for image in sparse}) == 1
+    labels = torch.tensor([0, 0, 0, 1])
+    augment = quick_fit(TensorDataset(sparse, labels), p=1.0, max_ratio=0.0, pixel_share=1.0, max_style_ratio=0.0)
+    order = torch.tensor([2, 1, 3, 0])
+    for position, (image, _) in enumerate(augment.wrap(TensorDataset(sparse[order], labels[order]))):
+        assert torch.equal(image, sparse[order[position]])
 
 
 def test_a_batch_is_made_in_one_generator_pass(augment, dataset):

@@ -7,7 +7,7 @@ import torch
 from torchvision import tv_tensors
 
 from glico_augment import image_types
-from glico_augment.image_types import check_image, glimpse, glimpses, like, promote_channels, resize, to_uint8, to_unit
+from glico_augment.image_types import check_image, glimpse, like, promote_channels, resize, to_uint8, to_unit
 
 # torch warns of a read-only array once a process; one test alone asks about it.
 pytestmark = pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
@@ -329,7 +329,7 @@ def test_images_of_every_mode_have_the_glimpse_of_their_canonical_form(mode):
 def test_a_glimpse_of_a_picture_is_that_of_its_pixels_at_any_size(side):
     image = torch.randint(256, (3, side, 21), dtype=torch.uint8, generator=torch.Generator().manual_seed(side))
     for canonical in (image, image.transpose(1, 2).contiguous()):
-        assert glimpse(PIL.Image.fromarray(canonical.permute(1, 2, 0).numpy())) == glimpses(canonical[None])[0]
+        assert glimpse(PIL.Image.fromarray(canonical.permute(1, 2, 0).numpy())) == glimpse(canonical)
 
 
 def test_a_glimpse_sees_every_pixel_of_a_small_image():

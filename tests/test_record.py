@@ -94,7 +94,7 @@ def test_a_header_that_does_not_fit_its_tensors_is_refused(path, change, message
         GLICOAugment.load(path)
 
 
-@pytest.mark.parametrize("name", ["codes", "digests", "generator.to_image.weight", "classifier.head.bias"])
+@pytest.mark.parametrize("name", ["codes", "digests", "glimpses", "generator.to_image.weight", "classifier.head.bias"])
 def test_a_missing_tensor_is_named(path, name):
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()

@@ -74,6 +74,14 @@ def autoaugment() -> nn.Module:
     return v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
 
 
+def half(policy: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    """The policy for half of the images it is for."""
+    return lambda: v2.RandomApply([policy()], p=0.5)
+
+
+MORE = {"p": 0.67}
+"""With a policy on half of what is left: two thirds of the images are swapped."""
+
 HALF = {"pixel_share": 0.5}
 """Half of the synthetic images are the generator's: what is changed about it shows."""
 
@@ -103,8 +111,10 @@ METHODS = {
         swap_settings={"max_ratio": 0.4, "pixel_share": 0, "max_style_ratio": 0},
         fit={"preset": "published"},
     ),
-    "glico+autoaugment": Method(swap="glico", policy=autoaugment, spare=True),
-    "glico+randaugment": Method(swap="glico", policy=v2.RandAugment, spare=True),
+    "glico+autoaugment": Method(swap="glico", swap_settings=MORE, policy=half(autoaugment), spare=True),
+    "glico+randaugment": Method(swap="glico", swap_settings=MORE, policy=half(v2.RandAugment), spare=True),
+    "glico+full-autoaugment": Method(swap="glico", policy=autoaugment, spare=True),
+    "glico+full-randaugment": Method(swap="glico", policy=v2.RandAugment, spare=True),
     "glico-then-autoaugment": Method(swap="glico", policy=autoaugment),
     "glico-half-then-autoaugment": Method(swap="glico", swap_settings=HALF, policy=autoaugment),
     "pixel-then-autoaugment": Method(swap="pixel", policy=autoaugment),
