@@ -199,7 +199,8 @@ class Swap:
         self.model = model
         if self.model is not None:
             every = torch.arange(len(self.images))
-            self.errors = self.images - self.model.interpolate(every, every, torch.zeros(len(every)), None)
+            with torch.no_grad():
+                self.errors = self.images - self.model.generator(self.model.codes(every))
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         p = self.options.p if self.share_done() < self.options.stop else 0
@@ -323,8 +324,10 @@ def main() -> None:
                         parser.error(f"{kind} has no fit that could take {', '.join(fields)}")
                     model = fitted(tuple(fields.items())) if kind.startswith(GENERATED) else None
                     swap = None if kind == "none" else Swap(split, kind, options, model)
-                    sometimes = policy and v2.RandomApply([policy()], p=options.policy_p)
-                    batches = Batches(split, setting.flip, swap, sometimes, spare=options.spare)
+                    transform = policy and policy()
+                    if transform is not None and options.policy_p < 1:
+                        transform = v2.RandomApply([transform], p=options.policy_p)
+                    batches = Batches(split, setting.flip, swap, transform, spare=options.spare)
                     if swap is not None:
                         swap.share_done = lambda batches=batches: batches.share_done
                     rates = {"lr": setting.lr, "weight_decay": setting.weight_decay}

@@ -128,6 +128,7 @@ def make_images(source: str, split: Split, seed: int, setting: Setting, fits: Pa
         augment = fit_trial(split, setting, seed, trial, FitConfig(precision="bfloat16", **fit))
     for key in fields.keys() - changes.keys():
         setattr(augment, key, fields[key])
+    torch.manual_seed(seed)
     made = augment.transform(augment.make_params(labels, anchors=order))
     return from_unit(made, torch.uint8), labels, angles(augment)
 

@@ -126,9 +126,9 @@ def random_images(count: int, side: int) -> tuple[Tensor, Tensor]:
     return (255 * images).round().to(torch.uint8), torch.arange(count) % N_CLASSES
 
 
-def quick_fit(dataset: Dataset) -> GLICOAugment:
+def quick_fit(dataset: Dataset, side: int) -> GLICOAugment:
     """Default networks after one pass: what they have learned does not change what they cost."""
-    return GLICOAugment.fit(dataset, epochs=1, device="cpu", progress=False)
+    return GLICOAugment.fit(dataset, epochs=1, image_size=side, device="cpu", progress=False)
 
 
 def batch_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
@@ -136,7 +136,7 @@ def batch_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
     cases = []
     for side in args.sides:
         images, labels = random_images(100, side)
-        augment = quick_fit(TensorDataset(images, labels))
+        augment = quick_fit(TensorDataset(images, labels), side)
         for batch_size in args.batches:
             batch = (images[torch.arange(batch_size) % 100] / 255).to(device)  # as v2.MixUp wants them
             targets = labels[torch.arange(batch_size) % 100].to(device)
@@ -183,25 +183,28 @@ def loader_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
                             "batch": batch_size,
                             "swap": way,
                             "pixel_share": SwapSettings.pixel_share,
+                            "fit_side": args.fit_side or side,
                         }
-                        make = loader_pair(side, count, kind, workers, batch_size, way, device)
+                        make = loader_pair(identity, count, device)
                         cases.append(Case(identity, make, is_rate=True, rounds=7 if side == 32 else 5))
     return cases
 
 
 def loader_pair(
-    side: int, count: int, kind: str, workers: int, batch_size: int, way: str, device: torch.device
+    identity: dict[str, Any], count: int, device: torch.device
 ) -> Callable[[], tuple[Callable[[], Any], Callable[[], Any]]]:
+    side, kind, workers, way = (identity[name] for name in ("side", "samples", "workers", "swap"))
+
     def make() -> tuple[Callable[[], Any], Callable[[], Any]]:
         images, labels = random_images(count, side)
         steps = [v2.RandomCrop(side, padding=side // 8), v2.RandomHorizontalFlip(), v2.AutoAugment(), v2.ToImage()]
         transform = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True)])
-        augment = quick_fit(Samples(images, labels, kind=kind))
+        augment = quick_fit(Samples(images, labels, kind=kind), identity["fit_side"])
         bank = None if way == "fresh" else SyntheticBank(augment, per_image=2, device=device)
         wrapped = augment.wrap(Samples(images, labels, kind=kind), transform=transform, bank=bank)
         plain = Samples(images, labels, kind=kind, transform=transform)
         loaders = [
-            DataLoader(data, batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+            DataLoader(data, identity["batch"], shuffle=True, num_workers=workers, persistent_workers=workers > 0)
             for data in (wrapped, plain)
         ]
 
@@ -286,6 +289,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="of the loaders")
     parser.add_argument("--samples", nargs="+", default=["PIL", "tensor", "JPEG"], choices=["PIL", "tensor", "JPEG"])
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS, help="of the loaders to come by images")
+    parser.add_argument("--fit-side", type=int, help="side of the loaders' fits; that of the images if left out")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of this process")
     return parser.parse_args()

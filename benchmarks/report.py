@@ -205,7 +205,7 @@ def replace_block(path: Path, name: str, text: str) -> None:
     path.write_text(before + start + text + end + after)
 
 
-LATER_DRAWS = range(102, 106)
+GENERATOR_DRAWS, LATER_DRAWS = range(102, 104), range(102, 106)
 POLICIES = {"none": "", "autoaugment": " + AutoAugment", "randaugment": " + RandAugment"}
 
 COMPARISONS = [
@@ -267,6 +267,7 @@ def exploration_sections(rows: list[dict[str, Any]]) -> list[str]:
     later = [row for row in rows if row["seed"] in LATER_DRAWS]
     usual = [row for row in later if explored_title(row) == short(setting_title(row))]
     alone = [row for row in usual if row["policy"] == "none" or row["kind"].startswith("mixed")]
+    alone = [row for row in alone if row["seed"] in GENERATOR_DRAWS]
     averages = [row for row in later if row["kind"].partition(":")[0] in ("none", "pixel-style-3")]
     return [
         f"{EXPLORED}\n{exploration_table(first)}",
@@ -324,10 +325,14 @@ def tuning_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+BASELINES = ("pixel averaging", "generator", "generator:classifier_weight=0.02")
+
+
 def image_sections(rows: list[dict[str, Any]]) -> list[str]:
     test, validation = ([row for row in rows if row["part"] == part] for part in ("test", "validation"))
     tried = [row for row in validation if Trial.split_fields(fields_of(row["source"]))[0] != Trial()]
     plain = [row for row in validation if row not in tried]
+    tried += [row for row in plain if row["source"] in BASELINES]
     return [
         f"{IMAGES}\n{image_table(test)}",
         f"{CLASSIFIER_WEIGHTS}\n{image_table(plain)}",

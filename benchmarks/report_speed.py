@@ -24,8 +24,8 @@ PARTS = {
         "Data loader",
         """Images per second of a loader over the wrapped dataset, over those of the same loader unwrapped, with
 RandomCrop, flip, AutoAugment and conversion to a float tensor; above 1 would be faster. `bank`: a `SyntheticBank`,
-between refreshes; `bank and refresh`: with the refresh, on the same device, after every pass; `fresh`: the generator
-runs in the loader. Rows with a pixel share of 0.5 are of the earlier default; JPEG samples are files in memory.""",
+between refreshes; `bank and refresh`: with the refresh, on the same device, after every pass; `fresh`: images are made
+in the loader. JPEG samples are files in memory. `fit side`: of fits smaller than the images.""",
     ),
     "batch": (
         "Batch transform",
@@ -81,12 +81,11 @@ def in_short(speed: list[dict[str, Any]], growth: list[dict[str, Any]]) -> str:
             if rows:
                 lines.append(f"| {title} | {device} | {extent([row['ratio'] for row in rows])} |")
 
-        loader = [row for row in speed if row["part"] == "loader"]
-        for side, share in sorted({(row["side"], row["pixel_share"]) for row in loader}):
+        for side in sorted({row["side"] for row in speed if row["part"] == "loader"}):
             for way in ("bank", "bank and refresh", "fresh"):
-                title = f"loader, {side} px, pixel share {share}, {way}, rate"
-                line(title, part="loader", side=side, pixel_share=share, swap=way)
-        for share in (0.9, 0.5, 0.0):
+                line(f"loader, {side} px, {way}, rate", part="loader", side=side, fit_side=side, swap=way)
+                line(f"loader, {side} px, fit at 64, {way}, rate", part="loader", side=side, fit_side=64, swap=way)
+        for share in (0.9, 0.0):
             line(f"batch, pixel share {share}, time over the generator's", against="generator", pixel_share=share)
         line("fit, rate over the plain way's", part="fit")
         line("import glico_augment, and take GLICOAugment, time", what="import and take GLICOAugment")
@@ -157,17 +156,17 @@ def gpu_section(rows: list[dict[str, Any]]) -> str:
 
 
 def plot_loader(rows: list[dict[str, Any]], path: Path) -> None:
-    """A panel a kind of sample, number of workers and pixel share with three sides: the rate over the side."""
+    """A panel a kind of sample and number of workers with three sides: the rate over the side."""
 
-    def key_of(row: dict[str, Any]) -> tuple[str, int, float]:
-        return row["samples"], row["workers"], row["pixel_share"]
+    def key_of(row: dict[str, Any]) -> tuple[str, int]:
+        return row["samples"], row["workers"]
 
-    keys = {key_of(row) for row in rows}
-    sides = {key: {row["side"] for row in rows if key_of(row) == key} for key in keys}
-    panels = sorted(key for key in keys if len(sides[key]) > 2)
+    rows = [row for row in rows if row["fit_side"] == row["side"]]
+    sides = {key: {row["side"] for row in rows if key_of(row) == key} for key in map(key_of, rows)}
+    panels = sorted(key for key, measured in sides.items() if len(measured) > 2)
     figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3.6), sharey=True, squeeze=False)
-    for axis, (samples, workers, share) in zip(axes[0], panels, strict=True):
-        chosen = [row for row in rows if key_of(row) == (samples, workers, share)]
+    for axis, (samples, workers) in zip(axes[0], panels, strict=True):
+        chosen = [row for row in rows if key_of(row) == (samples, workers)]
         for way, colour in (("bank", "tab:blue"), ("bank and refresh", "tab:orange"), ("fresh", "tab:green")):
             for batch, style in zip(sorted({row["batch"] for row in chosen}), ("-", "--", ":"), strict=False):
                 line = sorted(
@@ -181,7 +180,7 @@ def plot_loader(rows: list[dict[str, Any]], path: Path) -> None:
                 axis.plot(x, middle, style, marker="o", color=colour, label=f"{way}, batch {batch}")
                 axis.fill_between(x, low, high, alpha=0.15, color=colour)
         axis.axhline(1, color="black", linewidth=0.8)
-        axis.set(title=f"{samples}, {workers} workers, share {share}", xlabel="side, pixels", ylim=(0, 1.4))
+        axis.set(title=f"{samples}, {workers} workers", xlabel="side, pixels", ylim=(0, 1.4))
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("rate, over the unwrapped loader's")
     axes[0][0].legend(fontsize=7)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from glico_augment.losses import FeatureLoss, LaplacianLoss, PerceptualLoss, RandomPerceptualLoss
     from glico_augment.sphere import geodesic_distance, lerp, normalize, sample_uniform, slerp
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Public names by module, imported when first asked for, so that `glico --help` need not wait for torch.
 _MODULES = {

@@ -24,7 +24,7 @@ from glico_augment.generator import Generator
 from glico_augment.image_set import read_label
 from glico_augment.model import GLICOModel
 from glico_augment.record import FitRecord, load_model, save_model
-from glico_augment.swap import SwapParams, SwapSetting, SwapSettings, draw_anchors, draw_params, draw_rows, make_images
+from glico_augment.swap import SwapParams, SwapSetting, SwapSettings, draw_params, draw_rows, make_images
 
 if TYPE_CHECKING:
     from glico_augment.bank import SyntheticBank
@@ -213,10 +213,6 @@ class GLICOAugment(nn.Module):
             anchors: ``(k,)`` codes to start from; −1, or None for all, for a random one of the class.
         """
         return draw_params(self.model_on(labels.device), labels, self.swap_settings, anchors=anchors)
-
-    def choose_anchors(self, labels: Tensor, anchors: Tensor) -> Tensor:
-        """``anchors``, ``(k,)`` codes to start from, with a random one of the class of ``labels`` for each −1."""
-        return draw_anchors(self.model_on(labels.device), labels, anchors)[0]
 
     def transform(self, params: SwapParams) -> Tensor:
         """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``."""

@@ -13,15 +13,15 @@ from glico_augment import image_types
 from glico_augment.augment import GLICOAugment
 from glico_augment.bank import SyntheticBank
 from glico_augment.image_set import check_dataset, digest, read_label, split_sample
-from glico_augment.swap import draw_rows
+from glico_augment.swap import draw_anchors, draw_rows
 
 
 class GLICODataset(Dataset[Any]):
     """A map-style dataset of ``(image, label)`` with each image swapped with probability ``augment.p``.
 
-    A fitted image is recognised by its pixels, wherever it stands, and swapped for an interpolation that
-    starts from its own code. Any other image starts from a random code of its class. Images of a label that was not
-    fitted pass through, with one warning.
+    A fitted image is recognised by its size and up to 16 × 16 of its pixels, wherever it stands, and swapped for an
+    interpolation that starts from its own code. Any other image starts from a random code of its class. Images of a
+    label that was not fitted pass through, with one warning.
 
     The transform sees real and synthetic images alike, in the same type and size, so it is the place for flips,
     crops, ``RandomErasing``, conversion and normalisation. A policy such as ``AutoAugment`` did better as the
@@ -64,9 +64,11 @@ class GLICODataset(Dataset[Any]):
             image, label = split_sample(dataset[0])
             image_types.to_uint8(image)
             read_label(label)
+        labels = augment.codes.labels.tolist()
+        glimpses = augment.record.glimpses[: len(labels)].tolist()
+        self._digests = augment.record.digests.tolist()
         self._codes_of: dict[tuple[int, int], list[int]] = {}
-        fitted = zip(augment.record.glimpses.tolist(), augment.codes.labels.tolist(), strict=False)
-        for code, glimpse_and_label in enumerate(fitted):  # the unlabelled ones come last
+        for code, glimpse_and_label in enumerate(zip(glimpses, labels, strict=True)):
             self._codes_of.setdefault(glimpse_and_label, []).append(code)
 
     def __len__(self) -> int:
@@ -109,7 +111,7 @@ class GLICODataset(Dataset[Any]):
         if self.bank is None:
             made = self.augment.transform(self.augment.make_params(labels[rows], anchors=anchors))
         else:
-            made = self.bank.take(self.augment.choose_anchors(labels[rows], anchors))
+            made = self.bank.take(draw_anchors(self.augment.model, labels[rows], anchors)[0])
         return {row: image_types.like(image, images[row]) for row, image in zip(rows, made, strict=True)}
 
     def _own_code(self, index: int, image: Any, label: int) -> int:
@@ -117,7 +119,7 @@ class GLICODataset(Dataset[Any]):
         codes = self._codes_of.get((image_types.glimpse(image), label), [])
         if len(codes) > 1:  # a look at every pixel tells sparse images apart; of identical ones, each has its own
             own = digest(image_types.to_uint8(image))
-            codes = [code for code in codes if self.augment.record.digests[code] == own]
+            codes = [code for code in codes if self._digests[code] == own]
         return index if index in codes else codes[0] if codes else -1
 
     def __repr__(self) -> str:

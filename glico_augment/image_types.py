@@ -73,9 +73,9 @@ def glimpse(image: Any) -> int:
     """64-bit hash of an image's size and of up to 16 × 16 of its pixels, on a grid, as a signed integer.
 
     Equal for an image of any kind and its canonical form, and at any size as cheap as for a small one where the image
-    is a plain PIL image or a uint8 tensor. Other images may share it, but photographs do not.
+    is a grey or RGB PIL image or a uint8 tensor. Images that differ off the grid alone share it.
     """
-    if isinstance(image, PIL.Image.Image) and image.mode in ("L", "RGB") and "transparency" not in image.info:
+    if isinstance(image, PIL.Image.Image) and image.mode in ("L", "RGB"):
         shape = (len(image.mode), image.height, image.width)
         grid = (min(image.width, _GLIMPSE_SIDE), min(image.height, _GLIMPSE_SIDE))
         pixels = image.resize(grid, PIL.Image.Resampling.NEAREST).tobytes()
@@ -133,7 +133,7 @@ def like(image: Tensor, template: Any) -> Any:
         template: an image :func:`to_uint8` takes.
 
     Returns:
-        An image with the type, dtype, value range, size and channels of ``template``.
+        An image with the type, dtype, value range, size and channels of ``template``, in memory of its own.
     """
     if isinstance(template, PIL.Image.Image):
         return _like_pil(image, template)
@@ -144,8 +144,8 @@ def like(image: Tensor, template: Any) -> Any:
         array = _as_dtype(image, shape, tensor.dtype).cpu().numpy()
         return (array.transpose(1, 2, 0) if channels_last else array).reshape(template.shape).copy()
     shape = template.shape if template.ndim == 3 else (1, *template.shape)
-    tensor = _as_dtype(image, shape, template.dtype).reshape(template.shape).to(template.device)
-    tensor = tensor.clone(memory_format=torch.contiguous_format)  # its own memory, even if it came from a bank
+    made = _as_dtype(image, shape, template.dtype)
+    tensor = (made.clone() if made is image else made).reshape(template.shape).to(template.device).contiguous()
     return tv_tensors.wrap(tensor, like=template) if isinstance(template, tv_tensors.TVTensor) else tensor
 
 
@@ -288,6 +288,7 @@ def _like_pil(image: Tensor, template: PIL.Image.Image) -> PIL.Image.Image:
     channels = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
     array = _as_dtype(image, (channels, *size), torch.uint8).cpu().numpy()
     made = PIL.Image.fromarray(array[0] if channels == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
+    made = made.copy() if made.readonly else made  # of the array's memory
     if made.mode == template.mode:
         return made
     if template.mode == "P":

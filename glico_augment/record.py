@@ -107,8 +107,8 @@ def load_model(path: str | Path) -> tuple[GLICOModel, FitRecord, SwapSettings]:
             raise ValueError("its codes and its header do not fit together")
         if len(record.digests) != len(codes) or fingerprint(record.digests, codes.labels) != record.fingerprint:
             raise ValueError("its fingerprint is not that of its labels and digests")
-        if len(record.glimpses) != len(codes):
-            raise ValueError("its glimpses are not as many as its codes")
+        if record.glimpses.dtype != torch.int64 or record.glimpses.shape != record.digests.shape:
+            raise ValueError("its glimpses are not integers, one a digest")
         model = GLICOModel(codes, record.config, record.image_shape)
         for name, network in (("generator.", model.generator), ("classifier.", model.classifier)):
             network.load_state_dict(

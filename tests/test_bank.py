@@ -6,6 +6,7 @@ import torch
 from conftest import LABELS, quick_fit, smooth_images
 from scipy.stats import ks_2samp
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision.transforms.functional import to_pil_image
 
 from glico_augment import SyntheticBank, image_types
 
@@ -30,14 +31,29 @@ def test_the_images_of_an_anchor_are_taken_in_turn_and_come_again_when_used_up(b
     assert bank.n_taken.tolist() == [0, 0, 1, 0, 0, 4, 0, 0]
 
 
-@pytest.mark.parametrize("form", [lambda image: image, lambda image: image.numpy().transpose(1, 2, 0).copy()])
-def test_a_sample_from_the_bank_is_a_copy_of_its_own(augment, images, bank, form):
-    before = bank.images.clone()
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda image: image,
+        lambda image: image.numpy().transpose(1, 2, 0).copy(),
+        lambda image: to_pil_image(image) if len(image) > 1 else to_pil_image(image, mode="L"),
+    ],
+)
+def test_a_sample_from_the_bank_has_memory_of_its_own(form, channels):
+    images = smooth_images(8, channels=channels)
+    augment = quick_fit(TensorDataset(images, LABELS), p=1.0, pixel_share=1.0)
+    bank = SyntheticBank(augment, per_image=1, device="cpu")
     samples = [(form(image), int(label)) for image, label in zip(images, LABELS, strict=True)]
-    for image, _ in augment.wrap(samples, bank=bank):
-        image[...] = 0
+    held = [image for image, _ in augment.wrap(samples, bank=bank)]
     assert bank.n_taken.tolist() == [1] * 8
-    assert torch.equal(bank.images, before)
+    for image, made in zip(held, bank.images[:, 0], strict=True):
+        assert torch.equal(image_types.to_uint8(image), made)
+    before = [image_types.to_uint8(image).clone() for image in held]
+    bank.refresh()
+    for image, pixels, made in zip(held, before, bank.images[:, 0], strict=True):
+        assert torch.equal(image_types.to_uint8(image), pixels)
+        assert not torch.equal(pixels, made)
 
 
 def test_a_refresh_replaces_the_images_taken_and_no_others(bank):

@@ -63,6 +63,15 @@ def test_more_images_a_class_than_there_are_is_an_error(root):
         make_split(root, "photos", None, 9, 0, "test")
 
 
+def test_the_digits_are_split_in_halves_that_share_none():
+    split = make_split(Path("nowhere"), "digits", 16, 5, 0, "test")
+    assert split.images.shape == (50, 3, 16, 16)
+    assert split.labels.bincount().tolist() == [5] * 10
+    assert len(split.eval_images) == 898
+    assert not contains(split.images, split.eval_images).any()
+    assert split.eval_images.float().std() > 60  # white on black, not 0 to 16
+
+
 def test_a_swap_that_draws_random_numbers_leaves_shifts_and_flips_as_they_were(root):
     split = make_split(root, "photos", None, 5, 0, "test")
 
@@ -180,6 +189,12 @@ def try_out(drawn, **fields):
 
 def test_a_trial_of_nothing_is_the_librarys_fit(drawn, plain_images):
     assert torch.equal(try_out(drawn), plain_images)
+
+
+@pytest.mark.parametrize("name", ["interpolated", "choose"])
+def test_a_trial_of_the_classifier_without_one_is_refused(drawn, name):
+    with pytest.raises(ValueError, match="need the joint classifier"):
+        fit_trial(drawn, Setting("photos", 5), 0, Trial(**{name: 2}), QUICK.replace(classifier_weight=0))
 
 
 @pytest.mark.parametrize("name", list(Trial.__dataclass_fields__))

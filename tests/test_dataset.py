@@ -119,6 +119,14 @@ def test_images_that_agree_on_the_grid_of_a_glimpse_start_from_their_own_codes_i
         assert torch.equal(image, sparse[order[position]])
 
 
+def test_an_unlabelled_image_has_no_code_to_start_from(dataset, images):
+    others = smooth_images(3, seed=5)
+    augment = quick_fit(dataset, unlabeled=TensorDataset(others), p=1.0, max_ratio=0.0, pixel_share=1.0)
+    augment.max_style_ratio = 0.0
+    for made, label in augment.wrap(TensorDataset(others, LABELS[[0, 3, 6]])):
+        assert (made == images[label == LABELS]).flatten(1).all(dim=1).any()
+
+
 def test_a_batch_is_made_in_one_generator_pass(augment, dataset):
     augment.p, augment.pixel_share = 1.0, 0.0
     calls = []

@@ -83,6 +83,8 @@ def test_a_module_as_loss_is_recorded_by_name(dataset, tmp_path):
         ({"tensors": {"labels": LABELS.float()}}, "labels must be integers"),
         ({"tensors": {"labels": LABELS.roll(1)}}, "fingerprint is not that of its labels"),
         ({"tensors": {"losses": torch.zeros(4)}}, "losses must have 3 columns"),
+        ({"tensors": {"glimpses": torch.zeros(8)}}, "glimpses are not integers"),
+        ({"tensors": {"glimpses": torch.zeros(7, dtype=torch.int64)}}, "glimpses are not integers, one a digest"),
         ({"tensors": {"images": torch.zeros(8, 3, 12, 10)}}, "images must be uint8 of shape"),
         ({"tensors": {"images": torch.zeros(7, 3, 12, 10, dtype=torch.uint8)}}, "images must be uint8 of shape"),
         ({"tensors": {"generator.to_image.bias": torch.zeros(9)}}, "size mismatch"),

@@ -40,14 +40,15 @@ class Trial:
             Laplacian pyramid on 4 × 4 cells, from what lies between those of the two real images.
         adversary: of a network's belief that images between two codes are not real ones.
         prototypes: of the cross-entropy of a code's cosines, over 0.1, with the mean codes of the classes.
-        cosines: of the same with learned directions instead of means.
         network: of the distance in the features of a classifier trained on the set itself, shifted and flipped.
         average: decay of an average of the generator's weights, which replaces them after the fit.
         views: whether each step shows images shifted, and flipped where the data may be, with the view fed to the
             generator beside its noise; the swap asks for the plain view.
-        unlabeled: how many of the images to be scored are learned without their labels (the transductive mode).
+        unlabeled: how many of the images to be scored are learned without their labels (the transductive mode). The
+            larger set has a longer fit and more dimensions, as it does in the library.
         partners: how many codes of the class, beside the anchor's, a spherical mean is taken of.
-        choose: of how many candidates the one is taken that the joint classifier believes in most.
+        choose: of how many candidates, with other partners, the one is taken that the joint classifier believes in
+            most.
     """
 
     interpolated: float = 0.0
@@ -55,7 +56,6 @@ class Trial:
     texture: float = 0.0
     adversary: float = 0.0
     prototypes: float = 0.0
-    cosines: float = 0.0
     network: float = 0.0
     average: float = 0.0
     views: bool = False
@@ -71,11 +71,18 @@ class Trial:
 
 
 def fit_trial(split: Split, setting: Setting, seed: int, trial: Trial, config: FitConfig) -> GLICOAugment:
-    """The library's fit, changed."""
+    """The library's fit, changed.
+
+    Raises:
+        ValueError: if the classifier is asked for and is not trained.
+    """
+    if config.classifier_weight == 0 and (trial.interpolated or trial.choose > 1):
+        raise ValueError("interpolated and choose need the joint classifier: set classifier_weight above 0")
+    torch.manual_seed(seed)
     labelled = TensorDataset(split.images, split.labels)
     drawn = torch.randperm(len(split.eval_images), generator=torch.Generator().manual_seed(seed))[: trial.unlabeled]
     unlabelled = TensorDataset(split.eval_images[drawn]) if trial.unlabeled else None
-    image_set = read_image_set(labelled, unlabeled=unlabelled)
+    image_set = read_image_set(labelled, unlabeled=unlabelled, image_size=config.image_size)
     if trial.network:
         config = config.replace(loss=_NetworkLoss(_train_network(split, setting, seed), trial.network))
     fit = _TriedFit(image_set, config, trial, flip=setting.flip, seed=seed)
@@ -113,7 +120,7 @@ class TriedModel(GLICOModel):
         candidates = [made]
         for _ in range(self.trial.choose - 1):
             others = self.codes.sample_partners(anchors)
-            candidates.append(self._interpolate(anchors, others, torch.rand_like(ratios), noise, interpolation))
+            candidates.append(self._interpolate(anchors, others, ratios, noise, interpolation))
         images = torch.stack(candidates)
         logits = self.classifier(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         classes = self.codes.class_indices[anchors].expand(len(images), -1)
@@ -143,10 +150,6 @@ class _TriedFit(Fit):
         if trial.adversary:
             self.adversary = _Adversary(image_set.image_shape[0], len(image_set.class_names))
             self.adversary_adam = torch.optim.Adam(self.adversary.parameters(), lr=1e-3, betas=(0.5, 0.99))
-        if trial.cosines:
-            codes = self.model.codes
-            self.directions = nn.Parameter(torch.randn(len(codes.classes), codes.latent_dim))
-            self.optimizers["networks"].add_param_group({"params": [self.directions], "lr": config.code_lr})
         self.averages = [value.detach().clone() for value in self.model.generator.parameters()]
 
     def _reconstruction_loss(self, outputs: Tensor, indices: Tensor) -> Tensor:
@@ -157,10 +160,6 @@ class _TriedFit(Fit):
             loss = super()._reconstruction_loss(outputs, indices)
         if trial.prototypes:
             loss = loss + trial.prototypes * self._prototype_loss(indices)
-        if trial.cosines:
-            codes = F.embedding(indices, self.model.codes.codes, sparse=True)
-            logits = codes @ normalize(self.directions).T / 0.1
-            loss = loss + trial.cosines * F.cross_entropy(logits, self.classes[indices])
         if trial.interpolated or trial.smooth or trial.texture or trial.adversary:
             loss = loss + self._between_loss(indices)
         return loss
@@ -191,10 +190,9 @@ class _TriedFit(Fit):
             loss = loss + trial.texture * self._texture_loss(made, indices, partners, ratios)
         if trial.adversary:
             classes = self.classes[indices]
-            with torch.enable_grad():
-                real = self.targets.unit(self.model.codes.sample_anchors(classes))
-                doubt = F.softplus(-self.adversary(_jitter(real, self.flip), classes))
-                doubt = doubt + F.softplus(self.adversary(_jitter(made.detach(), self.flip), classes))
+            real = self.targets.unit(self.model.codes.sample_anchors(classes))
+            doubt = F.softplus(-self.adversary(_jitter(real, self.flip), classes))
+            doubt = doubt + F.softplus(self.adversary(_jitter(made.detach(), self.flip), classes))
             self.adversary_adam.zero_grad()
             doubt.mean().backward()
             self.adversary_adam.step()
@@ -219,7 +217,8 @@ class _TriedFit(Fit):
         super()._update(loss, indices)
         if self.trial.average:
             weights = [value.detach() for value in self.model.generator.parameters()]
-            torch._foreach_lerp_(self.averages, weights, 1 - self.trial.average)
+            decay = min(self.trial.average, (1 + self.steps_done) / (10 + self.steps_done))  # forgets the start
+            torch._foreach_lerp_(self.averages, weights, 1 - decay)
             if self.steps_done == self.total_steps - 1:
                 torch._foreach_copy_(weights, self.averages)
 
