@@ -74,13 +74,9 @@ def autoaugment() -> nn.Module:
     return v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
 
 
-def by_coin(policy: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    """The policy with probability 0.5."""
-    return lambda: v2.RandomApply([policy()], p=0.5)
+def autoaugment_by_coin() -> nn.Module:
+    return v2.RandomApply([autoaugment()], p=0.5)
 
-
-TWO_IN_THREE = {"p": 0.67}
-"""Beside a policy that half of the others have."""
 
 HALF = {"pixel_share": 0.5}
 """Half of the synthetic images are the generator's: what is changed about it shows."""
@@ -111,8 +107,7 @@ METHODS = {
         swap_settings={"max_ratio": 0.4, "pixel_share": 0, "max_style_ratio": 0},
         fit={"preset": "published"},
     ),
-    "glico+autoaugment": Method(swap="glico", swap_settings=TWO_IN_THREE, policy=by_coin(autoaugment), spare=True),
-    "glico+randaugment": Method(swap="glico", swap_settings=TWO_IN_THREE, policy=by_coin(v2.RandAugment), spare=True),
+    "glico+autoaugment": Method(swap="glico", swap_settings={"p": 0.67}, policy=autoaugment_by_coin, spare=True),
     "glico+full-autoaugment": Method(swap="glico", policy=autoaugment, spare=True),
     "glico+full-randaugment": Method(swap="glico", policy=v2.RandAugment, spare=True),
     "glico-then-autoaugment": Method(swap="glico", policy=autoaugment),
