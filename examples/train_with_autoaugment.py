@@ -27,8 +27,8 @@ def main(folder: Path, *, side: int = 64, epochs: int = 100, fit_steps: int = 60
     test_transform = v2.Compose([v2.Resize((side, side)), *to_tensor])
 
     train = ImageFolder(folder / "train")
-    augment = GLICOAugment.fit(train, image_size=side, min_steps=fit_steps)  # (1)
-    train_set = augment.wrap(train, transform=train_transform, real_transform=v2.AutoAugment())  # (2)
+    augment = GLICOAugment.fit(train, image_size=side, min_steps=fit_steps, p=0.67)  # (1)
+    train_set = augment.wrap(train, train_transform, real_transform=v2.RandomApply([v2.AutoAugment()]))  # (2)
     test_set = ImageFolder(folder / "test", transform=test_transform)
 
     network = resnet18(num_classes=len(train.classes)).to(device)

@@ -66,8 +66,9 @@ class GLICOAugment(nn.Module):
 
     Example::
 
-        augment = GLICOAugment.fit(ImageFolder("photos/train"))
-        dataset = augment.wrap(ImageFolder("photos/train"), transform=v2.ToTensor(), real_transform=v2.AutoAugment())
+        augment = GLICOAugment.fit(ImageFolder("photos/train"), p=0.67)
+        policy = v2.RandomApply([v2.AutoAugment()])  # for half of the images that are not swapped
+        dataset = augment.wrap(ImageFolder("photos/train"), transform=v2.ToTensor(), real_transform=policy)
     """
 
     p = SwapSetting()

@@ -24,9 +24,10 @@ class GLICODataset(Dataset[Any]):
     label that was not fitted pass through, with one warning.
 
     The transform sees real and synthetic images alike, in the same type and size, so it is the place for flips,
-    crops, ``RandomErasing``, conversion and normalisation. A policy such as ``AutoAugment`` did better as the
-    ``real_transform``: the styles of synthetic images are one already. Parameters are drawn from torch's global
-    generator, as transforms do: workers differ, and a seeded loader repeats itself. Everything runs on the CPU.
+    crops, ``RandomErasing``, conversion and normalisation. A policy such as ``AutoAugment`` did best as the
+    ``real_transform``, on half of its images, where ``p`` was 0.67: the styles of synthetic images are one already.
+    Parameters are drawn from torch's global generator, as transforms do: workers differ, and a seeded loader repeats
+    itself. Everything runs on the CPU.
 
     Args:
         dataset: the images. A random transform of its own would keep images from being recognised.

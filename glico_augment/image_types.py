@@ -145,7 +145,8 @@ def like(image: Tensor, template: Any) -> Any:
         return (array.transpose(1, 2, 0) if channels_last else array).reshape(template.shape).copy()
     shape = template.shape if template.ndim == 3 else (1, *template.shape)
     made = _as_dtype(image, shape, template.dtype)
-    tensor = (made.clone() if made is image else made).reshape(template.shape).to(template.device).contiguous()
+    tensor = made.clone(memory_format=torch.contiguous_format) if made is image else made.contiguous()
+    tensor = tensor.reshape(template.shape).to(template.device)
     return tv_tensors.wrap(tensor, like=template) if isinstance(template, tv_tensors.TVTensor) else tensor
 
 
@@ -153,6 +154,9 @@ def _as_dtype(image: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tens
     """A float or uint8 image with the shape and dtype asked for, itself if it has them."""
     if image.dtype == dtype == torch.uint8 and image.shape == shape:
         return image
+    if dtype == torch.uint8:  # resized as bytes, several times as fast
+        pixels = image if image.dtype == torch.uint8 else from_unit(image, torch.uint8)
+        return resize(promote_channels(pixels[None], shape[0]), (shape[1], shape[2]))[0]
     return from_unit(like_shape(to_unit(image)[None], shape)[0], dtype)
 
 
@@ -166,6 +170,8 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize ``(k, C, H, W)`` images to ``(height, width)``, bilinear with antialiasing; uint8 stays uint8."""
     if tuple(images.shape[-2:]) == tuple(size):
         return images
+    if images.dtype == torch.uint8 and images.device.type == "cpu":  # elsewhere torch has no such kernel for bytes
+        return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
     resized = F.interpolate(images.float(), size, mode="bilinear", align_corners=False, antialias=True)
     return resized.round_().clamp_(0, 255).to(torch.uint8) if images.dtype == torch.uint8 else resized
 
@@ -286,9 +292,10 @@ def _like_pil(image: Tensor, template: PIL.Image.Image) -> PIL.Image.Image:
         )
     mode = _byte_mode(template)
     channels = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
-    array = _as_dtype(image, (channels, *size), torch.uint8).cpu().numpy()
-    made = PIL.Image.fromarray(array[0] if channels == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
-    made = made.copy() if made.readonly else made  # of the array's memory
+    pixels = _as_dtype(image, (channels, *size), torch.uint8).cpu()
+    pixels = pixels[0] if channels == 1 else pixels.permute(1, 2, 0)
+    made = PIL.Image.fromarray(pixels.contiguous().numpy())
+    made = made.copy() if made.readonly else made  # of the tensor's memory
     if made.mode == template.mode:
         return made
     if template.mode == "P":
