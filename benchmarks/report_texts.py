@@ -114,5 +114,5 @@ from `interpolated` on were scored on other random numbers than the rest. What f
 DIGITS = """## Handwritten digits
 
 A third kind of image, after all settings of the swap were fixed: scikit-learn's digits, whose brightness by cells
-nearly is the digit. Styles come from any class here as well, and help at 5 a class.
+nearly is the digit. Styles come from any class here as well; averages without them (`pixel`) gain little.
 """
