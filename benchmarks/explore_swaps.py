@@ -44,7 +44,7 @@ import torch.nn.functional as F
 from accuracy.data import Split, make_split
 from accuracy.methods import METHODS
 from accuracy.rows import append_row, machine
-from accuracy.settings import Setting, find_setting, parse_fields
+from accuracy.settings import Setting, find_setting, parse_name
 from accuracy.training import Batches, accuracy, train
 from accuracy.trials import Trial, fit_trial
 from torch import Tensor
@@ -316,8 +316,7 @@ def main() -> None:
             for training in args.trainings:
                 for text in args.kinds:
                     torch.manual_seed(training)
-                    kind, _, items = text.partition(":")
-                    fields = parse_fields([item for item in items.split(",") if item])
+                    kind, fields = parse_name(text)
                     own = {name: fields.pop(name) for name in list(fields) if name in Options.__dataclass_fields__}
                     options = Options(**own)
                     if fields and not kind.startswith(GENERATED):

@@ -17,7 +17,7 @@ import torch
 from accuracy.data import Split, make_split
 from accuracy.methods import SWAP_FIELDS
 from accuracy.rows import append_row, machine, read_rows
-from accuracy.settings import CPU_SETTINGS, SEEDS, Setting, find_setting, parse_fields
+from accuracy.settings import CPU_SETTINGS, SEEDS, Setting, find_setting, parse_name
 from accuracy.swaps import PixelAveraging, fitted
 from accuracy.training import Batches, cross_entropy, train
 from accuracy.trials import Trial, fit_trial
@@ -118,8 +118,8 @@ def make_images(source: str, split: Split, seed: int, setting: Setting, fits: Pa
         return split.images, split.labels, {}
     if source == "pixel averaging":
         return PixelAveraging(split, p=1)(split.images[order], labels, order), labels, {}
-    name, _, items = source.partition(":")
-    fields = SOURCES[name] | parse_fields([item for item in items.split(",") if item])
+    name, given = parse_name(source)
+    fields = SOURCES[name] | given
     changes = {key: value for key, value in fields.items() if key not in SWAP_FIELDS}
     trial, fit = Trial.split_fields(setting.fit | changes)
     if trial == Trial():

@@ -17,13 +17,14 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from accuracy.methods import METHODS
 from accuracy.rows import read_rows
-from accuracy.settings import SETTINGS, parse_fields
+from accuracy.settings import SETTINGS, parse_name
 from accuracy.trials import Trial
 from report_texts import (
     BESIDE_POLICIES,
     CLASSIFIER_WEIGHTS,
     DIGITS,
     EXPLORED,
+    FOUR_DRAWS,
     GENERATORS,
     IMAGES,
     INTRODUCTION,
@@ -97,6 +98,7 @@ def main() -> None:
         comparison_table(results),
         DIGITS,
         *(accuracy_table(title, table) for title, table in digits.items()),
+        comparison_table(digits),
         "## Accuracy over images a class\n\n![Accuracy over images a class](plots/accuracy.png)\n",
         *exploration_sections(read_rows(HERE / "results" / "exploration.jsonl")),
         *ablation_section(ablations),
@@ -205,6 +207,7 @@ def replace_block(path: Path, name: str, text: str) -> None:
     path.write_text(before + start + text + end + after)
 
 
+ON_FOUR_DRAWS = ("none", "pixel-style-3", "mixed-style-3", "mixed-style-3:classifier_weight=0.02,prototypes=0.5")
 GENERATOR_DRAWS, LATER_DRAWS = range(102, 104), range(102, 106)
 POLICIES = {"none": "", "autoaugment": " + AutoAugment", "randaugment": " + RandAugment"}
 
@@ -268,10 +271,13 @@ def exploration_sections(rows: list[dict[str, Any]]) -> list[str]:
     usual = [row for row in later if explored_title(row) == short(setting_title(row))]
     alone = [row for row in usual if row["policy"] == "none" or row["kind"].startswith("mixed")]
     alone = [row for row in alone if row["seed"] in GENERATOR_DRAWS]
+    small = [row for row in usual if (row["data"], row["per_class"], row["policy"]) == ("cifar10", 10, "none")]
+    on_four = [row for row in small if row["kind"] in ON_FOUR_DRAWS]
     averages = [row for row in later if row["kind"].partition(":")[0] in ("none", "pixel-style-3")]
     return [
         f"{EXPLORED}\n{exploration_table(first)}",
         f"{GENERATORS}\n{exploration_table(alone)}",
+        f"{FOUR_DRAWS}\n{exploration_table(on_four)}",
         f"{BESIDE_POLICIES}\n{exploration_table(averages)}",
     ]
 
@@ -330,7 +336,7 @@ BASELINES = ("pixel averaging", "generator", "generator:classifier_weight=0.02")
 
 def image_sections(rows: list[dict[str, Any]]) -> list[str]:
     test, validation = ([row for row in rows if row["part"] == part] for part in ("test", "validation"))
-    tried = [row for row in validation if Trial.split_fields(fields_of(row["source"]))[0] != Trial()]
+    tried = [row for row in validation if Trial.split_fields(parse_name(row["source"])[1])[0] != Trial()]
     plain = [row for row in validation if row not in tried]
     settings = {row["setting"] for row in tried}
     tried += [row for row in plain if row["source"] in BASELINES and row["setting"] in settings]
@@ -339,11 +345,6 @@ def image_sections(rows: list[dict[str, Any]]) -> list[str]:
         f"{CLASSIFIER_WEIGHTS}\n{image_table(plain)}",
         f"{TRIALS}\n{image_table(tried)}",
     ]
-
-
-def fields_of(text: str) -> dict[str, Any]:
-    """The fields of ``NAME:field=value,…``."""
-    return parse_fields([item for item in text.partition(":")[2].split(",") if item])
 
 
 def image_table(rows: list[dict[str, Any]]) -> str:

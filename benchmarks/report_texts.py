@@ -40,8 +40,11 @@ a class and not the 70 % of the draws above, so that gains there compare within 
   among averages is level with averages alone there, 0.7 and 0.1 points ahead, and 2.5 and more behind on signs.
 - Nor do better images yet ("Other ways to fit"): with prototypes on the sphere, the best of candidates, the set's own
   classifier as a loss, an adversary or unlabelled images, half generated is level with averages alone at 10 a class of
-  CIFAR-10. With prototypes, the best of them, draws 104 and 105 make it 34.2 % against 33.9 over four draws. On 5 signs
-  a class prototypes and candidates are 4 points behind. (Those candidates drew another ratio as well.)
+  CIFAR-10, the best of them, prototypes, over four draws as well (below). On 5 signs a class prototypes and candidates
+  are 4 points behind. (Those candidates drew another ratio as well.)
+"""
+
+FOUR_DRAWS = """The best of them on draws 102 to 105:
 """
 
 BESIDE_POLICIES = """## Beside AutoAugment

@@ -203,6 +203,13 @@ def test_resizing_keeps_dtype_and_brightness_without_moire(dtype):
     assert small[..., 2:-2].float().sub(63).abs().max() < 3
 
 
+@pytest.mark.parametrize("size", [(64, 48), (21, 23), (7, 90)])
+def test_bytes_are_resized_as_floats_are(size):
+    images = torch.randint(256, (2, 3, 32, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for layout in (images, images.contiguous(memory_format=torch.channels_last)):
+        assert (resize(layout, size).float() - resize(images.float(), size)).abs().max() <= 1
+
+
 def test_a_tensor_that_needs_a_gradient_is_an_image():
     assert to_uint8(torch.full((1, 2, 2), 0.2, requires_grad=True)).tolist() == [[[51, 51], [51, 51]]]
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from glico_augment.cli.demo import digits
+
 VALIDATION_PER_CLASS = 300
 
 
@@ -73,12 +75,10 @@ def _load(root: Path, data: str, side: int | None) -> list[tuple[Tensor, Tensor]
 
 
 def _load_digits(side: int | None) -> list[tuple[Tensor, Tensor]]:
-    """Scikit-learn's handwritten digits, 8 × 8 grey, as RGB: half to train on, half to test."""
-    from sklearn.datasets import load_digits
+    """Scikit-learn's handwritten digits, 8 × 8 grey, as RGB."""
 
-    digits = load_digits()
-    images = torch.from_numpy(digits.images * (255 / 16)).round().to(torch.uint8)[:, None].expand(-1, 3, -1, -1)
-    images = v2.functional.resize(images, [side, side], antialias=True) if side else images.contiguous()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    labels = torch.from_numpy(digits.target)
-    return [(images[part], labels[part]) for part in order.tensor_split(2)]
+    def enlarge(images: Tensor) -> Tensor:
+        images = images.expand(-1, 3, -1, -1)
+        return v2.functional.resize(images, [side, side], antialias=True) if side else images.contiguous()
+
+    return [(enlarge(images), labels) for images, labels in digits()[:2]]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from accuracy.mixmatch import mixmatch
-from accuracy.settings import parse_fields
+from accuracy.settings import parse_name
 from accuracy.training import Batches, Objective, cross_entropy
 
 
@@ -125,15 +125,14 @@ def find_method(text: str) -> Method:
     Raises:
         ValueError: for a name that does not exist, or fields for a method without a swap.
     """
-    name, _, items = text.partition(":")
+    name, fields = parse_name(text)
     if name not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {name!r}")
     method = METHODS[name]
-    fields = parse_fields([item for item in items.split(",") if item])
     if name == "mixmatch" and fields.keys() <= {"unlabeled_weight"}:
         return Method(objective=partial(mixmatch, **fields))
     if fields and method.swap is None:
-        raise ValueError(f"{name} takes no fields; got {items!r}")
+        raise ValueError(f"{name} takes no fields; got {text!r}")
     swap_settings = {key: value for key, value in fields.items() if key in SWAP_FIELDS}
     fit = {key: value for key, value in fields.items() if key not in SWAP_FIELDS}
     return dataclasses.replace(

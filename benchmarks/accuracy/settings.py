@@ -86,6 +86,12 @@ def find_setting(name: str, changes: list[str]) -> Setting:
     return setting
 
 
+def parse_name(text: str) -> tuple[str, dict[str, Any]]:
+    """``"NAME:a=1,b=x"`` as ``NAME`` and ``{"a": 1, "b": "x"}``."""
+    name, _, items = text.partition(":")
+    return name, parse_fields([item for item in items.split(",") if item])
+
+
 def parse_fields(items: list[str]) -> dict[str, Any]:
     """``["a=1", "b=x"]`` as ``{"a": 1, "b": "x"}``: values are JSON, and text where they are not."""
     fields = {}

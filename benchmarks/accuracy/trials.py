@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,14 +144,16 @@ class _TriedFit(Fit):
         super().__init__(image_set, config, device=torch.device("cpu"), seed=seed)
         self.trial, self.flip = trial, flip
         self.classes = self.model.codes.class_indices
-        self.pyramid = LaplacianLoss()
-        self.pyramid.calibrate([self.targets.unit(torch.arange(self.n_images))])
+        if trial.texture:
+            self.pyramid = LaplacianLoss()
+            self.pyramid.calibrate([self.targets.unit(torch.arange(self.n_images))])
         if trial.views:
             self._forward = _WithViews(self.networks, flip)
         if trial.adversary:
             self.adversary = _Adversary(image_set.image_shape[0], len(image_set.class_names))
             self.adversary_adam = torch.optim.Adam(self.adversary.parameters(), lr=1e-3, betas=(0.5, 0.99))
-        self.averages = [value.detach().clone() for value in self.model.generator.parameters()]
+        if trial.average:
+            self.averages = [value.detach().clone() for value in self.model.generator.parameters()]
 
     def _reconstruction_loss(self, outputs: Tensor, indices: Tensor) -> Tensor:
         trial = self.trial
@@ -166,7 +169,7 @@ class _TriedFit(Fit):
 
     def _prototype_loss(self, indices: Tensor) -> Tensor:
         codes = self.model.codes.codes
-        sums = torch.zeros(int(self.classes.max()) + 1, codes.shape[1])
+        sums = torch.zeros(len(self.model.codes.classes), codes.shape[1])
         prototypes = normalize(sums.index_add(0, self.classes, codes.detach()))
         cosines = F.embedding(indices, codes, sparse=True) @ prototypes.T
         return F.cross_entropy(cosines / 0.1, self.classes[indices])
@@ -299,8 +302,12 @@ class _NetworkLoss(FeatureLoss):
         for block in self.network.blocks:
             hidden = block(hidden)
             maps.append(hidden)
-        self.weights = (1.0,) * len(taps) + (self.weight,) * len(maps)
         return taps + maps
+
+    def calibrate(self, batches: Iterable[Tensor]) -> None:
+        super().calibrate(batches)
+        n_maps = len(self.network.blocks)
+        self.weights = (1.0,) * (len(self.scales) - n_maps) + (self.weight,) * n_maps
 
 
 def _train_network(split: Split, setting: Setting, seed: int) -> WideResNet:

@@ -29,7 +29,7 @@ def demo(args: argparse.Namespace) -> None:
     """Fit, train with and without the swap on the same budget, compare, and draw paths between images."""
     check_writable(args.output)
     device = choose_device(args.device)
-    train, test, names = _digits() if args.data is None else _folder(args.data)
+    train, test, names = digits() if args.data is None else _folder(args.data)
     print(
         f"{args.per_class} training images of each of {len(names)} classes, {len(test[1])} test images, "
         f"{args.steps} steps with random shifts for every classifier"
@@ -57,19 +57,23 @@ def demo(args: argparse.Namespace) -> None:
 Split = tuple[Tensor, Tensor]
 
 
-def _digits() -> tuple[Split, Split, tuple[str, ...]]:
+def digits() -> tuple[Split, Split, tuple[str, ...]]:
+    """Scikit-learn's handwritten digits, half to train on and half to test: uint8 images, labels, and class names.
+
+    Raises:
+        ModuleNotFoundError: without scikit-learn.
+    """
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise ModuleNotFoundError(
             "the digits of the demo come with scikit-learn: pip install 'glico-augment[demo]', or --data FOLDER"
         ) from error
-    digits = load_digits()
-    images = torch.from_numpy(digits.images * (255 / 16)).round().to(torch.uint8)[:, None]
-    labels = torch.from_numpy(digits.target)
+    loaded = load_digits()
+    images = torch.from_numpy(loaded.images * (255 / 16)).round().to(torch.uint8)[:, None]
+    labels = torch.from_numpy(loaded.target)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-    half = len(order) // 2
-    train, test = order[:half], order[half:]
+    train, test = order.tensor_split(2)
     return (images[train], labels[train]), (images[test], labels[test]), tuple(map(str, range(10)))
 
 
