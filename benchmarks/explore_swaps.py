@@ -51,11 +51,11 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from glico_augment import FitConfig
-from glico_augment.generator import Generator
 from glico_augment.losses import build_loss
-from glico_augment.model import GLICOModel
-from glico_augment.sphere import slerp
-from glico_augment.swap import SwapSettings
+from glico_augment.model.generator import Generator
+from glico_augment.model.model import GLICOModel
+from glico_augment.model.sphere import slerp
+from glico_augment.swap.draw import SwapSettings
 
 KINDS = ["none", "pixel", "morph", "pose", "morph-other-pose", "affine", "style-own-class-1"]
 GENERATED = ("generator-", "mixed-", "residual-", "both-", "blend-")

@@ -22,10 +22,10 @@ from accuracy.rows import append_row, machine, read_rows
 from torch.utils.benchmark import Timer
 
 from glico_augment import FitConfig, GLICOAugment
-from glico_augment.fitting import Fit
-from glico_augment.image_set import ImageSet, read_image_set
-from glico_augment.record import FitRecord
-from glico_augment.swap import SwapSettings, draw_params
+from glico_augment.data.image_set import ImageSet, read_image_set
+from glico_augment.files.fitted import FitRecord
+from glico_augment.fit.loop import Fit
+from glico_augment.swap.draw import SwapSettings, draw_params
 
 SIDE = 32
 SIZES = ((500, 10), (5_000, 10), (5_000, 100), (5_000, 1_000), (50_000, 10), (50_000, 1_000))

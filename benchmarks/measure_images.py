@@ -26,7 +26,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from glico_augment import FitConfig, GLICOAugment
-from glico_augment.image_types import from_unit
+from glico_augment.images.values import from_unit
 
 N_IMAGES = 2000
 JUDGE_STEPS = 1000

@@ -32,9 +32,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
 
 from glico_augment import FitConfig, GLICOAugment, SyntheticBank
-from glico_augment.fitting import Fit
-from glico_augment.image_set import read_image_set
-from glico_augment.swap import SwapSettings
+from glico_augment.data.image_set import read_image_set
+from glico_augment.fit.loop import Fit
+from glico_augment.swap.draw import SwapSettings
 
 N_CLASSES = 10
 STEPS = 10  # of a fit, timed together

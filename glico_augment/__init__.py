@@ -8,33 +8,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glico_augment.augment import GLICOAugment
-    from glico_augment.bank import SyntheticBank
-    from glico_augment.classifier import Classifier
-    from glico_augment.codes import SphereCodes
     from glico_augment.config import FitConfig
-    from glico_augment.dataset import GLICODataset
     from glico_augment.errors import DivergenceError, FileFormatError
-    from glico_augment.fitting import FitProgress
-    from glico_augment.generator import Generator
+    from glico_augment.fit.loop import FitProgress
     from glico_augment.losses import FeatureLoss, LaplacianLoss, PerceptualLoss, RandomPerceptualLoss
-    from glico_augment.sphere import geodesic_distance, lerp, normalize, sample_uniform, slerp
+    from glico_augment.model.classifier import Classifier
+    from glico_augment.model.codes import SphereCodes
+    from glico_augment.model.generator import Generator
+    from glico_augment.model.sphere import geodesic_distance, lerp, normalize, sample_uniform, slerp
+    from glico_augment.swap.augment import GLICOAugment
+    from glico_augment.swap.bank import SyntheticBank
+    from glico_augment.swap.dataset import GLICODataset
 
 __version__ = "0.2.0"
 
 # Public names by module, imported when first asked for, so that `glico --help` need not wait for torch.
 _MODULES = {
-    "augment": ("GLICOAugment",),
-    "bank": ("SyntheticBank",),
-    "classifier": ("Classifier",),
-    "codes": ("SphereCodes",),
+    "swap.augment": ("GLICOAugment",),
+    "swap.bank": ("SyntheticBank",),
+    "model.classifier": ("Classifier",),
+    "model.codes": ("SphereCodes",),
     "config": ("FitConfig",),
-    "dataset": ("GLICODataset",),
+    "swap.dataset": ("GLICODataset",),
     "errors": ("DivergenceError", "FileFormatError"),
-    "fitting": ("FitProgress",),
-    "generator": ("Generator",),
+    "fit.loop": ("FitProgress",),
+    "model.generator": ("Generator",),
     "losses": ("FeatureLoss", "LaplacianLoss", "PerceptualLoss", "RandomPerceptualLoss"),
-    "sphere": ("geodesic_distance", "lerp", "normalize", "sample_uniform", "slerp"),
+    "model.sphere": ("geodesic_distance", "lerp", "normalize", "sample_uniform", "slerp"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

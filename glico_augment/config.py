@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from glico_augment import settings
+from glico_augment import checks
 
 LOSS_NAMES = ("laplacian", "vgg16", "random-vgg16")
 SCHEDULES = ("cosine", "step", "constant")
@@ -190,33 +190,33 @@ def _loss(name: str, value: Any) -> Any:
 
 def _image_size(name: str, value: Any) -> int | tuple[int, int]:
     if isinstance(value, (tuple, list)):
-        return settings.sequence_of(settings.integer(1), "a pair (height, width) of positive integers", 2)(name, value)
-    return settings.integer(1, ", or a pair (height, width), or None")(name, value)
+        return checks.sequence_of(checks.integer(1), "a pair (height, width) of positive integers", 2)(name, value)
+    return checks.integer(1, ", or a pair (height, width), or None")(name, value)
 
 
-_CHECKS: dict[str, settings.Check] = {
-    "epochs": settings.optional(settings.integer(1, ", or None")),
-    "min_steps": settings.integer(1),
-    "batch_size": settings.optional(settings.integer(1, ", or None")),
-    "latent_dim": settings.optional(
-        settings.integer(2, ": the unit sphere of a line is two points, with no path between them")
+_CHECKS: dict[str, checks.Check] = {
+    "epochs": checks.optional(checks.integer(1, ", or None")),
+    "min_steps": checks.integer(1),
+    "batch_size": checks.optional(checks.integer(1, ", or None")),
+    "latent_dim": checks.optional(
+        checks.integer(2, ": the unit sphere of a line is two points, with no path between them")
     ),
-    "noise_dim": settings.integer(0),
-    "noise_std": settings.non_negative,
-    "generator_width": settings.integer(1),
-    "classifier_width": settings.integer(1),
+    "noise_dim": checks.integer(0),
+    "noise_std": checks.non_negative,
+    "generator_width": checks.integer(1),
+    "classifier_width": checks.integer(1),
     "loss": _loss,
-    "loss_weights": settings.optional(
-        settings.sequence_of(settings.non_negative, "a sequence of non-negative numbers, or None")
+    "loss_weights": checks.optional(
+        checks.sequence_of(checks.non_negative, "a sequence of non-negative numbers, or None")
     ),
-    "loss_normalize": settings.boolean,
-    "vgg_weights": settings.optional(settings.path),
-    "pixel_weight": settings.non_negative,
-    "classifier_weight": settings.non_negative,
-    "image_size": settings.optional(_image_size),
-    "lr": settings.positive,
-    "code_lr": settings.positive,
-    "adam_beta1": settings.real("a number in [0, 1)", lambda value: 0 <= value < 1),
-    "schedule": settings.choice(SCHEDULES),
-    "precision": settings.choice(PRECISIONS),
+    "loss_normalize": checks.boolean,
+    "vgg_weights": checks.optional(checks.path),
+    "pixel_weight": checks.non_negative,
+    "classifier_weight": checks.non_negative,
+    "image_size": checks.optional(_image_size),
+    "lr": checks.positive,
+    "code_lr": checks.positive,
+    "adam_beta1": checks.real("a number in [0, 1)", lambda value: 0 <= value < 1),
+    "schedule": checks.choice(SCHEDULES),
+    "precision": checks.choice(PRECISIONS),
 }

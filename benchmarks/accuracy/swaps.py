@@ -14,8 +14,8 @@ from torch.utils.data import TensorDataset
 import glico_augment
 from accuracy.data import Split
 from glico_augment import FitConfig, GLICOAugment
-from glico_augment.image_types import from_unit
-from glico_augment.swap import SwapSettings, draw_rows
+from glico_augment.images.values import from_unit
+from glico_augment.swap.draw import SwapSettings, draw_rows
 
 
 class PixelAveraging:

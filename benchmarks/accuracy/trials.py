@@ -18,13 +18,13 @@ from accuracy.settings import Setting
 from accuracy.training import SHIFT, Batches, cross_entropy, train
 from accuracy.wide_resnet import WideResNet
 from glico_augment import FitConfig, GLICOAugment
-from glico_augment.fitting import Fit
-from glico_augment.image_set import ImageSet, read_image_set
+from glico_augment.data.image_set import ImageSet, read_image_set
+from glico_augment.files.fitted import FitRecord
+from glico_augment.fit.loop import Fit
 from glico_augment.losses import FeatureLoss
 from glico_augment.losses.laplacian import LaplacianLoss
-from glico_augment.model import GLICOModel
-from glico_augment.record import FitRecord
-from glico_augment.sphere import normalize, slerp
+from glico_augment.model.model import GLICOModel
+from glico_augment.model.sphere import normalize, slerp
 
 _VIEW_DIM = 3  # flip, and the shift in two directions
 _CELLS = 4  # a side, in which texture is compared

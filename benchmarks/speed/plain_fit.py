@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glico_augment import FitConfig, LaplacianLoss
-from glico_augment.fitting import learning_rate_factor
-from glico_augment.generator import Generator
-from glico_augment.image_set import ImageSet
-from glico_augment.model import GLICOModel
+from glico_augment.data.image_set import ImageSet
+from glico_augment.fit.loop import learning_rate_factor
+from glico_augment.model.generator import Generator
+from glico_augment.model.model import GLICOModel
 
 
 class PlainFit:

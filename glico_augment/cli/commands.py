@@ -15,16 +15,16 @@ from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader
 from torchvision.utils import save_image
 
-from glico_augment import image_types
-from glico_augment.augment import GLICOAugment
 from glico_augment.cli.demo import demo
 from glico_augment.cli.grids import paths, random_pairs, save_grid
 from glico_augment.config import FitConfig
 from glico_augment.errors import DivergenceError
-from glico_augment.file_format import check_writable, write_atomically
-from glico_augment.image_set import digest
-from glico_augment.ranks import process_group
-from glico_augment.swap import SwapSettings
+from glico_augment.files.format import check_writable, write_atomically
+from glico_augment.fit.ranks import process_group
+from glico_augment.images import convert, values
+from glico_augment.images.identity import digest
+from glico_augment.swap.augment import GLICOAugment
+from glico_augment.swap.draw import SwapSettings
 
 # What a wrong input raises. Anything else is a defect of this library and keeps its traceback.
 USER_ERRORS = (ValueError, TypeError, OSError, DivergenceError, ModuleNotFoundError)
@@ -150,9 +150,9 @@ def _real_images(augment: GLICOAugment, folder: Path, indices: torch.Tensor) -> 
     wanted = {int(augment.record.digests[index]): index for index in indices.tolist()}
     found: dict[int, torch.Tensor] = {}
     for image, _ in image_folder(folder):
-        canonical = image_types.to_uint8(image)
+        canonical = convert.to_uint8(image)
         if (index := wanted.get(digest(canonical))) is not None:
-            found[index] = image_types.like_shape(image_types.to_unit(canonical)[None], augment.image_shape)[0]
+            found[index] = values.like_shape(values.to_unit(canonical)[None], augment.image_shape)[0]
     if missing := [index for index in indices.tolist() if index not in found]:
         raise ValueError(
             f"{folder} does not hold {len(missing)} of the images that {len(indices)} paths start or end at"

@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from glico_augment.augment import GLICOAugment
 from glico_augment.cli.grids import paths, random_pairs, save_grid
-from glico_augment.file_format import check_writable
-from glico_augment.fitting import choose_device
-from glico_augment.image_set import read_image_set
+from glico_augment.data.image_set import read_image_set
+from glico_augment.devices import choose_device
+from glico_augment.files.format import check_writable
+from glico_augment.swap.augment import GLICOAugment
 
 _BATCH_SIZE = 50
 _GRID_HEIGHT = 80  # pixels of a row of the grid, about

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.utils import save_image
 
-from glico_augment.augment import GLICOAugment
-from glico_augment.file_format import write_atomically
+from glico_augment.files.format import write_atomically
+from glico_augment.swap.augment import GLICOAugment
 
 
 def save_grid(images: Tensor, path: Path, *, columns: int, scale: int = 1) -> None:

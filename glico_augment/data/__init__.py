@@ -1,0 +1,1 @@
+"""Samples of any structure, their labels, and datasets read once."""

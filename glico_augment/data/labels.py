@@ -1,0 +1,65 @@
+"""Integer labels, of one sample and of a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def read_label(label: Any) -> int:
+    """A label as an int.
+
+    Raises:
+        TypeError: unless it is an int, a numpy integer or a 0-d integer tensor.
+    """
+    if isinstance(label, Tensor) and label.ndim == 0 and not (label.is_floating_point() or label.is_complex()):
+        return int(label)
+    if isinstance(label, np.ndarray) and label.ndim == 0:
+        label = label[()]
+    if isinstance(label, (int, np.integer, np.bool_)):
+        return int(label)
+    shown = f"a tensor of {label.dtype} {tuple(label.shape)}" if isinstance(label, Tensor) else repr(label)
+    raise TypeError(
+        f"labels must be integers, got {shown} ({type(label).__name__}). Number the classes 0, 1, 2, … "
+        "(target_transform does it in torchvision's datasets)"
+    )
+
+
+def as_integers(name: str, values: Any) -> Tensor:
+    """A sequence, array or tensor of integers as int64 ``(k,)`` on the CPU."""
+    tensor = torch.as_tensor(values, device="cpu")
+    if len(tensor.shape) > 0 and tensor.numel() == 0:
+        return tensor.to(torch.int64)
+    if tensor.is_floating_point() or tensor.dtype == torch.bool:
+        raise TypeError(f"{name} must be integers, got {tensor.dtype}")
+    return tensor.to(torch.int64).flatten()
+
+
+def check_labels(labels: Any, images: Tensor) -> Tensor:
+    """The labels of a batch as an int64 tensor.
+
+    Args:
+        labels: ``(k,)`` integers: a sequence, an array or a tensor.
+        images: ``(k, C, H, W)``.
+
+    Raises:
+        TypeError: if they are not integers, or mixed or one-hot.
+        ValueError: if there are not as many as images.
+    """
+    if not isinstance(labels, Tensor):
+        labels = (
+            torch.from_numpy(labels)
+            if isinstance(labels, np.ndarray)
+            else torch.tensor([read_label(label) for label in labels])
+        )
+    if labels.is_floating_point() or labels.ndim != 1:
+        raise TypeError(
+            f"labels of a batch must be integers of shape (k,), got {labels.dtype} {tuple(labels.shape)}; put "
+            "GLICOAugment before MixUp, CutMix and one-hot encoding"
+        )
+    if len(labels) != len(images):
+        raise ValueError(f"got {len(images)} images but {len(labels)} labels")
+    return labels.to(torch.int64)

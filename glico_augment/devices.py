@@ -1,0 +1,43 @@
+"""Which device to work on, and how to reach it."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def choose_device(device: torch.device | str | None) -> torch.device:
+    """The device asked for, or the best at hand: CUDA, then MPS, then the CPU.
+
+    In a process group there is no MPS by default, which cannot reduce, and ``"cuda"`` is torch's current GPU.
+
+    Raises:
+        ValueError: if it is asked for and not there.
+    """
+    if device is None:
+        has_mps = torch.backends.mps.is_available() and not _is_group()
+        device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device must be 'cuda', 'mps', 'cpu' or None; got {device!r}") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {str(device)!r} was asked for but torch sees no CUDA GPU; leave device=None")
+    if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
+        raise ValueError(f"device {str(device)!r} was asked for but torch sees {torch.cuda.device_count()} CUDA GPUs")
+    if chosen.type == "cuda" and chosen.index is None and _is_group():
+        chosen = torch.device("cuda", torch.cuda.current_device())
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"device {str(device)!r} was asked for but torch sees no Apple GPU; leave device=None")
+    return chosen
+
+
+def to_device(rows: Tensor, device: torch.device) -> Tensor:
+    """Rows of the CPU on ``device``, without waiting for what a CUDA device still has to do."""
+    return rows.to(device, non_blocking=device.type == "cuda")
+
+
+def _is_group() -> bool:
+    """Whether several processes work together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

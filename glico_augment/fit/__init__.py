@@ -1,0 +1,1 @@
+"""The fit: from a dataset to a model."""

@@ -1,0 +1,80 @@
+"""Checkpoints of a fit: written while it runs, continued by the same call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from glico_augment.errors import FileFormatError
+from glico_augment.files.fitted import FitRecord
+from glico_augment.files.format import CHECKPOINT, read_file, write_file
+from glico_augment.fit.loop import Fit, FitProgress
+
+
+class Checkpoint:
+    """A callback that writes the state of a fit every so many steps.
+
+    Args:
+        path: the file.
+        run: the fit.
+        record: what identifies the fit: images, config and seed.
+        every: steps between writes.
+    """
+
+    def __init__(self, path: str | Path, run: Fit, record: FitRecord, *, every: int) -> None:
+        self.path = Path(path)
+        self.run = run
+        self.every = every
+        self._identity = {**record.to_json(), "device": run.device.type}
+        self._written = (-1, False)  # the step, and whether the fit had been stopped there
+
+    def restore(self) -> None:
+        """Continue from the file, if there is one. Every process reads it.
+
+        Raises:
+            FileFormatError: if it is no checkpoint.
+            ValueError: if it is of another fit; the message names the differences.
+        """
+        if not self.path.exists():
+            return
+        tensors, info = read_file(self.path, kind=CHECKPOINT)
+        if differences := _differences(info.get("fit"), self._identity):
+            raise ValueError(
+                f"checkpoint {self.path} is of another fit: {'; '.join(differences)}. Repeat that call to continue "
+                "it, or delete the file or name another to start anew"
+            )
+        try:
+            self.run.restore(tensors, info["state"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise FileFormatError(f"checkpoint {self.path} is damaged: {error}") from error
+        self._written = (self.run.steps_done, self.run.is_stopped)
+
+    def __call__(self, progress: FitProgress) -> None:
+        """Write every so many steps."""
+        if progress.step % self.every == 0:
+            self.write()
+
+    def write(self) -> None:
+        """Write the state, unless it is written already; the first of several processes writes."""
+        state = (self.run.steps_done, self.run.is_stopped)
+        if self._written == state:
+            return
+        self.run.check_finite()
+        tensors, numbers = self.run.state()
+        if self.run.ranks.is_first:
+            write_file(self.path, tensors, {"fit": self._identity, "state": numbers}, kind=CHECKPOINT)
+        self._written = state
+
+
+def _differences(found: Any, expected: dict[str, Any]) -> list[str]:
+    if not isinstance(found, dict):
+        return ["its header does not say which"]
+    lines = []
+    for name, value in expected.items():
+        if isinstance(value, dict) and isinstance(found.get(name), dict):
+            lines += _differences(found[name], value)
+        elif name == "fingerprint" and found.get(name) != value:
+            lines.append("the images, the labels or their order differ")
+        elif found.get(name) != value:
+            lines.append(f"{name} was {found.get(name)!r}, is {value!r}")
+    return lines

@@ -1,0 +1,107 @@
+"""PIL images of every mode to uint8 tensors and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor
+
+from glico_augment.images.values import bring, check_values, from_unit, like_shape, to_unit
+
+# PIL mode → the mode whose bytes are taken. 16-bit and float grey are scaled to 8 bits instead.
+_PIL_MODES = {
+    "1": "L",
+    "L": "L",
+    "P": "RGB",
+    "PA": "RGBA",
+    "LA": "RGBA",
+    "La": "RGBA",
+    "RGB": "RGB",
+    "RGBX": "RGB",
+    "RGBA": "RGBA",
+    "RGBa": "RGBA",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+    "HSV": "RGB",
+}
+# 16-bit modes and the layout of their bytes; I has 32-bit integers, in which PIL keeps 16-bit files as well.
+_PIL_SIXTEEN_BIT = {"I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2", "I;16N": "=u2", "I": "=i4"}
+
+
+def check_mode(image: PIL.Image.Image) -> None:
+    """Raise TypeError for a mode that is not read."""
+    if image.mode not in (*_PIL_MODES, *_PIL_SIXTEEN_BIT, "F"):
+        raise TypeError(f"PIL images of mode {image.mode} are not supported; convert them to RGB first")
+
+
+def to_uint8(image: PIL.Image.Image) -> Tensor:
+    """uint8 ``(channels, height, width)`` of an image of any mode.
+
+    Raises:
+        TypeError: for a mode that is not read.
+        ValueError: for an empty image, or values out of range.
+    """
+    check_mode(image)
+    if 0 in image.size:
+        raise ValueError(f"image is empty: {image.size[0]} × {image.size[1]} pixels")
+    if image.mode in _PIL_SIXTEEN_BIT:
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(
+                f"a PIL image of mode {image.mode} must hold values from 0 to 65535; "
+                f"got {values.min()} to {values.max()}"
+            )
+        return torch.from_numpy(np.round(values / 257).astype(np.uint8))[None]
+    if image.mode == "F":
+        grey = torch.from_numpy(np.asarray(image).copy())[None]
+        check_values(grey)
+        return from_unit(to_unit(grey), torch.uint8)
+    mode = _byte_mode(image)
+    if image.mode == "La":
+        image = image.convert("LA")
+    array = np.asarray(image if image.mode == mode else image.convert(mode))
+    array = array[:, :, None] if array.ndim == 2 else array
+    return torch.from_numpy(array.transpose(2, 0, 1).copy())
+
+
+def _byte_mode(image: PIL.Image.Image) -> str:
+    """L, RGB or RGBA: what an 8-bit image is read as."""
+    has_alpha = "transparency" in image.info or (image.palette is not None and image.palette.mode == "RGBA")
+    return "RGBA" if image.mode == "P" and has_alpha else _PIL_MODES[image.mode]
+
+
+def like(image: Tensor, template: PIL.Image.Image) -> PIL.Image.Image:
+    """A synthetic image ``(channels, height, width)`` in the mode and size of ``template``."""
+    size = (template.height, template.width)
+    if template.mode in _PIL_SIXTEEN_BIT or template.mode == "F":
+        grey = like_shape(to_unit(image)[None], (1, *size))[0, 0].cpu().numpy()
+        if template.mode == "F":
+            return PIL.Image.fromarray(grey.astype(np.float32))
+        values = np.round(grey * 65535)
+        return PIL.Image.frombytes(
+            template.mode, template.size, values.astype(_PIL_SIXTEEN_BIT[template.mode]).tobytes()
+        )
+    mode = _byte_mode(template)
+    channels = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
+    pixels = bring(image, (channels, *size), torch.uint8).cpu()
+    pixels = pixels[0] if channels == 1 else pixels.permute(1, 2, 0)
+    made = PIL.Image.fromarray(pixels.contiguous().numpy())
+    made = made.copy() if made.readonly else made  # of the tensor's memory
+    if made.mode == template.mode:
+        return made
+    if template.mode == "P":
+        return _as_palette(made, template)
+    # PIL reaches these two modes from one other mode only without loss.
+    between = {"PA": "RGBA", "La": "LA"}.get(template.mode)
+    made = made if between is None else made.convert(between)
+    return made.convert(template.mode)
+
+
+def _as_palette(image: PIL.Image.Image, template: PIL.Image.Image) -> PIL.Image.Image:
+    """An RGB or RGBA image in mode P, with the template's palette where it is one of opaque colours."""
+    if image.mode == "RGBA":
+        return image.quantize(method=PIL.Image.Quantize.FASTOCTREE)
+    is_rgb = template.palette is not None and template.palette.mode == "RGB"
+    palette = template if is_rgb else template.convert("RGB").quantize()
+    return image.quantize(palette=palette, dither=PIL.Image.Dither.NONE)

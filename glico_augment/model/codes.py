@@ -1,0 +1,190 @@
+"""One learnable code on the unit sphere per training image, and same-class sampling among them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from glico_augment.model import sphere
+
+
+class SphereCodes(nn.Module):
+    """The codes ``z_i`` of a training set, with the labels that say which of them may be mixed.
+
+    The first ``len(labels)`` codes belong to labelled images. Further codes belong to unlabelled images (the
+    transductive mode); they are learned with the others but are never an anchor or a partner.
+
+    Args:
+        codes: ``(n, latent_dim)`` floating point; projected onto the sphere unless unit already, within rounding.
+            ``latent_dim`` is at least 2.
+        labels: ``(m,)`` integers, ``1 <= m <= n``, in any range, not necessarily contiguous.
+
+    Attributes:
+        codes: ``(n, latent_dim)`` learnable unit vectors.
+        labels: ``(m,)`` int64, as given.
+        classes: ``(n_classes,)`` int64, the distinct labels in ascending order.
+        class_indices: ``(m,)`` int64, the position of each label in ``classes``.
+
+    Raises:
+        TypeError: if the labels are not integers or the codes not floating point.
+        ValueError: if the shapes do not fit together.
+    """
+
+    codes: nn.Parameter
+    labels: Tensor
+    classes: Tensor
+    class_indices: Tensor
+    _members: Tensor
+    _first_member: Tensor
+    _class_size: Tensor
+    _rank: Tensor
+
+    def __init__(self, codes: Tensor, labels: Tensor) -> None:
+        super().__init__()
+        _check(codes, labels)
+        codes = codes.detach()
+        is_unit = (codes.norm(dim=1, keepdim=True) - 1).abs() < 1e-5
+        self.codes = nn.Parameter(torch.where(is_unit, codes, sphere.normalize(codes)))
+        labels = labels.detach().to(device=codes.device, dtype=torch.int64)
+        classes, class_indices, class_size = torch.unique(labels, return_inverse=True, return_counts=True)
+        # Images of one class stand side by side in `_members`, so a draw within a class is one offset.
+        members = torch.argsort(class_indices, stable=True)
+        first_member = class_size.cumsum(0) - class_size
+        rank = torch.empty_like(members)
+        rank[members] = torch.arange(len(labels), device=labels.device) - first_member[class_indices[members]]
+        self.register_buffer("labels", labels)
+        self.register_buffer("classes", classes)
+        self.register_buffer("class_indices", class_indices)
+        self.register_buffer("_members", members)
+        self.register_buffer("_first_member", first_member)
+        self.register_buffer("_class_size", class_size)
+        self.register_buffer("_rank", rank)
+
+    @classmethod
+    def random(
+        cls, labels: Tensor, latent_dim: int, *, n_unlabeled: int = 0, generator: torch.Generator | None = None
+    ) -> SphereCodes:
+        """Codes drawn uniformly from the sphere, the start of a fit.
+
+        Args:
+            labels: ``(m,)`` integers.
+            latent_dim: dimension of the sphere's space, at least 2.
+            n_unlabeled: how many codes to add for unlabelled images.
+            generator: CPU generator to draw from; torch's global one if None.
+        """
+        return cls(sphere.sample_uniform(len(labels) + n_unlabeled, latent_dim, generator=generator), labels)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: torch.device | str = "cpu") -> SphereCodes:
+        """Read the codes and labels alone from a file written by :meth:`GLICOAugment.save`.
+
+        Raises:
+            FileFormatError: if the file is not a whole glico-augment file of this format version.
+        """
+        from glico_augment.files.format import read_file
+
+        tensors, _ = read_file(path, names=("codes", "labels"))
+        return cls(tensors["codes"], tensors["labels"]).to(device)
+
+    def __len__(self) -> int:
+        return self.codes.shape[0]
+
+    @property
+    def latent_dim(self) -> int:
+        """Dimension of the sphere's space."""
+        return self.codes.shape[1]
+
+    @property
+    def n_labeled(self) -> int:
+        """How many codes, the first ones, belong to labelled images."""
+        return self.labels.shape[0]
+
+    def forward(self, indices: Tensor) -> Tensor:
+        """The codes of the images ``indices``, ``(k,)`` to ``(k, latent_dim)``."""
+        return self.codes[indices]
+
+    @torch.no_grad()
+    def project_(self, indices: Tensor | None = None) -> None:
+        """Return codes to the unit sphere, in place; the constraint ``‖z_i‖ = 1`` after an optimiser step.
+
+        Args:
+            indices: ``(k,)`` of the codes that the step moved; None for all.
+        """
+        if indices is None:
+            self.codes.copy_(sphere.normalize(self.codes))
+        else:
+            self.codes[indices] = sphere.normalize(self.codes[indices])
+
+    def index_of(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Look labels up among the fitted ones.
+
+        Args:
+            labels: ``(k,)`` integers.
+
+        Returns:
+            The position of each label in :attr:`classes`, ``(k,)`` int64, and whether it was fitted, ``(k,)`` bool.
+            The position of a label that was not is 0.
+        """
+        labels = labels.to(torch.int64).contiguous()
+        position = torch.searchsorted(self.classes, labels).clamp_(max=len(self.classes) - 1)
+        is_known = self.classes[position] == labels
+        return torch.where(is_known, position, 0), is_known
+
+    def sample_anchors(self, class_positions: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one image of each class in ``class_positions``, ``(k,)`` positions in :attr:`classes`.
+
+        Returns:
+            ``(k,)`` int64 image indices.
+        """
+        return self._members[self._first_member[class_positions] + self._draw_below(class_positions, 0, generator)]
+
+    def sample_partners(self, anchors: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw for each image another one of its class, uniformly; itself if it is the only one.
+
+        Args:
+            anchors: ``(k,)`` indices of labelled images.
+            generator: source of randomness on the codes' device; torch's global one if None.
+
+        Returns:
+            ``(k,)`` int64 image indices.
+        """
+        class_positions = self.class_indices[anchors]
+        drawn = self._draw_below(class_positions, 1, generator)
+        own_rank = self._rank[anchors]
+        is_alone = self._class_size[class_positions] == 1
+        rank = torch.where(is_alone, own_rank, drawn + (drawn >= own_rank))
+        return self._members[self._first_member[class_positions] + rank]
+
+    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw labelled images of any class, uniformly: ``(count,)`` int64 image indices."""
+        uniform = torch.rand(count, dtype=_RATIO_DTYPE, device=self.labels.device, generator=generator)
+        return (uniform * self.n_labeled).long().clamp_(max=self.n_labeled - 1)
+
+    def _draw_below(self, class_positions: Tensor, excluded: int, generator: torch.Generator | None) -> Tensor:
+        """A uniform integer in ``[0, class size − excluded)`` for each class."""
+        size = self._class_size[class_positions] - excluded
+        uniform = torch.rand(
+            class_positions.shape, dtype=_RATIO_DTYPE, device=class_positions.device, generator=generator
+        )
+        return torch.minimum((uniform * size).long(), (size - 1).clamp_(min=0))
+
+    def extra_repr(self) -> str:  # noqa: D102 — torch documents it
+        unlabeled = len(self) - self.n_labeled
+        extra = f", unlabeled={unlabeled}" if unlabeled else ""
+        return f"n={len(self)}, classes={len(self.classes)}, latent_dim={self.latent_dim}{extra}"
+
+
+_RATIO_DTYPE = torch.float32  # float64 does not exist on MPS; 2**24 images a class stay exact
+
+
+def _check(codes: Tensor, labels: Tensor) -> None:
+    if not codes.is_floating_point():
+        raise TypeError(f"codes must be floating point, got {codes.dtype}")
+    if codes.ndim != 2 or codes.shape[1] < 2:
+        raise ValueError(f"codes must have shape (n, latent_dim) with latent_dim >= 2, got {tuple(codes.shape)}")
+    if labels.is_floating_point() or labels.is_complex():
+        raise TypeError(f"labels must be integers, got {labels.dtype}")
+    if labels.ndim != 1 or not 1 <= len(labels) <= len(codes):
+        raise ValueError(f"labels must have shape (m,) with 1 <= m <= {len(codes)} codes, got {tuple(labels.shape)}")

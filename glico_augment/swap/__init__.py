@@ -1,0 +1,1 @@
+"""The swap of real images for synthetic ones."""

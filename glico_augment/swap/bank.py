@@ -1,0 +1,105 @@
+"""Synthetic images made ahead of their use, in memory that the workers of a DataLoader share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from glico_augment import checks
+from glico_augment.devices import choose_device
+from glico_augment.images.values import from_unit
+from glico_augment.swap.augment import GLICOAugment
+
+_PIXELS_A_CHUNK = 2**21  # moved to shared memory at a time; as floats with their styles some 150 MB
+
+
+class SyntheticBank:
+    """Synthetic images of every fitted image, made in large batches on the best device at hand.
+
+    Give it to :meth:`GLICOAugment.wrap`: a worker process, forked or spawned, then takes a finished image where it
+    would have run the generator on its core. Call :meth:`refresh` between epochs to replace those that were taken.
+
+    An image is drawn by the law of the swap, independently of all others, when it is made; settings of the swap
+    changed later count from the next refresh. The images that start from one fitted image are taken in turn. Only
+    once all ``per_image`` of them are used up without a refresh do they come again, in the same order; two workers
+    that reach for them at the same moment may take the same one.
+
+    Args:
+        augment: the fitted augmentation.
+        per_image: images to hold for each fitted image, at least 1. With a refresh an epoch 2 are enough; without,
+            an image repeats after ``per_image / p`` epochs on average.
+        device: where to make them; None picks CUDA, MPS or the CPU.
+
+    Raises:
+        OSError: if there is not enough shared memory; containers often allow little of it.
+
+    Example::
+
+        bank = SyntheticBank(augment)
+        loader = DataLoader(augment.wrap(train, transform=transform, bank=bank), num_workers=2)
+        for epoch in range(100):
+            for images, labels in loader:
+                ...
+            bank.refresh()
+    """
+
+    def __init__(self, augment: GLICOAugment, *, per_image: int = 4, device: torch.device | str | None = None) -> None:
+        per_image = checks.integer(1)("per_image", per_image)
+        self.augment = augment
+        self.device = choose_device(device)
+        channels, height, width = augment.image_shape
+        shape = (augment.codes.n_labeled, per_image, height, width, channels)  # in memory as PIL has them
+        try:
+            self._pixels = torch.zeros(shape, dtype=torch.uint8).share_memory_()
+            self._n_taken = torch.zeros(shape[0], dtype=torch.int64).share_memory_()
+        except RuntimeError as error:
+            size = torch.Size(shape).numel() / 2**20
+            raise OSError(f"a bank of {size:.0f} MiB does not fit into shared memory; lower per_image") from error
+        self._make(torch.arange(shape[0]).repeat_interleave(per_image), torch.arange(per_image).repeat(shape[0]))
+
+    @property
+    def images(self) -> Tensor:
+        """``(m, per_image, channels, height, width)`` uint8, in shared memory."""
+        return self._pixels.permute(0, 1, 4, 2, 3)
+
+    @property
+    def per_image(self) -> int:
+        """Images held for each fitted image."""
+        return self._pixels.shape[1]
+
+    @property
+    def n_taken(self) -> Tensor:
+        """How many images were taken since the last refresh, ``(m,)`` int64, over all workers."""
+        return self._n_taken.clone()
+
+    def take(self, anchors: Tensor) -> list[Tensor]:
+        """The next image of each fitted image in ``anchors``, ``(k,)``.
+
+        Returns:
+            ``k`` uint8 tensors ``(channels, height, width)`` in shared memory: copy one before changing it.
+        """
+        n_taken = self._n_taken.numpy()
+        per_image = self.per_image
+        taken = []
+        for anchor in anchors.tolist():
+            taken.append(self._pixels[anchor, int(n_taken[anchor]) % per_image].permute(2, 0, 1))
+            n_taken[anchor] += 1
+        return taken
+
+    def refresh(self) -> None:
+        """Make new images in place of those taken. Call it while no worker reads: between epochs."""
+        n_used = self._n_taken.clamp(max=self.per_image)
+        anchors, slots = (torch.arange(self.per_image) < n_used[:, None]).nonzero(as_tuple=True)
+        self._make(anchors, slots)
+        self._n_taken.zero_()
+
+    def _make(self, anchors: Tensor, slots: Tensor) -> None:
+        labels = self.augment.codes.labels[anchors]
+        _, height, width = self.augment.image_shape
+        for rows in torch.arange(len(anchors)).split(max(1, _PIXELS_A_CHUNK // (height * width))):
+            starts = anchors[rows].to(self.device)
+            params = self.augment.make_params(labels[rows].to(self.device), anchors=starts)
+            self.images[anchors[rows], slots[rows]] = from_unit(self.augment.transform(params), torch.uint8).cpu()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.images.shape[0]} × {self.per_image} images)"

@@ -1,0 +1,327 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
+from torchvision.datasets import ImageFolder
+
+from glico_augment.data.image_set import read_image_set
+from glico_augment.data.labels import read_label
+from glico_augment.data.samples import split_sample
+from glico_augment.images.identity import digest, fingerprint
+
+# torch warns of a read-only array once a process; test_image_types.py has a test of its own for it.
+pytestmark = pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+
+
+def pixels(*shape, seed=0):
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+IMAGES = pixels(6, 3, 9, 7)
+LABELS = [4, -2, 4, 10**12, -2, 4]
+
+
+def as_pil(image):
+    array = image.permute(1, 2, 0).numpy().copy()
+    return PIL.Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+
+
+def pairs(images=IMAGES, labels=LABELS):
+    return list(zip(images, labels, strict=True))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two images of class "cat", three of class "dog"."""
+    for index, name in enumerate(["cat/0", "cat/1", "dog/0", "dog/1", "dog/2"]):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        as_pil(IMAGES[index]).save(path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [as_pil, lambda image: image, lambda image: image.numpy(), lambda image: image.permute(1, 2, 0).numpy()],
+    ids=["PIL", "tensor", "CHW", "HWC"],
+)
+@pytest.mark.parametrize("label", [int, np.int64, np.uint8, torch.tensor, np.array], ids=lambda kind: kind.__name__)
+def test_images_of_any_kind_and_labels_of_any_integer_type_give_one_set(convert, label):
+    small = [value % 100 for value in LABELS]
+    read = read_image_set([(convert(image), label(value)) for image, value in pairs(labels=small)])
+    assert torch.equal(read.images, IMAGES)
+    assert read.images.dtype == torch.uint8
+    assert read.labels.tolist() == small
+    assert read.labels.dtype == torch.int64
+    assert read.image_shape == (3, 9, 7)
+    assert len(read) == 6
+    assert read.fingerprint == read_image_set(pairs(labels=small)).fingerprint
+
+
+def test_labels_need_be_neither_contiguous_nor_positive_and_name_their_classes():
+    read = read_image_set(pairs())
+    assert read.labels.tolist() == LABELS
+    assert read.class_names == ("-2", "4", "1000000000000")
+
+
+def test_the_set_is_a_copy():
+    images = IMAGES.clone()
+    read = read_image_set(TensorDataset(images, torch.tensor(LABELS)))
+    images.zero_()
+    assert torch.equal(read.images, IMAGES)
+
+
+def test_a_folder_names_its_classes_through_subsets_and_concatenations(folder):
+    dataset = ImageFolder(folder)
+    read = read_image_set(dataset)
+    assert torch.equal(read.images, IMAGES[:5])
+    assert read.labels.tolist() == [0, 0, 1, 1, 1]
+    assert read.class_names == ("cat", "dog")
+    part = read_image_set(Subset(Subset(dataset, [4, 3, 0]), [1, 0]))
+    assert torch.equal(part.images, IMAGES[[3, 4]])
+    assert part.class_names == ("dog",)
+    both = read_image_set(ConcatDataset([dataset, Subset(dataset, [0])]))
+    assert len(both) == 6
+    assert both.class_names == ("cat", "dog")
+
+
+def test_images_of_one_size_keep_it_and_of_many_sizes_become_64_by_64():
+    even = pixels(2, 3, 512, 4)
+    assert torch.equal(read_image_set(pairs(even, [0, 1])).images, even)
+    mixed = [(pixels(3, 20, 30), 0), (pixels(3, 20, 30), 1), (pixels(3, 30, 20), 0), (pixels(3, 64, 64), 1)]
+    read = read_image_set(mixed)
+    assert read.image_shape == (3, 64, 64)
+    assert torch.equal(read.images[3], mixed[3][0])
+    assert torch.equal(read.images[0], read.images[1])
+    assert torch.equal(read.images[:3], read_image_set(mixed[:3], image_size=64).images)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(8, (8, 8)), ((5, 12), (5, 12))])
+@pytest.mark.parametrize("shapes", [[(3, 9, 7)] * 2, [(3, 9, 7), (3, 600, 20)]])
+def test_an_explicit_size_is_obeyed(size, expected, shapes):
+    read = read_image_set([(pixels(*shape), index) for index, shape in enumerate(shapes)], image_size=size)
+    assert read.image_shape == (3, *expected)
+
+
+def test_resizing_keeps_the_picture():
+    left, bottom = torch.zeros(2, 1, 40, 40, dtype=torch.uint8)
+    left[..., :20], bottom[:, 20:] = 255, 255
+    read = read_image_set([(left, 0), (bottom, 1)], image_size=(8, 4))
+    assert read.images[0, 0, :, 0].eq(255).all()
+    assert read.images[0, 0, :, -1].eq(0).all()
+    assert read.images[1, 0, -1].eq(255).all()
+    assert read.images[1, 0, 0].eq(0).all()
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_grey_among_colour_is_promoted_to_colour(order):
+    grey, colour = pixels(1, 9, 7), IMAGES[0]
+    read = read_image_set([(as_pil([grey, colour][index]), index) for index in order])
+    assert torch.equal(read.images[order.index(0)], grey.expand(3, -1, -1))
+    assert torch.equal(read.images[order.index(1)], colour)
+
+
+def test_opaque_colour_among_images_with_alpha_is_promoted_to_opaque_alpha():
+    read = read_image_set([(as_pil(IMAGES[0]), 0), (as_pil(pixels(4, 9, 7)), 1)])
+    assert torch.equal(read.images[0, :3], IMAGES[0])
+    assert read.images[0, 3].eq(255).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 600, 600), (3, 20, 513)])
+def test_large_images_of_one_size_are_refused_with_the_remedy_and_taken_if_insisted_on(shape):
+    dataset = [(pixels(*shape, seed=seed), seed) for seed in range(2)]
+    with pytest.raises(ValueError, match=f"images are {shape[1]} × {shape[2]} pixels.*image_size=64") as caught:
+        read_image_set(dataset)
+    assert f"image_size=({shape[1]}, {shape[2]})" in str(caught.value)
+    assert torch.equal(read_image_set(dataset, image_size=shape[1:]).images[1], dataset[1][0])
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [1, 2, 0], [1, 0, 2]])
+def test_large_images_of_many_sizes_become_64_by_64(order):
+    dataset = [(pixels(1, 10, 10), 0), (pixels(1, 600, 600), 1), (pixels(1, 600, 600, seed=1), 2)]
+    read = read_image_set([dataset[index] for index in order])
+    assert read.image_shape == (1, 64, 64)
+    explicit = read_image_set([dataset[index] for index in order], image_size=64)
+    assert torch.equal(read.images, explicit.images)
+    assert read.fingerprint == explicit.fingerprint
+
+
+@pytest.mark.parametrize("image_size", [None, 8])
+def test_workers_read_the_same_set_and_neither_touches_the_global_generator(folder, image_size):
+    before = torch.get_rng_state()
+    alone, together = (read_image_set(ImageFolder(folder), image_size=image_size, num_workers=n) for n in (0, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    for field in dataclasses.fields(alone):
+        first, second = getattr(alone, field.name), getattr(together, field.name)
+        assert torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
+
+
+def test_the_fingerprint_changes_with_image_label_and_order_and_not_otherwise():
+    original = read_image_set(pairs()).fingerprint
+    assert len(original) == 32
+    assert int(original, 16) >= 0
+    dot = IMAGES.clone()
+    dot[3, 1, 2, 2] ^= 1
+    turned = IMAGES.clone()
+    turned[0] = turned[0].flip(0)
+    changed = [
+        pairs(dot),
+        pairs(turned),
+        pairs([*IMAGES[:5], IMAGES[5].reshape(3, 7, 9)]),
+        pairs(labels=[*LABELS[:5], 5]),
+        pairs()[::-1],
+        pairs(IMAGES[[1, 0, 2, 3, 4, 5]]),
+        pairs()[:5],
+        [*pairs(), pairs()[0]],
+    ]
+    prints = [read_image_set(dataset).fingerprint for dataset in changed]
+    prints += [read_image_set(pairs(), unlabeled=IMAGES[:1]).fingerprint]
+    assert len({original, *prints}) == len(prints) + 1
+    same = [pairs(), pairs([as_pil(image) for image in IMAGES]), pairs(labels=[np.int64(label) for label in LABELS])]
+    assert {read_image_set(dataset).fingerprint for dataset in same} == {original}
+    assert read_image_set(pairs(), image_size=4).fingerprint == original
+
+
+def test_the_digest_is_that_of_the_image_as_its_dataset_yields_it():
+    read = read_image_set(pairs(), image_size=4)
+    assert read.digests.tolist() == [digest(image) for image in IMAGES]
+    assert read.digests.dtype == torch.int64
+    assert read.fingerprint == fingerprint(read.digests, read.labels)
+    assert digest(IMAGES[0]) == digest(IMAGES[0].transpose(1, 2).contiguous().transpose(1, 2))
+
+
+@pytest.mark.parametrize(
+    "unlabeled",
+    [list(IMAGES[:2]), IMAGES[:2], pairs(IMAGES[:2], ["cat", None]), [(image, 0, "more") for image in IMAGES[:2]]],
+    ids=["images", "a tensor", "labels of any kind", "tuples"],
+)
+def test_unlabelled_images_are_appended_and_their_labels_ignored(unlabeled):
+    read = read_image_set(pairs(), unlabeled=unlabeled)
+    assert torch.equal(read.images, torch.cat([IMAGES, IMAGES[:2]]))
+    assert read.labels.tolist() == LABELS
+    assert torch.equal(read.digests[6:], read.digests[:2])
+    assert read.class_names == read_image_set(pairs()).class_names
+
+
+def test_unlabelled_images_have_a_say_in_the_common_size():
+    assert read_image_set(pairs(), unlabeled=[pixels(3, 5, 5)]).image_shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("damage", [lambda content: b"no picture", lambda content: content[:-40], lambda content: b""])
+def test_a_corrupt_file_is_reported_with_its_index(folder, num_workers, damage):
+    path = folder / "dog" / "1.png"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"^image 3 could not be read: .+"):
+        read_image_set(ImageFolder(folder), num_workers=num_workers)
+
+
+class Broken(Dataset):
+    """Raises what it holds where an image should be."""
+
+    def __init__(self, samples):
+        self.samples = samples
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        if isinstance(self.samples[index], Exception):
+            raise self.samples[index]
+        return self.samples[index]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(
+    ("sample", "error", "message"),
+    [
+        (
+            {"image": IMAGES[0], "label": 0},
+            TypeError,
+            r"must be a pair \(image, label\), got a dict with keys.*'label'",
+        ),
+        ((IMAGES[0], 0, 0), TypeError, "must be a pair .*, got tuple of 3"),
+        (IMAGES[0], TypeError, "must be a pair .*Tensor"),
+        ((IMAGES[0], "cat"), TypeError, r"labels must be integers, got 'cat' \(str\).*Number the classes 0, 1, 2"),
+        ((IMAGES[0], 1.0), TypeError, r"labels must be integers, got 1\.0 \(float\)"),
+        ((IMAGES[0], np.float32(1)), TypeError, "labels must be integers"),
+        ((IMAGES[0], torch.tensor(1.0)), TypeError, r"labels must be integers, got a tensor of torch\.float32 \(\)"),
+        ((IMAGES[0], torch.eye(3)[0].long()), TypeError, r"integers, got a tensor of torch\.int64 \(3,\)"),
+        ((IMAGES[0], None), TypeError, "labels must be integers, got None"),
+        ((torch.full((3, 9, 7), torch.nan), 0), ValueError, "NaN or infinite"),
+        ((torch.full((3, 9, 7), -2.1), 0), ValueError, r"must lie in \[0, 1\].*put normalisation after it"),
+        (("a.png", 0), TypeError, "PIL image, a tensor or an array; got str"),
+        (OSError("disk on fire"), ValueError, "disk on fire"),
+        (KeyError("page"), ValueError, "page"),
+        (RuntimeError(), ValueError, "RuntimeError"),
+    ],
+)
+def test_a_sample_that_cannot_be_read_is_reported_with_its_index(sample, error, message, num_workers):
+    dataset = Broken([*pairs(), sample, *pairs()])
+    with pytest.raises(error, match=f"^image 6 could not be read: .*{message}"):
+        read_image_set(dataset, num_workers=num_workers)
+
+
+def test_an_unlabelled_image_that_cannot_be_read_is_reported_as_one():
+    with pytest.raises(ValueError, match=r"^unlabeled image 1 could not be read: image has NaN"):
+        read_image_set(pairs(), unlabeled=[IMAGES[0].float() / 255, torch.full((3, 9, 7), torch.nan)])
+
+
+def test_the_first_image_may_be_the_unreadable_one():
+    with pytest.raises(TypeError, match=r"^image 0 could not be read"):
+        read_image_set([(IMAGES[0], "cat")])
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(pairs())
+
+
+@pytest.mark.parametrize(
+    "dataset", [Stream(), iter(pairs()), 3, None], ids=["IterableDataset", "iterator", "3", "None"]
+)
+def test_what_cannot_be_indexed_is_refused_with_the_remedy(dataset):
+    with pytest.raises(TypeError, match=r"dataset must be a map-style dataset .*list\(dataset\)"):
+        read_image_set(dataset)
+
+
+def test_an_unlabelled_stream_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"unlabeled must be a map-style dataset .*Stream"):
+        read_image_set(pairs(), unlabeled=Stream())
+
+
+def test_an_empty_dataset_is_refused_by_name():
+    with pytest.raises(ValueError, match="dataset is empty"):
+        read_image_set([])
+    with pytest.raises(ValueError, match="unlabeled is empty"):
+        read_image_set(pairs(), unlabeled=[])
+
+
+class Flickering(Dataset):
+    """Another image at every reading, as of a random transform."""
+
+    def __init__(self):
+        self.readings = 0
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        self.readings += 1
+        return pixels(3, 8, 8, seed=self.readings), index
+
+
+def test_a_random_transform_is_warned_of_with_the_remedy():
+    with pytest.warns(UserWarning, match=r"random transform.*give the transform to wrap\(\)") as caught:
+        read_image_set(Flickering())
+    assert len(caught) == 1
+    assert Path(caught[0].filename).name != "image_set.py"
+
+
+def test_labels_and_samples_are_read_one_by_one():
+    assert [read_label(label) for label in (3, np.uint8(3), torch.tensor(3), np.array(3))] == [3] * 4
+    assert split_sample(("image", 1)) == split_sample(["image", 1]) == ("image", 1)

@@ -1,0 +1,171 @@
+import copy
+import pickle
+
+import pytest
+import torch
+from conftest import LABELS, quick_fit, smooth_images
+from scipy.stats import ks_2samp
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.transforms.functional import to_pil_image
+
+from glico_augment import SyntheticBank
+from glico_augment.images import convert, values
+
+
+@pytest.fixture
+def bank(augment):
+    augment.p = augment.pixel_share = 1.0  # no two averages are alike, unlike images of so short a fit
+    torch.manual_seed(0)
+    return SyntheticBank(augment, per_image=3, device="cpu")
+
+
+def key(image):
+    return tuple(image.flatten().tolist())
+
+
+def test_the_images_of_an_anchor_are_taken_in_turn_and_come_again_when_used_up(bank):
+    taken = torch.stack(bank.take(torch.tensor([5, 5, 2, 5, 5])))
+    assert torch.equal(taken[[0, 1, 3]], bank.images[5])
+    assert torch.equal(taken[4], bank.images[5, 0])
+    assert torch.equal(taken[2], bank.images[2, 0])
+    assert len({key(image) for image in bank.images.flatten(0, 1)}) == 24
+    assert bank.n_taken.tolist() == [0, 0, 1, 0, 0, 4, 0, 0]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda image: image,
+        lambda image: image.numpy().transpose(1, 2, 0).copy(),
+        lambda image: to_pil_image(image) if len(image) > 1 else to_pil_image(image, mode="L"),
+    ],
+)
+def test_a_sample_from_the_bank_has_memory_of_its_own(form, channels):
+    images = smooth_images(8, channels=channels)
+    augment = quick_fit(TensorDataset(images, LABELS), p=1.0, pixel_share=1.0)
+    bank = SyntheticBank(augment, per_image=1, device="cpu")
+    samples = [(form(image), int(label)) for image, label in zip(images, LABELS, strict=True)]
+    held = [image for image, _ in augment.wrap(samples, bank=bank)]
+    assert bank.n_taken.tolist() == [1] * 8
+    for image, made in zip(held, bank.images[:, 0], strict=True):
+        assert torch.equal(convert.to_uint8(image), made)
+    before = [convert.to_uint8(image).clone() for image in held]
+    bank.refresh()
+    for image, pixels, made in zip(held, before, bank.images[:, 0], strict=True):
+        assert torch.equal(convert.to_uint8(image), pixels)
+        assert not torch.equal(pixels, made)
+
+
+def test_a_refresh_replaces_the_images_taken_and_no_others(bank):
+    before = bank.images.clone()
+    bank.take(torch.tensor([0, 5, 5, 7, 7, 7, 7]))
+    bank.refresh()
+    is_new = (bank.images != before).flatten(2).any(dim=2)
+    expected = torch.zeros(8, 3, dtype=torch.bool)
+    expected[0, :1] = expected[5, :2] = expected[7, :3] = True
+    assert torch.equal(is_new, expected)
+    assert bank.n_taken.sum() == 0
+
+
+def test_images_start_from_their_anchor_and_stay_in_its_class(augment, images):
+    augment.max_ratio = augment.noise_std = augment.pixel_share = augment.max_style_ratio = 0.0
+    bank = SyntheticBank(augment, per_image=2, device="cpu")
+    expected = (augment.reconstruct() * 255).round()
+    assert (bank.images.float() - expected[:, None]).abs().max() <= 1
+
+
+@pytest.mark.parametrize("pixel_share", [0.0, 0.5])
+def test_an_image_of_the_bank_has_the_law_of_a_fresh_draw(augment, pixel_share):
+    augment.pixel_share = pixel_share
+    torch.manual_seed(0)
+    bank = SyntheticBank(augment, per_image=400, device="cpu")
+    for anchor in (0, 4):
+        anchors = torch.full((400,), anchor)
+        fresh = augment.transform(augment.make_params(LABELS[anchors], anchors=anchors))
+        fresh = values.from_unit(fresh, torch.uint8) / 255
+        for value in (lambda images: images.mean(dim=(1, 2, 3)), lambda images: images[:, 0, 3, 4]):
+            made = value(bank.images[anchor] / 255)
+            assert ks_2samp(made.numpy(), value(fresh).numpy()).pvalue > 0.001
+            # Independent draws: neighbours in the bank are not alike.
+            correlation = torch.corrcoef(torch.stack([made[:-1], made[1:]]))[0, 1]
+            assert abs(correlation) < 4 / 400**0.5
+
+
+def test_a_wrapped_dataset_takes_from_the_bank(augment, bank, dataset):
+    samples = augment.wrap(dataset, bank=bank).__getitems__(range(8))
+    for index, (image, label) in enumerate(samples):
+        assert torch.equal(image, bank.images[index, 0])
+        assert label == LABELS[index]
+    assert bank.n_taken.tolist() == [1] * 8
+
+
+def test_the_generator_does_not_run_between_refreshes(augment, bank, dataset):
+    calls = []
+    augment.pixel_share = 0.0
+    augment.generator.register_forward_hook(lambda *call: calls.append(call))
+    augment.wrap(dataset, bank=bank).__getitems__(range(8))
+    assert not calls
+    bank.refresh()
+    assert calls
+
+
+def test_images_never_fitted_take_one_of_their_class(augment, bank):
+    others = TensorDataset(smooth_images(8, seed=9), LABELS)
+    for index, (image, label) in enumerate(augment.wrap(others, bank=bank).__getitems__(range(8))):
+        anchors = (bank.images == image).flatten(2).all(dim=2).any(dim=1).nonzero().flatten()
+        assert (LABELS[anchors] == label).all(), index
+    assert bank.n_taken.sum() == 8
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_share_one_bank_through_epochs_and_refreshes(context, augment, bank, dataset):
+    loader = DataLoader(
+        augment.wrap(dataset, bank=bank),
+        batch_size=2,
+        num_workers=2,
+        multiprocessing_context=context,
+        persistent_workers=True,
+    )
+    seen = set()
+    for _ in range(3):
+        held = {key(image) for image in bank.images.flatten(0, 1)}
+        epoch = [key(image) for images, _ in loader for image in images]
+        assert set(epoch) <= held
+        assert len(set(epoch)) == 8
+        assert not seen & set(epoch)
+        seen |= set(epoch)
+        assert bank.n_taken.tolist() == [1] * 8
+        bank.refresh()
+
+
+def test_half_of_the_images_come_from_the_bank_at_the_default_p(augment, dataset):
+    bank = SyntheticBank(augment, device="cpu")
+    wrapped = augment.wrap(dataset, bank=bank)
+    torch.manual_seed(0)
+    unchanged = sum(torch.equal(wrapped[index][0], dataset[index][0]) for _ in range(50) for index in range(8))
+    assert unchanged == pytest.approx(200, abs=40)
+    assert bank.n_taken.sum() == 400 - unchanged
+
+
+def test_wrong_arguments_are_refused(augment, dataset, monkeypatch):
+    with pytest.raises(ValueError, match="per_image must be"):
+        SyntheticBank(augment, per_image=0)
+    other = quick_fit(TensorDataset(smooth_images(8, seed=5), LABELS), epochs=1)
+    with pytest.raises(ValueError, match="the bank is of another fit"):
+        augment.wrap(dataset, bank=SyntheticBank(other, device="cpu"))
+    monkeypatch.setattr(torch.Tensor, "share_memory_", no_memory)
+    with pytest.raises(OSError, match="does not fit into shared memory; lower per_image"):
+        SyntheticBank(augment, device="cpu")
+
+
+def no_memory(tensor):
+    raise RuntimeError("unable to allocate shared memory")
+
+
+def test_a_copy_is_apart_and_a_repr_says_its_size(bank):
+    assert repr(bank) == "SyntheticBank(8 × 3 images)"
+    for twin in (copy.deepcopy(bank), pickle.loads(pickle.dumps(bank))):
+        twin.take(torch.tensor([0]))
+        assert torch.equal(twin.images, bank.images)
+    assert bank.n_taken.sum() == 0

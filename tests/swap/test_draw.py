@@ -1,0 +1,183 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from glico_augment.config import FitConfig
+from glico_augment.model.model import GLICOModel
+from glico_augment.swap.draw import SwapParams, SwapSettings, draw_params, draw_rows
+
+CODE_LABELS = [5, -2, 5, 9, -2, 5]
+N_DRAWS = 20_000
+SHARES = ("p", "max_ratio", "pixel_share", "max_style_ratio")
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Six labelled and two unlabelled codes."""
+    config = FitConfig(latent_dim=4, noise_dim=3, generator_width=2, classifier_width=2)
+    return GLICOModel.initialize(torch.tensor(CODE_LABELS), 2, config, (1, 8, 8), rng())
+
+
+@pytest.fixture(scope="module")
+def many(model):
+    """One draw for many images of known labels."""
+    labels = torch.tensor([5, -2, 9, 5]).repeat(N_DRAWS // 4)
+    return labels, draw_params(
+        model, labels, SwapSettings(max_ratio=0.8, pixel_share=0.3, noise_std=2.0), generator=rng()
+    )
+
+
+def near(value, expected, std):
+    """Within five standard errors of a mean over the draws."""
+    return abs(value - expected) < 5 * std / math.sqrt(N_DRAWS)
+
+
+def test_each_image_is_swapped_with_probability_p_on_its_own():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        rows = draw_rows(N_DRAWS, 0.3)
+    assert rows.dtype == torch.int64
+    assert rows.device.type == "cpu"
+    coins = torch.zeros(N_DRAWS).index_fill_(0, rows, 1)
+    assert near(coins.mean().item(), 0.3, math.sqrt(0.3 * 0.7))
+    assert abs(torch.corrcoef(torch.stack([coins, coins.roll(1)]))[0, 1]) < 5 / math.sqrt(N_DRAWS)
+    assert torch.equal(rows, rows.unique())
+
+
+@pytest.mark.parametrize(("p", "expected"), [(0.0, []), (1.0, list(range(1000)))])
+def test_p_zero_never_swaps_and_p_one_always(p, expected):
+    assert draw_rows(1000, p).tolist() == expected
+
+
+def test_ratios_are_uniform_up_to_max_ratio(many):
+    ratios = many[1].ratios.double()
+    assert ratios.min() >= 0
+    assert ratios.max() <= 0.8
+    assert near(ratios.mean().item(), 0.4, 0.8 / math.sqrt(12))
+    assert near(ratios.square().mean().item(), 0.64 / 3, 0.64 * math.sqrt(4 / 45))
+
+
+def test_kinds_ratios_and_noise_are_drawn_for_each_image_and_independent(many):
+    params = many[1]
+    columns = torch.stack([params.is_averaged.double(), params.ratios.double(), *params.noise.double().T])
+    correlations = torch.corrcoef(torch.cat([columns, columns[:2].roll(1, dims=1)]))
+    assert (correlations - torch.eye(len(correlations))).abs().max() < 5 / math.sqrt(N_DRAWS)
+
+
+def test_noise_has_the_standard_deviation_asked_for(many):
+    noise = many[1].noise.double()
+    assert noise.shape == (N_DRAWS, 3)
+    assert near(noise.mean().item(), 0, 2)
+    assert noise.std().item() == pytest.approx(2, rel=0.02)
+
+
+def test_anchors_and_partners_are_labelled_codes_of_the_images_class(model, many):
+    labels, params = many
+    for indices in (params.anchors, params.partners):
+        assert indices.dtype == torch.int64
+        assert (indices < len(CODE_LABELS)).all()
+        assert torch.equal(torch.tensor(CODE_LABELS)[indices], labels)
+    is_alone = labels == 9
+    assert torch.equal(params.anchors == params.partners, is_alone)
+
+
+def test_a_label_that_was_not_fitted_is_not_known(model):
+    labels = torch.tensor([5, 6, -3, 9]).repeat(100)
+    params = draw_params(model, labels, SwapSettings(), generator=rng())
+    assert torch.equal(params.is_known, (labels == 5) | (labels == 9))
+    assert (params.anchors < len(CODE_LABELS)).all()
+
+
+def test_given_anchors_are_kept_and_minus_one_is_drawn_from_the_class(model):
+    labels = torch.tensor([5, 5, -2, 9]).repeat(200)
+    given = torch.tensor([0, -1, -1, 3]).repeat(200)
+    params = draw_params(model, labels, SwapSettings(), anchors=given, generator=rng())
+    assert torch.equal(params.anchors[given >= 0], given[given >= 0])
+    assert set(params.anchors[1::4].tolist()) == {0, 2, 5}
+    assert set(params.anchors[2::4].tolist()) == {1, 4}
+    assert set(params.partners[0::4].tolist()) == {2, 5}
+    assert torch.equal(params.partners[3::4], given[3::4])
+
+
+def test_there_is_no_noise_where_it_would_be_zero(model):
+    assert draw_params(model, torch.tensor([5]), SwapSettings(noise_std=0)).noise is None
+
+
+def fields(params):
+    return [getattr(params, field.name) for field in dataclasses.fields(SwapParams)]
+
+
+def test_a_generator_repeats_a_draw_and_leaves_the_global_one_alone(model):
+    labels, before = torch.tensor([5, -2, 5] * 20), torch.get_rng_state()
+    first, again, other = (draw_params(model, labels, SwapSettings(), generator=rng(seed)) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(fields(first), fields(again), strict=True))
+    assert not torch.equal(first.ratios, other.ratios)
+
+
+def test_without_a_generator_the_global_one_is_drawn_from(model):
+    with torch.random.fork_rng(devices=[]):
+        draws = []
+        for seed in (1, 1, 2):
+            torch.manual_seed(seed)
+            draws.append(draw_params(model, torch.tensor([5, -2, 5]), SwapSettings()).ratios)
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+@pytest.mark.parametrize("name", ["p", "max_ratio", "noise_std"])
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, -math.inf, 10**400], ids=lambda value: repr(value)[:9])
+def test_a_number_out_of_range_is_a_value_error_that_names_setting_and_value(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be .*; got {value!r}"):
+        SwapSettings(**{name: value})
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_a_share_above_one_is_refused(name):
+    with pytest.raises(ValueError, match=rf"^{name} must be .*\[0, 1\]; got 1\.01"):
+        SwapSettings(**{name: 1.01})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, value) for name in (*SHARES, "noise_std") for value in ("0.5", None, True, [0.5])],
+        *[("interpolation", value) for value in (3, None, ["slerp"])],
+    ],
+)
+def test_a_wrong_type_is_a_type_error_that_names_setting_and_value(name, value):
+    with pytest.raises(TypeError) as caught:
+        SwapSettings(**{name: value})
+    assert str(caught.value).startswith(f"{name} must be ")
+    assert repr(value) in str(caught.value)
+
+
+def test_an_unknown_interpolation_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="interpolation must be one of 'slerp', 'lerp'; got 'nlerp'"):
+        SwapSettings(interpolation="nlerp")
+
+
+def test_settings_at_the_ends_of_their_ranges_are_taken():
+    SwapSettings(p=0, max_ratio=1, noise_std=0, interpolation="lerp")
+    SwapSettings(p=np.float32(1), max_ratio=np.float64(0), noise_std=1000)
+
+
+def test_settings_of_numpy_numbers_can_be_saved_as_json():
+    settings = SwapSettings(p=np.float32(0.5), max_ratio=np.float64(0.25), noise_std=np.int64(1))
+    assert SwapSettings(**json.loads(json.dumps(dataclasses.asdict(settings)))) == settings
+
+
+def test_the_published_settings_are_those_of_the_paper_and_cannot_be_changed():
+    settings = SwapSettings.published()
+    assert (settings.p, settings.max_ratio, settings.interpolation, settings.noise_std) == (0.5, 0.4, "slerp", 0.15)
+    assert settings.pixel_share == settings.max_style_ratio == 0  # it has neither
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.p = 1.0
