@@ -8,9 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glico_augment.config import FitConfig
+    from glico_augment.config import FitConfig, SwapConfig
     from glico_augment.errors import DivergenceError, FileFormatError
-    from glico_augment.fit.loop import FitProgress
+    from glico_augment.fit.progress import FitProgress
+    from glico_augment.fit.quality import FitQuality
     from glico_augment.losses import FeatureLoss, LaplacianLoss, PerceptualLoss, RandomPerceptualLoss
     from glico_augment.model.classifier import Classifier
     from glico_augment.model.codes import SphereCodes
@@ -28,10 +29,11 @@ _MODULES = {
     "swap.bank": ("SyntheticBank",),
     "model.classifier": ("Classifier",),
     "model.codes": ("SphereCodes",),
-    "config": ("FitConfig",),
+    "config": ("FitConfig", "SwapConfig"),
     "swap.dataset": ("GLICODataset",),
     "errors": ("DivergenceError", "FileFormatError"),
-    "fit.loop": ("FitProgress",),
+    "fit.progress": ("FitProgress",),
+    "fit.quality": ("FitQuality",),
     "model.generator": ("Generator",),
     "losses": ("FeatureLoss", "LaplacianLoss", "PerceptualLoss", "RandomPerceptualLoss"),
     "model.sphere": ("geodesic_distance", "lerp", "normalize", "sample_uniform", "slerp"),
@@ -45,6 +47,7 @@ __all__ = [
     "FileFormatError",
     "FitConfig",
     "FitProgress",
+    "FitQuality",
     "GLICOAugment",
     "GLICODataset",
     "Generator",
@@ -52,6 +55,7 @@ __all__ = [
     "PerceptualLoss",
     "RandomPerceptualLoss",
     "SphereCodes",
+    "SwapConfig",
     "SyntheticBank",
     "geodesic_distance",
     "lerp",

@@ -1,17 +1,19 @@
-"""Every hyper-parameter of a fit, with its default, in one validated dataclass. Imports no torch."""
+"""Every hyper-parameter of a fit and of a swap, with its default, in two validated dataclasses. Imports no torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from glico_augment import checks
 
 LOSS_NAMES = ("laplacian", "vgg16", "random-vgg16")
 SCHEDULES = ("cosine", "step", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
+PRESETS = ("default", "published")
+INTERPOLATIONS = ("slerp", "lerp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +24,12 @@ class FitConfig:
         epochs: passes over the training set. None passes 100 times over it, and more often over a small one, until
             ``min_steps`` optimiser steps are made.
         min_steps: fewest optimiser steps when ``epochs`` is None.
+        steps: optimiser steps, in place of ``epochs``.
         batch_size: images a step, at most as many as the set has; None for 32, or the whole of a smaller set.
-        latent_dim: dimension ``d`` of the sphere's space, at least 2; None for one in 8 images, between 8 and 64. With
-            few dimensions codes are neighbours and the images between them a smooth family; with too few for its
-            images, a generator blurs them.
+        latent_dim: dimension ``d`` of the sphere's space, at least 2.
+        class_cosine: cosine, in ``[0, 1)``, that two codes of one class start with; codes of different classes start
+            at right angles, on average. The path between two codes of a class then leads through its own region of the
+            sphere, and not past codes of other classes. 0 starts all codes uniformly, as the paper does.
         noise_dim: dimension of ``ε``; 0 for none.
         noise_std: ``σ``, standard deviation of ``ε``, at least 0.
         generator_width: channels of the generator at full image size.
@@ -37,13 +41,17 @@ class FitConfig:
         loss_normalize: divide each tap by its mean absolute deviation on the real images.
         vgg_weights: local file with torchvision's VGG-16 state dict for ``"vgg16"``; None for torchvision's cache.
         pixel_weight: weight of an added L1 distance between pixels in ``[0, 1]``.
+        squared_weight: weight of an added squared distance between pixels, in units of the mean squared distance of
+            the real images from their mean image. A loss of absolute differences alone is content with black where
+            few pixels are bright, since the median of such a pixel is black.
         classifier_weight: ``γ``, weight of the cross-entropy of ``F``; 0 is GLO.
         image_size: side in pixels, or ``(height, width)``, to which images are brought. None keeps the size of
             images that all have one and takes 64 × 64 otherwise.
         lr: Adam's learning rate of generator and classifier.
-        code_lr: Adam's learning rate of the codes, each of which moves only at steps that show its image (but on MPS,
-            whose torch has no sparse gradients).
+        code_lr: Adam's learning rate of the codes, each of which moves, and ages its moments, only at steps that show
+            its image.
         adam_beta1: Adam's first decay rate, in ``[0, 1)``.
+        max_grad_norm: Euclidean norm to which the gradient of generator and classifier is clipped; None for none.
         schedule: of both learning rates: ``"cosine"`` to 0, ``"step"`` (halved every 70 epochs), ``"constant"``.
         precision: ``"float32"``, ``"bfloat16"`` (autocast) or ``"auto"``: bfloat16 on CUDA, float32 elsewhere.
 
@@ -54,8 +62,10 @@ class FitConfig:
 
     epochs: int | None = None
     min_steps: int = 600
+    steps: int | None = None
     batch_size: int | None = None
-    latent_dim: int | None = None
+    latent_dim: int = 64
+    class_cosine: float = 0.5
     noise_dim: int = 16
     noise_std: float = 0.15
     generator_width: int = 32
@@ -65,17 +75,21 @@ class FitConfig:
     loss_normalize: bool = True
     vgg_weights: str | None = None
     pixel_weight: float = 0.0
+    squared_weight: float = 1.0
     classifier_weight: float = 0.5
     image_size: int | tuple[int, int] | None = None
     lr: float = 2e-3
     code_lr: float = 2e-2
     adam_beta1: float = 0.9
+    max_grad_norm: float | None = 1.0
     schedule: str = "cosine"
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, check in _CHECKS.items():
+        for name, check in _FIT_CHECKS.items():
             object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(f"give epochs or steps, not both; got epochs={self.epochs} and steps={self.steps}")
 
     @classmethod
     def published(
@@ -100,16 +114,19 @@ class FitConfig:
             "batch_size": batch_size if n_images is None else min(batch_size, n_images),
             "image_size": image_size,
             "latent_dim": 512,
+            "class_cosine": 0.0,
             "noise_dim": 100,
             "noise_std": 0.15,
             "loss": "vgg16",
             "loss_weights": tuple(float(tap < n_taps) for tap in range(5)),
             "loss_normalize": False,
             "pixel_weight": 1.0,
+            "squared_weight": 0.0,
             "classifier_weight": 0.5,
             "lr": 0.7e-3,
             "code_lr": 1e-3,
             "adam_beta1": 0.5,
+            "max_grad_norm": None,
             "schedule": "step",
         }
         return cls(**{**published, **overrides})
@@ -120,41 +137,34 @@ class FitConfig:
         Raises:
             TypeError: for a name that is no field.
         """
-        unknown = sorted(set(overrides) - {field.name for field in dataclasses.fields(self)})
-        if unknown:
-            fields = ", ".join(field.name for field in dataclasses.fields(self))
-            raise TypeError(f"unknown fit setting {', '.join(unknown)}; the settings are: {fields}")
-        return dataclasses.replace(self, **overrides)
+        return _replace(self, overrides, "fit")
 
-    def total_steps(self, n_images: int) -> int:
-        """Optimiser steps of a fit on ``n_images`` images."""
-        epochs = _DEFAULT_EPOCHS if self.epochs is None else self.epochs
-        steps = math.ceil(epochs * n_images / self.batch_size_for(n_images))
-        return steps if self.epochs is not None else max(self.min_steps, steps)
+    def resolved(self, n_images: int, image_shape: tuple[int, int, int]) -> FitConfig:
+        """The settings with every default that depends on the set as the number that a fit of it uses.
 
-    def batch_size_for(self, n_images: int) -> int:
-        """Images a step in a fit on ``n_images`` images.
+        A fitted file keeps these, so that it stays what it is when a rule changes.
+
+        Args:
+            n_images: images of the set, unlabelled ones included.
+            image_shape: ``(channels, height, width)`` at which they are fitted.
 
         Raises:
             ValueError: if :attr:`batch_size` is larger than the set.
         """
-        if self.batch_size is None:
-            return min(_DEFAULT_BATCH_SIZE, n_images)
-        if self.batch_size > n_images:
+        batch_size = min(_DEFAULT_BATCH_SIZE, n_images) if self.batch_size is None else self.batch_size
+        if batch_size > n_images:
             raise ValueError(
-                f"batch_size must be at most the {n_images} images of the set; got {self.batch_size}. "
+                f"batch_size must be at most the {n_images} images of the set; got {batch_size}. "
                 f"Lower it to {n_images} or less, or leave it at None"
             )
-        return self.batch_size
-
-    def latent_dim_for(self, n_images: int) -> int:
-        """Dimension of the codes of ``n_images`` images."""
-        if self.latent_dim is not None:
-            return self.latent_dim
-        return min(max(n_images // 8, _FEWEST_DIMENSIONS), _MOST_DIMENSIONS)
+        steps = self.steps or math.ceil((self.epochs or _DEFAULT_EPOCHS) * n_images / batch_size)
+        if self.steps is None and self.epochs is None:
+            steps = max(self.min_steps, steps)
+        size = (image_shape[1], image_shape[2])
+        return self.replace(epochs=None, steps=steps, batch_size=batch_size, image_size=size)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values. A module as loss becomes its class name in brackets, ``"<MyLoss>"``."""
+        """The fields as JSON values. A module as loss becomes the name of its class in brackets, ``"<MyLoss>"``."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         if not isinstance(self.loss, str):
             fields["loss"] = f"<{type(self.loss).__name__}>"
@@ -172,9 +182,98 @@ class FitConfig:
         return cls().replace(**values)
 
 
+@dataclasses.dataclass(frozen=True)
+class SwapConfig:
+    """How images are swapped (Azuri & Weinshall 2020, "Image classification using GLICO").
+
+    Args:
+        p: probability in ``[0, 1]`` that an image is swapped.
+        max_ratio: ``r ~ U[0, max_ratio]`` is how far a synthetic image goes from its anchor's code (0) to its
+            partner's (1); in ``[0, 1]``.
+        interpolation: ``"slerp"``, or ``"lerp"`` for the paper's ablation.
+        noise_std: ``σ`` of the generator's noise ``ε``, at least 0; None for that of the fit.
+
+    Raises:
+        TypeError: if a setting has the wrong type.
+        ValueError: if a setting is out of range.
+    """
+
+    p: float = 0.5
+    max_ratio: float = 1.0
+    interpolation: str = "slerp"
+    noise_std: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, check in _SWAP_CHECKS.items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+
+    @classmethod
+    def published(cls, **overrides: Any) -> SwapConfig:
+        """That of the paper, which stays nearer to the anchor.
+
+        Args:
+            overrides: fields to set otherwise.
+        """
+        return cls(p=0.5, max_ratio=0.4, interpolation="slerp", noise_std=0.15).replace(**overrides)
+
+    def replace(self, **overrides: Any) -> SwapConfig:
+        """A copy with some fields set otherwise.
+
+        Raises:
+            TypeError: for a name that is no field.
+        """
+        return _replace(self, overrides, "swap")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SwapConfig:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            TypeError, ValueError: if ``values`` is not what :meth:`to_json` makes.
+        """
+        if not isinstance(values, Mapping):
+            raise TypeError(f"swap must be an object, got {type(values).__name__}")
+        return cls().replace(**values)
+
+
+def split_overrides(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Which of some settings are of a :class:`FitConfig`, and which of a :class:`SwapConfig`; ``noise_std`` is of both.
+
+    Raises:
+        TypeError: for a name that is a field of neither.
+    """
+    of_fit, of_swap = _names(FitConfig), _names(SwapConfig)
+    if unknown := [name for name in overrides if name not in of_fit + of_swap]:
+        raise TypeError(_unknown("setting", unknown, [*of_fit, *(name for name in of_swap if name not in of_fit)]))
+    fit = {name: value for name, value in overrides.items() if name in of_fit}
+    swap = {name: value for name, value in overrides.items() if name in of_swap}
+    return fit, swap
+
+
+_Config = TypeVar("_Config", FitConfig, SwapConfig)
+
+
+def _replace(config: _Config, overrides: Mapping[str, Any], kind: str) -> _Config:
+    names = _names(type(config))
+    if unknown := [name for name in overrides if name not in names]:
+        raise TypeError(_unknown(f"{kind} setting", unknown, names))
+    return dataclasses.replace(config, **overrides)
+
+
+def _names(config: type[FitConfig] | type[SwapConfig]) -> list[str]:
+    return [field.name for field in dataclasses.fields(config)]
+
+
+def _unknown(what: str, unknown: list[str], known: list[str]) -> str:
+    return f"unknown {what} {', '.join(sorted(unknown))}; the settings are: {', '.join(known)}"
+
+
 _DEFAULT_EPOCHS = 100
 _DEFAULT_BATCH_SIZE = 32
-_FEWEST_DIMENSIONS, _MOST_DIMENSIONS = 8, 64
 
 
 def _loss(name: str, value: Any) -> Any:
@@ -194,13 +293,13 @@ def _image_size(name: str, value: Any) -> int | tuple[int, int]:
     return checks.integer(1, ", or a pair (height, width), or None")(name, value)
 
 
-_CHECKS: dict[str, checks.Check] = {
+_FIT_CHECKS: dict[str, checks.Check] = {
     "epochs": checks.optional(checks.integer(1, ", or None")),
     "min_steps": checks.integer(1),
+    "steps": checks.optional(checks.integer(1, ", or None")),
     "batch_size": checks.optional(checks.integer(1, ", or None")),
-    "latent_dim": checks.optional(
-        checks.integer(2, ": the unit sphere of a line is two points, with no path between them")
-    ),
+    "latent_dim": checks.integer(2, ": the unit sphere of a line is two points, with no path between them"),
+    "class_cosine": checks.real("a number in [0, 1)", lambda value: 0 <= value < 1),
     "noise_dim": checks.integer(0),
     "noise_std": checks.non_negative,
     "generator_width": checks.integer(1),
@@ -212,11 +311,20 @@ _CHECKS: dict[str, checks.Check] = {
     "loss_normalize": checks.boolean,
     "vgg_weights": checks.optional(checks.path),
     "pixel_weight": checks.non_negative,
+    "squared_weight": checks.non_negative,
     "classifier_weight": checks.non_negative,
     "image_size": checks.optional(_image_size),
     "lr": checks.positive,
     "code_lr": checks.positive,
     "adam_beta1": checks.real("a number in [0, 1)", lambda value: 0 <= value < 1),
+    "max_grad_norm": checks.optional(checks.positive),
     "schedule": checks.choice(SCHEDULES),
     "precision": checks.choice(PRECISIONS),
+}
+
+_SWAP_CHECKS: dict[str, checks.Check] = {
+    "p": checks.proportion,
+    "max_ratio": checks.proportion,
+    "interpolation": checks.choice(INTERPOLATIONS),
+    "noise_std": checks.optional(checks.non_negative),
 }

@@ -13,7 +13,14 @@ torch.set_num_threads(1)  # tiny tensors: threads cost more than they give
 
 LABELS = torch.tensor([3, 3, 3, -1, -1, -1, 40, 40])  # not contiguous, not sorted
 QUICK = FitConfig(
-    epochs=6, batch_size=4, latent_dim=6, noise_dim=3, generator_width=8, classifier_width=4, precision="float32"
+    epochs=6,
+    batch_size=4,
+    lr=1e-2,
+    latent_dim=6,
+    noise_dim=3,
+    generator_width=8,
+    classifier_width=4,
+    precision="float32",
 )
 
 

@@ -61,7 +61,7 @@ def test_fit_passes_its_options_on(capsys, folder, tmp_path):
     options += ["--checkpoint", tmp_path / "c", "--batch-size", 4, "--loss", "random-vgg16", "--seed", 3]
     assert run(capsys, "fit", folder / "train", "-o", path, *QUICK, *options)[0] == 0
     augment = GLICOAugment.load(path)
-    assert augment.image_shape == (3, 12, 8)
+    assert augment.generator.image_shape == (3, 12, 8)
     assert (augment.codes.n_labeled, len(augment.codes)) == (6, 14)
     assert (augment.config.noise_std, augment.config.loss, augment.config.batch_size) == (0.3, "random-vgg16", 4)
     assert augment.record.seed == 3
@@ -76,7 +76,7 @@ def test_fit_with_the_published_preset(capsys, folder, tmp_path):
     assert (code, err) == (0, "")
     augment = GLICOAugment.load(path)
     config = augment.config
-    assert (config.loss, config.latent_dim, config.batch_size, config.image_size) == ("vgg16", 512, 8, 16)
+    assert (config.loss, config.latent_dim, config.batch_size, config.image_size) == ("vgg16", 512, 8, (16, 16))
     assert augment.max_ratio == 0.4
 
 
@@ -245,7 +245,7 @@ def test_python_minus_m_runs_the_command_line():
 
 
 def test_a_sample_grid_shows_the_classes_in_rows(fitted, tmp_path, capsys):
-    run(capsys, "sample", fitted, "-o", tmp_path / "grid.png", "-n", 4, "--max-ratio", 0, "--pixel-share", 0)
+    run(capsys, "sample", fitted, "-o", tmp_path / "grid.png", "-n", 4, "--max-ratio", 0)
     with PIL.Image.open(tmp_path / "grid.png") as grid:
         cell = torch.from_numpy(np.array(grid.crop((1, 1, 17, 17)))).reshape(-1, 3).float()
     reconstructions = GLICOAugment.load(fitted).reconstruct([0, 1, 2, 3]) * 255

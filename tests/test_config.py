@@ -11,18 +11,39 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glico_augment.config import LOSS_NAMES, PRECISIONS, SCHEDULES, FitConfig
+from glico_augment.config import LOSS_NAMES, PRECISIONS, SCHEDULES, FitConfig, SwapConfig, split_overrides
 
 quick = settings(max_examples=100, deadline=None, derandomize=True)
 
-INTEGERS = ("epochs", "min_steps", "batch_size", "latent_dim", "noise_dim", "generator_width", "classifier_width")
-REALS = ("noise_std", "pixel_weight", "classifier_weight", "lr", "code_lr", "adam_beta1")
+INTEGERS = (
+    "epochs",
+    "min_steps",
+    "steps",
+    "batch_size",
+    "latent_dim",
+    "noise_dim",
+    "generator_width",
+    "classifier_width",
+)
+SHARES = ("p", "max_ratio")  # of the swap
+REALS = (
+    "noise_std",
+    "pixel_weight",
+    "squared_weight",
+    "max_grad_norm",
+    "class_cosine",
+    "classifier_weight",
+    "lr",
+    "code_lr",
+    "adam_beta1",
+)
 CHOICES = {"loss": LOSS_NAMES, "schedule": SCHEDULES, "precision": PRECISIONS}
 
 WRONG_TYPES = [
     *[(name, value) for name in INTEGERS for value in ("5", True, [5])],
-    *[(name, value) for name in REALS for value in ("0.5", True, (0.5,), None, 1j)],
-    *[(name, None) for name in INTEGERS if name not in ("epochs", "batch_size", "latent_dim")],
+    *[(name, value) for name in REALS for value in ("0.5", True, (0.5,), 1j)],
+    *[(name, None) for name in REALS if name != "max_grad_norm"],
+    *[(name, None) for name in INTEGERS if name not in ("epochs", "steps", "batch_size")],
     *[(name, value) for name in CHOICES for value in (None, 3, ["cosine"])],
     ("loss", torch.nn.L1Loss),  # the class where a module is meant
     ("loss", torch.nn.functional.l1_loss),
@@ -51,6 +72,8 @@ WRONG_VALUES = [
     ("lr", 0.0),
     ("code_lr", 0),
     ("adam_beta1", 1.0),
+    ("class_cosine", 1.0),
+    ("max_grad_norm", 0.0),
     ("loss_weights", ()),
     ("loss_weights", (1.0, -0.5)),
     ("loss_weights", (1.0, math.nan)),
@@ -159,12 +182,15 @@ def test_json_that_is_no_config_is_refused(values):
         FitConfig.from_json(values)
 
 
+SHAPE = (3, 32, 48)
+
+
 @quick
 @given(st.integers(1, 5000), st.integers(1, 300), st.data())
 def test_epochs_are_exactly_that_many_passes(n_images, epochs, data):
     batch_size = data.draw(st.integers(1, n_images))
     config = FitConfig(epochs=epochs, batch_size=batch_size, min_steps=10**9)
-    seen = config.total_steps(n_images) * batch_size
+    seen = config.resolved(n_images, SHAPE).steps * batch_size
     assert epochs * n_images <= seen < epochs * n_images + batch_size
 
 
@@ -172,29 +198,38 @@ def test_epochs_are_exactly_that_many_passes(n_images, epochs, data):
 @given(st.integers(1, 5000), st.integers(1, 5000), st.none() | st.integers(1, 300))
 def test_a_small_set_is_passed_over_until_min_steps_and_a_large_one_100_times(n_images, min_steps, batch_size):
     config = FitConfig(min_steps=min_steps, batch_size=batch_size and min(batch_size, n_images))
-    in_100_passes = config.replace(epochs=100).total_steps(n_images)
-    assert config.total_steps(n_images) == max(min_steps, in_100_passes)
+    in_100_passes = config.replace(epochs=100).resolved(n_images, SHAPE).steps
+    assert config.resolved(n_images, SHAPE).steps == max(min_steps, in_100_passes)
 
 
-@pytest.mark.parametrize(("n_images", "expected"), [(1, 8), (50, 8), (100, 12), (500, 62), (512, 64), (50_000, 64)])
-def test_the_default_dimension_grows_with_the_set(n_images, expected):
-    assert FitConfig().latent_dim_for(n_images) == expected
-    assert FitConfig(latent_dim=5).latent_dim_for(n_images) == 5
+@quick
+@given(st.integers(1, 5000), st.none() | st.integers(1, 300), st.none() | st.integers(1, 300))
+def test_a_resolved_config_holds_numbers_alone_and_stays_what_it_is(n_images, epochs, batch_size):
+    resolved = FitConfig(epochs=epochs, batch_size=batch_size and min(batch_size, n_images)).resolved(n_images, SHAPE)
+    assert None not in (resolved.steps, resolved.batch_size, resolved.latent_dim)
+    assert resolved.image_size == (32, 48)
+    assert resolved.resolved(n_images, SHAPE) == resolved
+    assert FitConfig.from_json(json.loads(json.dumps(resolved.to_json()))) == resolved
+
+
+def test_steps_stand_in_place_of_epochs():
+    assert FitConfig(steps=7).resolved(1000, SHAPE).steps == 7
+    with pytest.raises(ValueError, match="give epochs or steps, not both; got epochs=3 and steps=7"):
+        FitConfig(epochs=3, steps=7)
 
 
 def test_the_default_batch_is_of_one_size_or_the_whole_of_a_smaller_set():
-    largest = FitConfig().batch_size_for(10**6)
+    largest = FitConfig().resolved(10**6, SHAPE).batch_size
     assert f"None for {largest}, or the whole of a smaller set" in " ".join(FitConfig.__doc__.split())
     for n_images in (1, largest - 1, largest, largest + 1):
-        assert FitConfig().batch_size_for(n_images) == min(n_images, largest)
+        assert FitConfig().resolved(n_images, SHAPE).batch_size == min(n_images, largest)
 
 
-@pytest.mark.parametrize("ask", [FitConfig.batch_size_for, FitConfig.total_steps])
-def test_a_batch_larger_than_the_set_is_refused_with_the_remedy(ask):
+def test_a_batch_larger_than_the_set_is_refused_with_the_remedy():
     config = FitConfig(batch_size=33)
-    assert ask(config, 33) >= 1
+    assert config.resolved(33, SHAPE).batch_size == 33
     with pytest.raises(ValueError, match=r"batch_size must be at most the 32 images.*got 33.*None"):
-        ask(config, 32)
+        config.resolved(32, SHAPE)
 
 
 def test_the_published_settings_are_those_of_the_paper_and_its_code():
@@ -204,6 +239,7 @@ def test_the_published_settings_are_those_of_the_paper_and_its_code():
     assert (config.epochs, config.schedule) == (202, "step")
     assert (config.loss, config.pixel_weight, config.classifier_weight) == ("vgg16", 1.0, 0.5)
     assert config.loss_normalize is False
+    assert (config.squared_weight, config.max_grad_norm, config.class_cosine) == (0, None, 0)  # the paper has none
 
 
 @pytest.mark.parametrize(("side", "n_taps", "batch_size"), [(32, 3, 128), (64, 4, None), (128, 5, None), (256, 5, 32)])
@@ -217,6 +253,64 @@ def test_published_settings_can_be_overridden():
     assert FitConfig.published(32, epochs=2, loss="laplacian", loss_weights=None) == FitConfig.published(32).replace(
         epochs=2, loss="laplacian", loss_weights=None
     )
+
+
+@pytest.mark.parametrize("name", ["p", "max_ratio", "noise_std"])
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, -math.inf, 10**400], ids=lambda value: repr(value)[:9])
+def test_a_number_out_of_range_is_a_value_error_that_names_setting_and_value(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be .*; got {value!r}"):
+        SwapConfig(**{name: value})
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_a_share_above_one_is_refused(name):
+    with pytest.raises(ValueError, match=rf"^{name} must be .*\[0, 1\]; got 1\.01"):
+        SwapConfig(**{name: 1.01})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, value) for name in (*SHARES, "noise_std") for value in ("0.5", True, [0.5])],
+        ("p", None),
+        *[("interpolation", value) for value in (3, None, ["slerp"])],
+    ],
+)
+def test_a_wrong_type_is_a_type_error_that_names_setting_and_value(name, value):
+    with pytest.raises(TypeError) as caught:
+        SwapConfig(**{name: value})
+    assert str(caught.value).startswith(f"{name} must be ")
+    assert repr(value) in str(caught.value)
+
+
+def test_an_unknown_interpolation_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="interpolation must be one of 'slerp', 'lerp'; got 'nlerp'"):
+        SwapConfig(interpolation="nlerp")
+
+
+def test_settings_at_the_ends_of_their_ranges_are_taken():
+    SwapConfig(p=0, max_ratio=1, noise_std=0, interpolation="lerp")
+    SwapConfig(p=np.float32(1), max_ratio=np.float64(0), noise_std=1000)
+
+
+def test_settings_of_numpy_numbers_can_be_saved_as_json():
+    settings = SwapConfig(p=np.float32(0.5), max_ratio=np.float64(0.25), noise_std=np.int64(1))
+    assert SwapConfig(**json.loads(json.dumps(dataclasses.asdict(settings)))) == settings
+
+
+def test_the_published_settings_are_those_of_the_paper_and_cannot_be_changed():
+    settings = SwapConfig.published()
+    assert (settings.p, settings.max_ratio, settings.interpolation, settings.noise_std) == (0.5, 0.4, "slerp", 0.15)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.p = 1.0
+
+
+def test_settings_of_fit_and_swap_are_told_apart_and_others_refused():
+    fit, swap = split_overrides({"epochs": 3, "p": 0.2, "noise_std": 0.3})
+    assert fit == {"epochs": 3, "noise_std": 0.3}
+    assert swap == {"p": 0.2, "noise_std": 0.3}
+    with pytest.raises(TypeError, match=r"unknown setting pixel_share; the settings are: epochs.*max_ratio"):
+        split_overrides({"pixel_share": 0.5})
 
 
 def test_importing_the_config_imports_no_torch():

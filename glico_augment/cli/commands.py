@@ -24,7 +24,6 @@ from glico_augment.fit.ranks import process_group
 from glico_augment.images import convert, values
 from glico_augment.images.identity import digest
 from glico_augment.swap.augment import GLICOAugment
-from glico_augment.swap.draw import SwapSettings
 
 # What a wrong input raises. Anything else is a defect of this library and keeps its traceback.
 USER_ERRORS = (ValueError, TypeError, OSError, DivergenceError, ModuleNotFoundError)
@@ -39,28 +38,17 @@ def fit(args: argparse.Namespace) -> None:
     unlabeled = None if args.unlabeled is None else ImageFiles(args.unlabeled)
     given = vars(args)
     settings = {field.name: given[field.name] for field in dataclasses.fields(FitConfig) if field.name in given}
-    is_published = args.preset == "published"
-    if is_published:
-        width, height = dataset[0][0].size
-        size = settings.pop("image_size", (height, width))
-        n_images = len(dataset) + (0 if unlabeled is None else len(unlabeled))
-        config = FitConfig.published(size, n_images=n_images, **settings)
-    else:
-        config = FitConfig(**settings)
-    swap = SwapSettings.published() if is_published else SwapSettings()
     with process_group(args.device) as ranks:
         augment = GLICOAugment.fit(
             dataset,
-            config,
+            preset=args.preset,
             unlabeled=unlabeled,
             device=args.device,
             seed=args.seed,
             progress=not args.quiet,
             checkpoint=args.checkpoint,
             num_workers=args.workers,
-            max_ratio=swap.max_ratio,
-            pixel_share=swap.pixel_share,
-            max_style_ratio=swap.max_style_ratio,
+            **settings,
         )
         if ranks.is_first:
             augment.save(args.output)
@@ -71,33 +59,44 @@ def inspect(args: argparse.Namespace) -> None:
     """``glico inspect FILE``."""
     augment = GLICOAugment.load(args.file)
     codes, record = augment.codes, augment.record
-    channels, height, width = augment.image_shape
+    channels, height, width = augment.generator.image_shape
     counts = torch.bincount(codes.class_indices).tolist()
     rows = {
         "images": f"{codes.n_labeled} labelled, {len(codes) - codes.n_labeled} unlabelled",
         "size": f"{height} × {width}, {channels} channels",
         "codes": f"{len(codes)} on the unit sphere in R^{codes.latent_dim}",
         "generator": f"{sum(value.numel() for value in augment.generator.parameters()):,} parameters",
+        "quality": _shown_quality(augment),
         "swap": f"p {augment.p:g}, ratio up to {augment.max_ratio:g}, {augment.interpolation}, "
-        f"averages of pixels {augment.pixel_share:g}, style ratio up to {augment.max_style_ratio:g}",
+        f"noise {augment.noise_std:g}",
         "fingerprint": record.fingerprint,
         "seed": record.seed,
         "steps": len(record.losses),
+        "restarts": record.restarts,
         **{f"final {name}": f"{values[-1]:.4f}" for name, values in augment.history.items() if values},
         **{f"setting {name}": value for name, value in augment.config.to_json().items()},
-        **{f"class {name}": f"{count} images" for name, count in zip(augment.classes, counts, strict=True)},
+        **{
+            f"class {name}": f"{count} images, R² {r2:.3f}"
+            for name, count, r2 in zip(augment.classes, counts, augment.quality.per_class, strict=True)
+        },
     }
     width_of_names = max(map(len, rows))
     for name, value in rows.items():
         print(f"{name:<{width_of_names}}  {value}")
 
 
+def _shown_quality(augment: GLICOAugment) -> str:
+    quality = augment.quality
+    worst = ", ".join(map(str, quality.worst[:5]))
+    verdict = " (the images are not learned: fit again, longer or at a lower rate)" if quality.is_poor else ""
+    return f"R² {quality.r2:.3f} of the reconstructions{verdict}, worst images {worst}"
+
+
 def sample(args: argparse.Namespace) -> None:
     """``glico sample FILE -o DIR|GRID.png``."""
     augment = GLICOAugment.load(args.file)
-    for name in ("max_ratio", "pixel_share", "max_style_ratio"):
-        if name in args:
-            setattr(augment, name, getattr(args, name))
+    if "max_ratio" in args:
+        augment.max_ratio = args.max_ratio
     generator = torch.Generator().manual_seed(args.seed)
     images, labels = augment.synthesize(n_per_class=args.n_per_class, generator=generator)
     if args.output.suffix.lower() in IMG_EXTENSIONS:
@@ -152,7 +151,7 @@ def _real_images(augment: GLICOAugment, folder: Path, indices: torch.Tensor) -> 
     for image, _ in image_folder(folder):
         canonical = convert.to_uint8(image)
         if (index := wanted.get(digest(canonical))) is not None:
-            found[index] = values.like_shape(values.to_unit(canonical)[None], augment.image_shape)[0]
+            found[index] = values.like_shape(values.to_unit(canonical)[None], augment.generator.image_shape)[0]
     if missing := [index for index in indices.tolist() if index not in found]:
         raise ValueError(
             f"{folder} does not hold {len(missing)} of the images that {len(indices)} paths start or end at"

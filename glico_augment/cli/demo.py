@@ -47,7 +47,7 @@ def demo(args: argparse.Namespace) -> None:
     spread = f" ± {statistics.stdev(differences):.1f}" if len(differences) > 1 else ""
     gain = f"{with_swap - without:+.1f}{spread} points"
     print(f"mean of {args.seeds}: {without:.1f} % without, {with_swap:.1f} % with, {gain}")
-    scale = max(1, _GRID_HEIGHT // augment.image_shape[1])
+    scale = max(1, _GRID_HEIGHT // augment.generator.image_shape[1])
     generator = torch.Generator().manual_seed(0)
     pairs = random_pairs(augment, torch.arange(len(names)), generator=generator)
     save_grid(paths(augment, *pairs, steps=10), args.output, columns=10, scale=scale)

@@ -80,6 +80,7 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     for name, kind in {
         "epochs": int,
         "min_steps": int,
+        "steps": int,
         "batch_size": int,
         "latent_dim": int,
         "noise_dim": int,
@@ -87,6 +88,7 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "generator_width": int,
         "classifier_weight": float,
         "pixel_weight": float,
+        "squared_weight": float,
         "lr": float,
         "code_lr": float,
         "vgg_weights": str,
@@ -113,12 +115,6 @@ def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     sample.add_argument("-n", "--n-per-class", type=_at_least(1), default=8, help="images of each class")
     sample.add_argument("--max-ratio", type=float, default=argparse.SUPPRESS, help="how far to go to the partner")
-    sample.add_argument(
-        "--pixel-share", type=float, default=argparse.SUPPRESS, help="share that averages two real images; 0 for none"
-    )
-    sample.add_argument(
-        "--max-style-ratio", type=float, default=argparse.SUPPRESS, help="how far to go to another style; 0 for none"
-    )
     sample.add_argument("--scale", type=_at_least(1), default=1, help="enlarge the grid this many times")
     sample.add_argument("--seed", type=int, default=0, help="of the draw")
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from glico_augment.errors import FileFormatError
 
 FORMAT = "glico-augment"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 FITTED = "fitted"
 CHECKPOINT = "checkpoint"

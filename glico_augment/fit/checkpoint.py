@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from glico_augment.errors import FileFormatError
-from glico_augment.files.fitted import FitRecord
 from glico_augment.files.format import CHECKPOINT, read_file, write_file
-from glico_augment.fit.loop import Fit, FitProgress
+from glico_augment.fit.loop import Fit
+from glico_augment.fit.progress import FitProgress
+from glico_augment.fit.record import FitRecord
 
 
 class Checkpoint:
@@ -25,8 +26,8 @@ class Checkpoint:
         self.path = Path(path)
         self.run = run
         self.every = every
-        self._identity = {**record.to_json(), "device": run.device.type}
-        self._written = (-1, False)  # the step, and whether the fit had been stopped there
+        self._identity = {**record.identity(), "device": run.device.type}
+        self._written = (-1, 0, False)  # steps, restarts, and whether the fit had been stopped there
 
     def restore(self) -> None:
         """Continue from the file, if there is one. Every process reads it.
@@ -47,7 +48,7 @@ class Checkpoint:
             self.run.restore(tensors, info["state"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise FileFormatError(f"checkpoint {self.path} is damaged: {error}") from error
-        self._written = (self.run.steps_done, self.run.is_stopped)
+        self._written = self._place()
 
     def __call__(self, progress: FitProgress) -> None:
         """Write every so many steps."""
@@ -56,7 +57,7 @@ class Checkpoint:
 
     def write(self) -> None:
         """Write the state, unless it is written already; the first of several processes writes."""
-        state = (self.run.steps_done, self.run.is_stopped)
+        state = self._place()
         if self._written == state:
             return
         self.run.check_finite()
@@ -64,6 +65,9 @@ class Checkpoint:
         if self.run.ranks.is_first:
             write_file(self.path, tensors, {"fit": self._identity, "state": numbers}, kind=CHECKPOINT)
         self._written = state
+
+    def _place(self) -> tuple[int, int, bool]:
+        return self.run.steps_done, self.run.restarts, self.run.is_stopped
 
 
 def _differences(found: Any, expected: dict[str, Any]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,40 +15,23 @@ from glico_augment.config import FitConfig
 from glico_augment.data.image_set import ImageSet
 from glico_augment.devices import to_device
 from glico_augment.errors import DivergenceError
+from glico_augment.fit.code_adam import CodeAdam
+from glico_augment.fit.progress import LOSS_PARTS, Callback, FitProgress
+from glico_augment.fit.quality import ROUNDING, FitQuality, mean_image, measure
 from glico_augment.fit.ranks import Ranks
+from glico_augment.fit.start import initial_model, stream
 from glico_augment.fit.targets import Targets
 from glico_augment.losses import build_loss
 from glico_augment.model.model import GLICOModel
 
-LOSS_PARTS = ("loss", "reconstruction", "classification")
 _STEP_EPOCHS = 70  # of the "step" schedule
 _FINITE_CHECK_EVERY = 20  # steps on an accelerator, where looking at a value waits for the device
-
-
-@dataclass(frozen=True)
-class FitProgress:
-    """What a callback sees after an optimiser step.
-
-    Attributes:
-        step: steps made.
-        total_steps: steps of the whole fit.
-        model: the model as it is; do not change it. In a distributed fit only the codes of this process's images are
-            up to date.
-    """
-
-    step: int
-    total_steps: int
-    model: GLICOModel
-    _row: Tensor
-
-    @property
-    def losses(self) -> dict[str, float]:
-        """The step's ``loss`` and its parts before weighting. Reading them waits for the device."""
-        return dict(zip(LOSS_PARTS, self._row.tolist(), strict=True))
-
-
-Callback = Callable[[FitProgress], Any]
-"""Called after every step; a true return value ends the fit there."""
+_TRIAL_SHARE = 0.15  # of the steps, after which a fit must have left the mean image
+_TRIAL_STEPS = 30  # a shorter trial says nothing
+_TRIAL_R2 = 0.01
+_TRIAL_IMAGES = 512
+_MAX_RESTARTS = 2
+_RESTART_RATE = 1 / 3  # of both learning rates
 
 
 class Fit:
@@ -59,53 +41,81 @@ class Fit:
     generator pass a step for both losses and the constraint kept by projection after each. A step touches only the
     codes of its batch, with Adam's moments of those alone, so its cost does not grow with the set.
 
+    A fit that still draws the mean image, or one colour, after a seventh of its steps starts again from other weights
+    at a third of the learning rates, at most twice.
+
     In a process group all processes draw the same batches, and each computes the part of a batch that it owns.
 
     Args:
         image_set: images, labelled ones first.
-        config: the hyper-parameters.
+        config: the hyper-parameters, resolved.
         device: where to compute.
         seed: of the initial weights and codes, the order of the images and the noise.
+        finish: makes of a model what :attr:`FitProgress.augment` returns.
     """
 
-    def __init__(self, image_set: ImageSet, config: FitConfig, *, device: torch.device, seed: int) -> None:
+    def __init__(
+        self,
+        image_set: ImageSet,
+        config: FitConfig,
+        *,
+        device: torch.device,
+        seed: int,
+        finish: Callable[[GLICOModel], Any] = lambda model: model,
+    ) -> None:
+        assert config.steps is not None
+        assert config.batch_size is not None
         self.config = config
         self.device = device
+        self.seed = seed
+        self.finish = finish
         self.ranks = Ranks()
         self.n_images = len(image_set)
-        self.batch_size = config.batch_size_for(self.n_images)
-        self.total_steps = config.total_steps(self.n_images)
-        self.steps_done = 0
-        self.is_stopped = False
-        self._finite_steps = 0
-        self._order_rng = torch.Generator().manual_seed(seed)
-        self._noise_rng = torch.Generator(device).manual_seed(seed)
-        n_labeled = len(image_set.labels)
-        self.model = GLICOModel.initialize(
-            image_set.labels, self.n_images - n_labeled, config, image_set.image_shape, self._order_rng
-        ).to(device)
+        self.batch_size = config.batch_size
+        self.total_steps = config.steps
+        self.image_set = image_set
+        self._n_labeled = len(image_set.labels)
         loss = build_loss(config, image_set.image_shape).to(device)
         with self._autocast():
             self.targets = Targets(image_set.images.to(device), loss)
-        # Unlabelled images enter the reconstruction only (the transductive mode).
-        n_unlabeled = self.n_images - n_labeled
-        class_indices = self.model.codes.class_indices.cpu()
-        self._class_targets = F.pad(class_indices, (0, n_unlabeled), value=_NO_CLASS).to(device)
-        self._n_labeled = n_labeled
-        self.history = torch.zeros(self.total_steps, len(LOSS_PARTS), device=device, dtype=torch.float32)
-        self.networks = _Networks(self.model, has_classifier=config.classifier_weight > 0)
-        self._forward = self.networks if self.ranks.count == 1 else DistributedDataParallel(self.networks)
-        betas = (config.adam_beta1, 0.999)
-        self._is_sparse = device.type != "mps"  # which has no sparse gradients
-        code_adam = torch.optim.SparseAdam if self._is_sparse else torch.optim.Adam
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "codes": code_adam([self.model.codes.codes], lr=config.code_lr, betas=betas),
-            "networks": torch.optim.Adam(self.networks.parameters(), lr=config.lr, betas=betas, fused=True),
-        }
+        self._labeled_images = self.targets.images[: self._n_labeled]
+        self._mean_image = mean_image(self._labeled_images)
+        distances = (self.targets.unit(each) - self._mean_image for each in torch.arange(self._n_labeled).split(256))
+        total = sum(float(distance.square().sum(dtype=torch.float64)) for distance in distances)
+        self._spread = max(total / self._labeled_images.numel(), ROUNDING)
+        self.restarts = 0
+        self.is_stopped = False
+        self._start()
+
+    def _start(self) -> None:
+        """Codes, networks and optimisers at their start, the ones of the current number of restarts."""
+        self.steps_done = 0
+        self._finite_steps = 0
+        attempt = f" {self.restarts}" if self.restarts else ""
+        self._order_rng = stream(self.seed, f"order{attempt}")
+        self._noise_rng = stream(self.seed, f"noise{attempt}", self.device)
         self._order = torch.empty(0, dtype=torch.int64)
+        n_unlabeled = self.n_images - self._n_labeled
+        self.model = initial_model(
+            self.image_set.labels,
+            n_unlabeled,
+            self.config,
+            self.image_set.image_shape,
+            self._mean_image,
+            stream(self.seed, f"start{attempt}"),
+        ).to(self.device)
+        # Unlabelled images enter the reconstruction only (the transductive mode).
+        class_indices = self.model.codes.class_indices.cpu()
+        self._class_targets = F.pad(class_indices, (0, n_unlabeled), value=_NO_CLASS).to(self.device)
+        self.history = torch.zeros(self.total_steps, len(LOSS_PARTS), device=self.device, dtype=torch.float32)
+        self.networks = _Networks(self.model, has_classifier=self.config.classifier_weight > 0)
+        self._forward = self.networks if self.ranks.count == 1 else DistributedDataParallel(self.networks)
+        betas = (self.config.adam_beta1, 0.999)
+        self.code_adam = CodeAdam(self.model.codes.codes.data, betas)
+        self.network_adam = torch.optim.Adam(self.networks.parameters(), lr=self.config.lr, betas=betas, fused=True)
 
     def run(self, callbacks: Iterable[Callback] = ()) -> None:
-        """Make the remaining steps, calling every callback after each.
+        """Make the remaining steps, calling every callback after each; one that returns True ends the fit.
 
         Raises:
             DivergenceError: if the loss becomes NaN or infinite.
@@ -116,11 +126,13 @@ class Fit:
             self.step()
             if self.steps_done % check_every == 0 or self.steps_done == self.total_steps:
                 self.check_finite()
-            progress = FitProgress(
-                self.steps_done, self.total_steps, self.model, self.history[self.steps_done - 1].detach()
-            )
-            answers = [callback(progress) for callback in callbacks]
+            row = self.history[self.steps_done - 1].detach()
+            progress = FitProgress(self.steps_done, self.total_steps, self.restarts, self.model, row, self.finish)
+            answers = [callback(progress) is True for callback in callbacks]
             self.is_stopped = self.ranks.any(any(answers), self.device)
+            if not self.is_stopped and self._has_failed_trial():
+                self.restarts += 1
+                self._start()
         self.check_finite()
         self._share_codes()
         self._check_images()
@@ -130,31 +142,42 @@ class Fit:
         batch = self._next_batch()
         noise = self.model.noise(len(batch), self.config.noise_std, generator=self._noise_rng)
         n_classified = int((batch < self._n_labeled).sum())
-        share = 1.0
-        if self.ranks.count > 1:
-            rows = self.ranks.own(batch).nonzero().flatten()
-            share = len(rows) / len(batch)
-            if share == 0:
-                rows = torch.zeros(1, dtype=torch.int64)  # gradients, of weight 0, which the others wait for
-            batch, noise = batch[rows], None if noise is None else noise[to_device(rows, self.device)]
-        indices = to_device(batch, self.device)
+        batch, noise, share = self._own_part(batch, noise)
+        # A small set may show an image twice in a batch; its code is then one row, with one gradient.
+        rows, places = torch.unique(batch, return_inverse=True)
+        indices, rows, places = (to_device(each, self.device) for each in (batch, rows, places))
+        codes = self.model.codes.codes.detach()[rows].requires_grad_()
         with self._autocast():
-            codes = F.embedding(indices, self.model.codes.codes, sparse=self._is_sparse)
-            outputs, logits = self._forward(codes, noise)
+            outputs, logits = self._forward(codes[places], noise)
             reconstruction = share * self._reconstruction_loss(outputs, indices)
             classification = self._classification_loss(logits, indices, n_classified)
             classification = classification if share else 0 * classification
         loss = reconstruction + self.config.classifier_weight * classification
-        self._update(loss, indices)
+        self.network_adam.zero_grad(set_to_none=True)
+        (self.ranks.count * loss).backward()  # DistributedDataParallel takes the mean over processes
+        self._update(rows if share else rows[:0], codes)
 
         row = torch.stack([loss, reconstruction, classification]).detach()
         self.history[self.steps_done] = self.ranks.sum_(row)
         self.steps_done += 1
 
+    def _own_part(self, batch: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None, float]:
+        """What this process owns of a batch and of its noise, and its share of it."""
+        if self.ranks.count == 1:
+            return batch, noise, 1.0
+        mine = self.ranks.own(batch).nonzero().flatten()
+        share = len(mine) / len(batch)
+        if share == 0:
+            mine = torch.zeros(1, dtype=torch.int64)  # gradients, of weight 0, which the others wait for
+        return batch[mine], None if noise is None else noise[to_device(mine, self.device)], share
+
     def _reconstruction_loss(self, outputs: Tensor, indices: Tensor) -> Tensor:
         loss = self.targets.compare(outputs, indices)
         if self.config.pixel_weight:
             loss = loss + self.config.pixel_weight * F.l1_loss(outputs, self.targets.unit(indices))
+        if self.config.squared_weight:
+            squared = F.mse_loss(outputs, self.targets.unit(indices))
+            loss = loss + self.config.squared_weight / self._spread * squared
         return loss
 
     def _classification_loss(self, logits: Tensor | None, indices: Tensor, n_classified: int) -> Tensor:
@@ -164,17 +187,24 @@ class Fit:
         total = F.cross_entropy(logits.float(), self._class_targets[indices], ignore_index=_NO_CLASS, reduction="sum")
         return total / max(1, n_classified)
 
-    def _update(self, loss: Tensor, indices: Tensor) -> None:
-        codes = self.model.codes
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-        (self.ranks.count * loss).backward()  # DistributedDataParallel takes the mean over processes
-        if self.ranks.count > 1 and codes.codes.grad is not None:
-            codes.codes.grad = codes.codes.grad / self.ranks.count
-        self._set_learning_rates()
-        for optimizer in self.optimizers.values():
-            optimizer.step()
-        codes.project_(indices if self._is_sparse else None)
+    def _update(self, rows: Tensor, codes: Tensor) -> None:
+        """Move the networks, and the codes of ``rows``, against their gradients; bring the codes back to the sphere."""
+        factor = self._learning_rate_factor()
+        if self.config.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.networks.parameters(), self.config.max_grad_norm)
+        self.network_adam.param_groups[0]["lr"] = self.config.lr * factor
+        self.network_adam.step()
+        if len(rows) and codes.grad is not None:
+            self.code_adam.step(rows, codes.grad / self.ranks.count, self.config.code_lr * factor)
+            self.model.codes.project_(rows)
+
+    def _has_failed_trial(self) -> bool:
+        """Whether the fit is at the end of its trial and still draws the mean image, or worse."""
+        trial_steps = math.ceil(_TRIAL_SHARE * self.total_steps)
+        if self.steps_done != trial_steps or trial_steps < _TRIAL_STEPS or self.restarts == _MAX_RESTARTS:
+            return False
+        self._share_codes()
+        return measure(self.model, self._labeled_images, limit=_TRIAL_IMAGES).r2 < _TRIAL_R2
 
     def check_finite(self) -> None:
         """Raise DivergenceError if a loss since the start is NaN or infinite, naming the first such step."""
@@ -188,8 +218,7 @@ class Fit:
 
     def _check_images(self) -> None:
         """Raise DivergenceError if the last step broke the generator, which no loss has seen yet."""
-        first = torch.zeros(1, dtype=torch.int64, device=self.device)
-        if not self.model.interpolate(first, first, torch.zeros(1, device=self.device), None).isfinite().all():
+        if not self.model.reconstruct(torch.zeros(1, dtype=torch.int64, device=self.device)).isfinite().all():
             raise self._divergence(self.steps_done, "the generator makes NaN")
 
     def _divergence(self, step: int, shown: str) -> DivergenceError:
@@ -198,18 +227,23 @@ class Fit:
             f"and code_lr (now {self.config.code_lr:g}), or set precision='float32'"
         )
 
+    def quality(self) -> FitQuality:
+        """How well the labelled images are rebuilt."""
+        return measure(self.model, self._labeled_images)
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, int]]:
         """All that the remaining steps depend on, as tensors and numbers."""
         self._share_codes()
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for name, optimizer in self.optimizers.items():
-            for index, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"adam.{name}.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+        tensors |= {f"adam.codes.{name}": value for name, value in self.code_adam.state().items()}
+        for index, state in self.network_adam.state_dict()["state"].items():
+            tensors |= {f"adam.networks.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
         tensors["history"] = self.history[: self.steps_done]
         tensors["order"] = self._order
         tensors["order_rng"] = self._order_rng.get_state()
         tensors["noise_rng"] = self._noise_rng.get_state()
-        return tensors, {"steps_done": self.steps_done, "is_stopped": self.is_stopped}
+        numbers = {"steps_done": self.steps_done, "restarts": self.restarts, "is_stopped": int(self.is_stopped)}
+        return tensors, numbers
 
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, int]) -> None:
         """Continue from a :meth:`state` of a fit of the same images, config and seed.
@@ -217,16 +251,18 @@ class Fit:
         Raises:
             KeyError, RuntimeError, ValueError: if it is of another fit.
         """
+        self.restarts = numbers["restarts"]
+        self._start()
         self.model.load_state_dict(_under("model.", tensors))
-        for name, optimizer in self.optimizers.items():
-            state = optimizer.state_dict()
-            parameters = dict(enumerate(optimizer.param_groups[0]["params"]))
-            state["state"] = {
-                index: {key: _as_state(value, parameter) for key, value in kept.items()}
-                for index, parameter in parameters.items()
-                if (kept := _under(f"adam.{name}.{index}.", tensors))
-            }
-            optimizer.load_state_dict(state)
+        self.code_adam.restore(_under("adam.codes.", tensors))
+        state = self.network_adam.state_dict()
+        parameters = dict(enumerate(self.network_adam.param_groups[0]["params"]))
+        state["state"] = {
+            index: {key: _as_state(value, parameter) for key, value in kept.items()}
+            for index, parameter in parameters.items()
+            if (kept := _under(f"adam.networks.{index}.", tensors))
+        }
+        self.network_adam.load_state_dict(state)
         self.steps_done = numbers["steps_done"]
         self.is_stopped = bool(numbers["is_stopped"])
         self.history[: self.steps_done] = tensors["history"].to(self.device)
@@ -236,9 +272,7 @@ class Fit:
 
     def _share_codes(self) -> None:
         """Bring every process up to date with the codes that the others own, and with their moments."""
-        state = self.optimizers["codes"].state[self.model.codes.codes]
-        rows = [value for value in state.values() if isinstance(value, Tensor) and value.ndim == 2]
-        self.ranks.share_rows_([self.model.codes.codes.data, *rows])
+        self.ranks.share_rows_([self.model.codes.codes.data, *self.code_adam.state().values()])
 
     def _next_batch(self) -> Tensor:
         """The next images of an endless run of shuffled passes over the set."""
@@ -247,11 +281,10 @@ class Fit:
         batch, self._order = self._order[: self.batch_size], self._order[self.batch_size :].clone()
         return batch
 
-    def _set_learning_rates(self) -> None:
+    def _learning_rate_factor(self) -> float:
         epochs_done = self.steps_done * self.batch_size / self.n_images
         factor = learning_rate_factor(self.config.schedule, self.steps_done / self.total_steps, epochs_done)
-        for name, lr in (("codes", self.config.code_lr), ("networks", self.config.lr)):
-            self.optimizers[name].param_groups[0]["lr"] = lr * factor
+        return factor * _RESTART_RATE**self.restarts
 
     def _autocast(self) -> torch.autocast:
         is_half = self.config.precision == "bfloat16" or (

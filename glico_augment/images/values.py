@@ -106,3 +106,19 @@ def bring(image: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         pixels = image if image.dtype == torch.uint8 else from_unit(image, torch.uint8)
         return resize(promote_channels(pixels[None], shape[0]), (shape[1], shape[2]))[0]
     return from_unit(like_shape(to_unit(image)[None], shape)[0], dtype)
+
+
+def replace_rows(images: Tensor, rows: Tensor, synthetic: Tensor, is_wanted: Tensor) -> Tensor:
+    """A copy of ``images``, ``(k, C, H, W)``, with some replaced.
+
+    Args:
+        images: the real images.
+        rows: ``(j,)`` where the synthetic images go.
+        synthetic: ``(j, C, H, W)`` of the same dtype.
+        is_wanted: ``(j,)`` bool; the real image stays where it is false.
+    """
+    if images.dtype == torch.uint16:  # which torch cannot index
+        replaced = replace_rows(images.view(torch.int16), rows, synthetic.view(torch.int16), is_wanted)
+        return replaced.view(torch.uint16)
+    chosen = torch.where(is_wanted.view(-1, 1, 1, 1), synthetic, images[rows])
+    return images.clone().index_copy_(0, rows, chosen)

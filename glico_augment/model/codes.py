@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from glico_augment.files.format import read_file
 from glico_augment.model import sphere
 
 
@@ -57,10 +58,10 @@ class SphereCodes(nn.Module):
         self.register_buffer("labels", labels)
         self.register_buffer("classes", classes)
         self.register_buffer("class_indices", class_indices)
-        self.register_buffer("_members", members)
-        self.register_buffer("_first_member", first_member)
-        self.register_buffer("_class_size", class_size)
-        self.register_buffer("_rank", rank)
+        self.register_buffer("_members", members, persistent=False)
+        self.register_buffer("_first_member", first_member, persistent=False)
+        self.register_buffer("_class_size", class_size, persistent=False)
+        self.register_buffer("_rank", rank, persistent=False)
 
     @classmethod
     def random(
@@ -83,8 +84,6 @@ class SphereCodes(nn.Module):
         Raises:
             FileFormatError: if the file is not a whole glico-augment file of this format version.
         """
-        from glico_augment.files.format import read_file
-
         tensors, _ = read_file(path, names=("codes", "labels"))
         return cls(tensors["codes"], tensors["labels"]).to(device)
 
@@ -156,11 +155,6 @@ class SphereCodes(nn.Module):
         is_alone = self._class_size[class_positions] == 1
         rank = torch.where(is_alone, own_rank, drawn + (drawn >= own_rank))
         return self._members[self._first_member[class_positions] + rank]
-
-    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """Draw labelled images of any class, uniformly: ``(count,)`` int64 image indices."""
-        uniform = torch.rand(count, dtype=_RATIO_DTYPE, device=self.labels.device, generator=generator)
-        return (uniform * self.n_labeled).long().clamp_(max=self.n_labeled - 1)
 
     def _draw_below(self, class_positions: Tensor, excluded: int, generator: torch.Generator | None) -> Tensor:
         """A uniform integer in ``[0, class size − excluded)`` for each class."""

@@ -18,7 +18,8 @@ class Generator(nn.Module):
     A linear layer makes a small feature map, which nearest-neighbour upsampling and 3×3 convolutions bring to the
     full size, without normalisation, which would hide how bright an image is. The noise passes through a linear
     projection with LeakyReLU and is concatenated to the code; the code is scaled by ``√latent_dim`` first, so that
-    its entries have unit variance. An image depends on nothing else of its batch, nor on ``train()`` and ``eval()``.
+    its entries have unit variance. What the convolutions draw is added to a learned background, both as logits, so that
+    a fit can start at the mean image. An image depends on nothing else of its batch, nor on ``train()`` and ``eval()``.
 
     Args:
         latent_dim: dimension of a code.
@@ -42,7 +43,8 @@ class Generator(nn.Module):
             nn.Conv2d(width_in, width_out, 3, padding=1)
             for width_in, width_out in zip([widths[0], *widths], widths, strict=False)
         )
-        self.to_image = nn.Conv2d(widths[-1], channels, 3, padding=1)
+        self.to_image = nn.Conv2d(widths[-1], channels, 3, padding=1, bias=False)
+        self.background = nn.Parameter(torch.zeros(channels, height, width_px))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, codes: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -68,7 +70,7 @@ class Generator(nn.Module):
             else:
                 features = double_and_convolve(features, conv.weight, conv.bias)[..., :height, :width]
             features = F.leaky_relu(features, 0.2)
-        return self.to_image(features).sigmoid()
+        return (self.to_image(features) + self.background).sigmoid()
 
     def extra_repr(self) -> str:  # noqa: D102 — torch documents it
         return f"latent_dim={self.latent_dim}, noise_dim={self.noise_dim}, image_shape={self.image_shape}"

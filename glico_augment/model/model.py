@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
-from glico_augment.config import FitConfig
-from glico_augment.images.values import to_unit
+from glico_augment.config import INTERPOLATIONS, FitConfig
 from glico_augment.model import sphere
 from glico_augment.model.classifier import Classifier
 from glico_augment.model.codes import SphereCodes
 from glico_augment.model.generator import Generator
-from glico_augment.style import style_of
 
 _PIXELS_A_PASS = 2**20  # the feature maps of a pass stay near 100 MB a layer at the default width
 
-INTERPOLATIONS = {"slerp": sphere.slerp, "lerp": sphere.lerp}
+_PATHS = dict(zip(INTERPOLATIONS, (sphere.slerp, sphere.lerp), strict=True))
 
 
 class GLICOModel(nn.Module):
-    """Codes ``{z_i}``, generator ``G`` and classifier ``F`` of one training set.
+    """Codes ``{z_i}``, generator ``G`` and classifier ``F`` of one training set. It holds no photographs.
 
     Args:
         codes: the codes and labels.
         config: widths and dimensions of the networks are read.
         image_shape: ``(channels, height, width)``.
         device: of the networks; ``"meta"`` leaves them without storage, to be loaded.
-
-    Attributes:
-        images: ``(m, channels, height, width)`` uint8, the labelled images at the fitted size; None until
-            :meth:`hold_images` sets them.
     """
-
-    images: Tensor | None
-    _styles: Tensor | None
 
     def __init__(
         self,
@@ -51,33 +44,6 @@ class GLICOModel(nn.Module):
             self.classifier = Classifier(image_shape[0], len(codes.classes), config.classifier_width)
         for network in (self.generator, self.classifier):
             network.float().to_empty(device=device)  # whatever torch's default dtype is
-        self.register_buffer("images", None, persistent=False)
-        self.register_buffer("_styles", None, persistent=False)
-
-    @classmethod
-    def initialize(
-        cls,
-        labels: Tensor,
-        n_unlabeled: int,
-        config: FitConfig,
-        image_shape: tuple[int, int, int],
-        generator: torch.Generator,
-    ) -> GLICOModel:
-        """Uniform codes and He-normal weights, all drawn from ``generator`` on the CPU.
-
-        The generator's last layer starts a tenth as large: images that start near grey keep the first steps from
-        finding a constant image, from which a wide generator without normalisation does not return.
-        """
-        latent_dim = config.latent_dim_for(len(labels) + n_unlabeled)
-        codes = SphereCodes.random(labels, latent_dim, n_unlabeled=n_unlabeled, generator=generator)
-        model = cls(codes, config, image_shape)
-        for network in (model.generator, model.classifier):
-            for module in network.modules():
-                if isinstance(module, (nn.Linear, nn.Conv2d)):
-                    nn.init.kaiming_normal_(module.weight, a=0.2, generator=generator)
-                    nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-        model.generator.to_image.weight.data.mul_(0.1)
-        return model
 
     @property
     def device(self) -> torch.device:
@@ -107,40 +73,17 @@ class GLICOModel(nn.Module):
         Returns:
             ``(k, channels, height, width)`` float32 in ``[0, 1]``.
         """
-        codes = INTERPOLATIONS[interpolation](self.codes(anchors), self.codes(partners), ratios)
+        return self._generate(_PATHS[interpolation](self.codes(anchors), self.codes(partners), ratios), noise)
+
+    @torch.no_grad()
+    def reconstruct(self, indices: Tensor) -> Tensor:
+        """The generator's images of codes, ``G([z_i, 0])``: ``(k,)`` indices to ``(k, channels, height, width)``."""
+        return self._generate(self.codes(indices), None)
+
+    def _generate(self, codes: Tensor, noise: Tensor | None) -> Tensor:
         _, height, width = self.generator.image_shape
-        chunks = range(0, max(len(codes), 1), max(1, _PIXELS_A_PASS // (height * width)))
+        size = max(1, _PIXELS_A_PASS // (height * width))
+        noises = itertools.repeat(None) if noise is None else noise.split(size)
         with torch.autocast(self.device.type, enabled=False):
-            made = [
-                self.generator(
-                    codes[start : start + chunks.step], None if noise is None else noise[start : start + chunks.step]
-                )
-                for start in chunks
-            ]
+            made = [self.generator(chunk, noise) for chunk, noise in zip(codes.split(size), noises, strict=False)]
         return made[0] if len(made) == 1 else torch.cat(made)
-
-    def average(self, anchors: Tensor, partners: Tensor, ratios: Tensor) -> Tensor:
-        """Averages of two real images, ``(1 − r)·x_i + r·x_j``, in the shape and range of :meth:`interpolate`.
-
-        Raises:
-            ValueError: if the model holds no images.
-        """
-        if self.images is None:
-            raise ValueError("this model holds no real images to average; set pixel_share to 0, or hold_images()")
-        return torch.lerp(to_unit(self.images[anchors]), to_unit(self.images[partners]), ratios.view(-1, 1, 1, 1))
-
-    def hold_images(self, images: Tensor) -> None:
-        """Keep the labelled images, uint8 ``(m, channels, height, width)``, for averages and styles."""
-        self.images = images.to(self.device)
-        chunks = self.images.split(max(1, _PIXELS_A_PASS // self.images[0, 0].numel()))
-        self._styles = torch.cat([style_of(to_unit(chunk)) for chunk in chunks])
-
-    def styles_of(self, indices: Tensor) -> Tensor:
-        """Styles of the labelled images ``indices``, ``(k,)``; see :func:`glico_augment.style.style_of`.
-
-        Raises:
-            ValueError: if the model holds no images.
-        """
-        if self._styles is None:
-            raise ValueError("this model holds no real images; set max_style_ratio to 0, or hold_images()")
-        return self._styles[indices]

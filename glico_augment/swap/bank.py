@@ -8,7 +8,7 @@ from torch import Tensor
 from glico_augment import checks
 from glico_augment.devices import choose_device
 from glico_augment.images.values import from_unit
-from glico_augment.swap.augment import GLICOAugment
+from glico_augment.swap.make import SwapMaker
 
 _PIXELS_A_CHUNK = 2**21  # moved to shared memory at a time; as floats with their styles some 150 MB
 
@@ -43,11 +43,11 @@ class SyntheticBank:
             bank.refresh()
     """
 
-    def __init__(self, augment: GLICOAugment, *, per_image: int = 4, device: torch.device | str | None = None) -> None:
+    def __init__(self, augment: SwapMaker, *, per_image: int = 4, device: torch.device | str | None = None) -> None:
         per_image = checks.integer(1)("per_image", per_image)
         self.augment = augment
         self.device = choose_device(device)
-        channels, height, width = augment.image_shape
+        channels, height, width = augment.generator.image_shape
         shape = (augment.codes.n_labeled, per_image, height, width, channels)  # in memory as PIL has them
         try:
             self._pixels = torch.zeros(shape, dtype=torch.uint8).share_memory_()
@@ -95,7 +95,7 @@ class SyntheticBank:
 
     def _make(self, anchors: Tensor, slots: Tensor) -> None:
         labels = self.augment.codes.labels[anchors]
-        _, height, width = self.augment.image_shape
+        _, height, width = self.augment.generator.image_shape
         for rows in torch.arange(len(anchors)).split(max(1, _PIXELS_A_CHUNK // (height * width))):
             starts = anchors[rows].to(self.device)
             params = self.augment.make_params(labels[rows].to(self.device), anchors=starts)

@@ -14,9 +14,9 @@ from glico_augment.data.labels import read_label
 from glico_augment.data.samples import split_sample
 from glico_augment.images import convert, identity
 from glico_augment.images.identity import digest
-from glico_augment.swap.augment import GLICOAugment
 from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.draw import draw_anchors, draw_rows
+from glico_augment.swap.make import SwapMaker
 
 
 class GLICODataset(Dataset[Any]):
@@ -27,8 +27,7 @@ class GLICODataset(Dataset[Any]):
     label that was not fitted pass through, with one warning.
 
     The transform sees real and synthetic images alike, in the same type and size, so it is the place for flips,
-    crops, ``RandomErasing``, conversion and normalisation. A policy such as ``AutoAugment`` did best as the
-    ``real_transform``, on half of its images, where ``p`` was 0.67: the styles of synthetic images are one already.
+    crops, policies such as ``AutoAugment``, conversion and normalisation.
     Parameters are drawn from torch's global generator, as transforms do: workers differ, and a seeded loader repeats
     itself. Everything runs on the CPU.
 
@@ -48,7 +47,7 @@ class GLICODataset(Dataset[Any]):
     def __init__(
         self,
         dataset: Any,
-        augment: GLICOAugment,
+        augment: SwapMaker,
         *,
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,

@@ -46,7 +46,7 @@ def test_a_loaded_file_gives_the_same_images_bit_for_bit(dataset, images, tmp_pa
 def test_a_loaded_file_recognises_the_fitted_images(path, dataset):
     loaded = GLICOAugment.load(path)
     loaded.p = 1.0
-    loaded.max_ratio = loaded.noise_std = loaded.pixel_share = loaded.max_style_ratio = 0.0
+    loaded.max_ratio = loaded.noise_std = 0.0
     image, _ = loaded.wrap(dataset)[5]
     assert ((image / 255) - loaded.reconstruct([5])[0]).abs().max() < 0.003
 
@@ -59,7 +59,7 @@ def test_codes_load_alone(path, augment):
 
 def test_a_module_as_loss_is_recorded_by_name(dataset, tmp_path):
     quick_fit(dataset, loss=nn.MSELoss(), epochs=1).save(tmp_path / "a.safetensors")
-    assert GLICOAugment.load(tmp_path / "a.safetensors").config.loss == "<MSELoss>"
+    assert GLICOAugment.load(tmp_path / "a.safetensors").config.loss.startswith("<MSELoss ")
     with pytest.raises(ValueError, match="pass that module as loss= again"):
         GLICOAugment.fit(dataset, GLICOAugment.load(tmp_path / "a.safetensors").config, progress=False)
 
@@ -71,13 +71,13 @@ def test_a_module_as_loss_is_recorded_by_name(dataset, tmp_path):
         ({"config": {"colour": 1}}, "unknown fit setting colour"),
         ({"config": 3}, "config must be an object"),
         ({"swap": {"p": 2}}, "p must be"),
-        ({"swap": {"q": 2}}, "unexpected keyword argument 'q'"),
+        ({"swap": {"q": 2}}, "unknown swap setting q"),
         ({"class_names": ["a"]}, "do not fit together"),
         ({"class_names": "abc"}, "class_names must be a list"),
         ({"image_shape": [3, 12]}, "image_shape must be three positive integers"),
         ({"image_shape": [1, 12, 10]}, "size mismatch"),
         ({"fingerprint": "0" * 32}, "fingerprint is not that of its labels"),
-        ({"seed": "zero"}, "seed must be an integer"),
+        ({"seed": "zero"}, "seed and restarts must be integers"),
         ({"tensors": {"codes": torch.ones(8, 6)}}, "not on the unit sphere"),
         ({"tensors": {"codes": torch.ones(2, 6)}}, "labels must have shape"),
         ({"tensors": {"labels": LABELS.float()}}, "labels must be integers"),
@@ -87,7 +87,7 @@ def test_a_module_as_loss_is_recorded_by_name(dataset, tmp_path):
         ({"tensors": {"glimpses": torch.zeros(7, dtype=torch.int64)}}, "glimpses are not integers, one a digest"),
         ({"tensors": {"images": torch.zeros(8, 3, 12, 10)}}, "images must be uint8 of shape"),
         ({"tensors": {"images": torch.zeros(7, 3, 12, 10, dtype=torch.uint8)}}, "images must be uint8 of shape"),
-        ({"tensors": {"generator.to_image.bias": torch.zeros(9)}}, "size mismatch"),
+        ({"tensors": {"generator.to_image.weight": torch.zeros(9)}}, "size mismatch"),
     ],
 )
 def test_a_header_that_does_not_fit_its_tensors_is_refused(path, change, message):

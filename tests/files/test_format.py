@@ -188,7 +188,7 @@ def test_any_other_file_is_said_to_be_no_safetensors_file(path, content):
         read_file(path)
 
 
-GOOD = {"format": "glico-augment", "format_version": "2", "kind": FITTED, "info": "{}"}
+GOOD = {"format": "glico-augment", "format_version": str(FORMAT_VERSION), "kind": FITTED, "info": "{}"}
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,8 @@ GOOD = {"format": "glico-augment", "format_version": "2", "kind": FITTED, "info"
     [
         (None, "is a safetensors file, but not one written by glico-augment"),
         ({"format": "pt"}, "is a safetensors file, but not one written by glico-augment"),
-        ({"format_version": "3"}, "has format version 3, newer than the version 2 .*: update glico-augment"),
-        ({"format_version": "1"}, "has format version 1, older than the version 2 .*: read it with the release"),
+        ({"format_version": "4"}, "has format version 4, newer than the version 3 .*: update glico-augment"),
+        ({"format_version": "1"}, "has format version 1, older than the version 3 .*: read it with the release"),
         ({"format_version": "one"}, "has no valid format version .*'one'.*: it is damaged"),
         ({"format_version": ""}, "has no valid format version .*: it is damaged"),
         ({"format_version": "²"}, "has no valid format version .*: it is damaged"),

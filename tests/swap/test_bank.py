@@ -14,7 +14,7 @@ from glico_augment.images import convert, values
 
 @pytest.fixture
 def bank(augment):
-    augment.p = augment.pixel_share = 1.0  # no two averages are alike, unlike images of so short a fit
+    augment.p = 1.0
     torch.manual_seed(0)
     return SyntheticBank(augment, per_image=3, device="cpu")
 
@@ -43,7 +43,7 @@ def test_the_images_of_an_anchor_are_taken_in_turn_and_come_again_when_used_up(b
 )
 def test_a_sample_from_the_bank_has_memory_of_its_own(form, channels):
     images = smooth_images(8, channels=channels)
-    augment = quick_fit(TensorDataset(images, LABELS), p=1.0, pixel_share=1.0)
+    augment = quick_fit(TensorDataset(images, LABELS), p=1.0)
     bank = SyntheticBank(augment, per_image=1, device="cpu")
     samples = [(form(image), int(label)) for image, label in zip(images, LABELS, strict=True)]
     held = [image for image, _ in augment.wrap(samples, bank=bank)]
@@ -69,15 +69,13 @@ def test_a_refresh_replaces_the_images_taken_and_no_others(bank):
 
 
 def test_images_start_from_their_anchor_and_stay_in_its_class(augment, images):
-    augment.max_ratio = augment.noise_std = augment.pixel_share = augment.max_style_ratio = 0.0
+    augment.max_ratio = augment.noise_std = 0.0
     bank = SyntheticBank(augment, per_image=2, device="cpu")
     expected = (augment.reconstruct() * 255).round()
     assert (bank.images.float() - expected[:, None]).abs().max() <= 1
 
 
-@pytest.mark.parametrize("pixel_share", [0.0, 0.5])
-def test_an_image_of_the_bank_has_the_law_of_a_fresh_draw(augment, pixel_share):
-    augment.pixel_share = pixel_share
+def test_an_image_of_the_bank_has_the_law_of_a_fresh_draw(augment):
     torch.manual_seed(0)
     bank = SyntheticBank(augment, per_image=400, device="cpu")
     for anchor in (0, 4):
@@ -102,7 +100,6 @@ def test_a_wrapped_dataset_takes_from_the_bank(augment, bank, dataset):
 
 def test_the_generator_does_not_run_between_refreshes(augment, bank, dataset):
     calls = []
-    augment.pixel_share = 0.0
     augment.generator.register_forward_hook(lambda *call: calls.append(call))
     augment.wrap(dataset, bank=bank).__getitems__(range(8))
     assert not calls

@@ -1,0 +1,53 @@
+"""Adam for the codes, row by row."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_EPSILON = 1e-8
+
+
+class CodeAdam:
+    """Adam (Kingma & Ba, ICLR 2015, algorithm 1) in which every row of a matrix keeps time by its own visits.
+
+    A code is seen once a pass over the set. Its moments decay, and the bias of their start is corrected, by the number
+    of its own steps, so that a learning rate means the same whatever the number of images. Untouched rows stay put.
+
+    Args:
+        rows: ``(n, d)`` what is optimised, changed in place.
+        betas: decay rates of the first and the second moment, in ``[0, 1)``.
+    """
+
+    def __init__(self, rows: Tensor, betas: tuple[float, float]) -> None:
+        self.rows = rows
+        self.betas = betas
+        self.first = torch.zeros_like(rows)
+        self.second = torch.zeros_like(rows)
+        self.visits = torch.zeros(len(rows), 1, dtype=rows.dtype, device=rows.device)
+
+    @torch.no_grad()
+    def step(self, indices: Tensor, gradients: Tensor, lr: float) -> None:
+        """One step of the rows ``indices``, ``(k,)`` without repetition, along ``gradients``, ``(k, d)``."""
+        beta1, beta2 = self.betas
+        visits = self.visits[indices] + 1
+        first = torch.lerp(gradients, self.first[indices], beta1)
+        second = torch.lerp(gradients.square(), self.second[indices], beta2)
+        self.visits[indices], self.first[indices], self.second[indices] = visits, first, second
+        scale = (second / (1 - beta2**visits)).sqrt_().add_(_EPSILON)
+        self.rows[indices] -= lr * (first / (1 - beta1**visits)) / scale
+
+    def state(self) -> dict[str, Tensor]:
+        """The moments and visits, a row an image."""
+        return {"first": self.first, "second": self.second, "visits": self.visits}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Continue from a :meth:`state`.
+
+        Raises:
+            KeyError, RuntimeError: if it is of another number or dimension of rows.
+        """
+        for name, kept in self.state().items():
+            if state[name].shape != kept.shape:
+                raise RuntimeError(f"moments {name} must have shape {tuple(kept.shape)}")
+            kept.copy_(state[name])

@@ -1,0 +1,67 @@
+"""What a fit was made of, and what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glico_augment.config import FitConfig
+from glico_augment.data.image_set import ImageSet
+from glico_augment.fit.progress import LOSS_PARTS
+from glico_augment.fit.quality import FitQuality
+from glico_augment.losses import loss_name
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """What a fit was made of.
+
+    Attributes:
+        config: the hyper-parameters, resolved.
+        class_names: names of the classes, in ascending order of their labels.
+        image_shape: ``(channels, height, width)``.
+        digests: ``(n,)`` int64 hashes of the images as their dataset yields them.
+        glimpses: ``(n,)`` int64 hashes of a few of their pixels, by which fitted images are recognised.
+        fingerprint: 32 hexadecimal digits over images, labels and their order.
+        seed: of the fit.
+        restarts: how often the fit started again at a lower rate.
+        quality: how well the labelled images are rebuilt; None while the fit runs.
+        losses: ``(steps, 3)``, the loss and its parts a step.
+    """
+
+    config: FitConfig
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    digests: Tensor
+    glimpses: Tensor
+    fingerprint: str
+    seed: int
+    restarts: int = 0
+    quality: FitQuality | None = None
+    losses: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, len(LOSS_PARTS)))
+
+    @classmethod
+    def of(cls, image_set: ImageSet, config: FitConfig, seed: int) -> FitRecord:
+        """The record of a fit about to start."""
+        names, shape = image_set.class_names, image_set.image_shape
+        config = FitConfig.from_json(config.replace(loss=loss_name(config.loss)).to_json())
+        return cls(config, names, shape, image_set.digests, image_set.glimpses, image_set.fingerprint, seed)
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The loss and its parts before weighting, a value a step."""
+        return {name: self.losses[:, column].tolist() for column, name in enumerate(LOSS_PARTS)}
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this fit from another before it has run, as JSON values."""
+        return {
+            "config": self.config.to_json(),
+            "class_names": list(self.class_names),
+            "image_shape": list(self.image_shape),
+            "fingerprint": self.fingerprint,
+            "seed": self.seed,
+        }
