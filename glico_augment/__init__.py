@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from glico_augment.model.codes import SphereCodes
     from glico_augment.model.generator import Generator
     from glico_augment.model.sphere import geodesic_distance, lerp, normalize, sample_uniform, slerp
+    from glico_augment.style.local_style import LocalStyle
     from glico_augment.swap.augment import GLICOAugment
     from glico_augment.swap.bank import SyntheticBank
     from glico_augment.swap.dataset import GLICODataset
@@ -25,6 +26,7 @@ __version__ = "0.2.0"
 
 # Public names by module, imported when first asked for, so that `glico --help` need not wait for torch.
 _MODULES = {
+    "style.local_style": ("LocalStyle",),
     "swap.augment": ("GLICOAugment",),
     "swap.bank": ("SyntheticBank",),
     "model.classifier": ("Classifier",),
@@ -52,6 +54,7 @@ __all__ = [
     "GLICODataset",
     "Generator",
     "LaplacianLoss",
+    "LocalStyle",
     "PerceptualLoss",
     "RandomPerceptualLoss",
     "SphereCodes",

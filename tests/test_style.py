@@ -1,7 +1,32 @@
+import copy
+import dataclasses
+import json
+import pickle
+import random
+import textwrap
+
+import numpy as np
+import PIL.Image
 import pytest
 import torch
+from conftest import LABELS, smooth_images
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torchvision import tv_tensors
+from torchvision.datasets import FakeData
+from torchvision.transforms import v2
 
-from glico_augment.style import style_of, transfer_style
+from glico_augment import FileFormatError, GLICOAugment, LocalStyle
+from glico_augment.files.format import CHECKPOINT, STYLE, read_file, write_file
+from glico_augment.images import convert
+from glico_augment.images.values import with_channels
+from glico_augment.style import match_channels, style_of, transfer_style
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
 
 
 def smooth(count, channels, height, width):
@@ -18,11 +43,15 @@ def test_a_style_is_the_mean_and_standard_deviation_of_each_cell():
     assert styles[1, 1, 2, 1, 2].item() == pytest.approx(cell.std(correction=0).item(), abs=1e-5)
 
 
+@pytest.mark.parametrize("grid", [1, 2, 3, 5])
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (3, 3), (7, 8), (32, 100), (64, 64)])
-def test_cells_are_those_of_adaptive_pooling(size):
+def test_cells_are_those_of_adaptive_pooling(size, grid):
     images = torch.rand(2, 3, *size)
-    grid = min(3, size[0]), min(3, size[1])
-    torch.testing.assert_close(style_of(images)[:, 0], torch.nn.functional.adaptive_avg_pool2d(images, grid))
+    styles = style_of(images, grid)
+    means, squares = (torch.nn.functional.adaptive_avg_pool2d(x.double(), grid) for x in (images, images.square()))
+    torch.testing.assert_close(styles[:, 0], means.float())
+    stds = (squares - means.square()).clamp(min=0).sqrt()
+    torch.testing.assert_close(styles[:, 1], stds.float(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("channels", [2, 4])
@@ -42,6 +71,28 @@ def test_at_ratio_0_nothing_changes():
 def test_an_image_given_its_own_style_stays_as_it_is():
     images = torch.rand(3, 1, 10, 14)
     torch.testing.assert_close(transfer_style(images, style_of(images), torch.rand(3)), images)
+
+
+@pytest.mark.parametrize("contrast", [0.0, 0.001, 0.01, 0.1])
+def test_an_image_of_little_contrast_given_its_own_style_stays_as_it_is(contrast):
+    images = 0.5 + contrast * torch.randn(2, 3, 24, 24)
+    torch.testing.assert_close(transfer_style(images, style_of(images), torch.ones(2)), images, atol=2e-5, rtol=0)
+
+
+def test_noise_is_not_amplified_to_contrast():
+    faint = 0.5 + 0.001 * torch.randn(1, 1, 30, 30)
+    made = transfer_style(faint, style_of(torch.rand(1, 1, 30, 30), 1), torch.ones(1))
+    assert style_of(made, 1)[0, 1].item() < 0.02
+
+
+@pytest.mark.parametrize("grid", [1, 2, 3])
+def test_at_ratio_1_the_style_is_exactly_the_others_where_it_is_the_same_everywhere(grid):
+    pattern = smooth(2, 3, 1, 1) + 0.2 * (torch.rand(2, 3, 4, 4) - 0.5)
+    images = pattern.repeat(1, 1, 6, 6)  # every cell holds the same pixels
+    others = style_of(smooth(2, 3, 24, 24), 1).expand(-1, -1, -1, grid, grid)
+    made = transfer_style(images, others, torch.ones(2))
+    assert 0 < made.min() <= made.max() < 1
+    torch.testing.assert_close(style_of(made, grid), others, atol=1e-4, rtol=0)
 
 
 def test_at_ratio_1_the_style_is_the_others():
@@ -91,8 +142,672 @@ def test_a_flat_image_stays_flat():
     assert made.var(dim=(2, 3)).max() < 0.05  # the means of cells remain, no contrast within them
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("found", [1, 2, 3, 4])
+def test_styles_of_other_channels_are_those_of_the_converted_images(found, channels):
+    grey = smooth(2, 1, 12, 12)
+    colour = grey * torch.tensor([0.5, 0.9, 1.2]).view(3, 1, 1)  # the channels rise and fall together
+    images = torch.cat([grey if found < 3 else colour, *([smooth(2, 1, 12, 12)] if found in (2, 4) else [])], dim=1)
+    matched = match_channels(style_of(images), channels)
+    assert matched.shape == (2, 2, channels, 3, 3)
+    torch.testing.assert_close(matched, style_of(with_channels(images, channels)), atol=1e-5, rtol=1e-3)
+
+
+def test_styles_of_channels_that_are_no_colours_cannot_be_matched():
+    assert match_channels(torch.rand(2, 2, 7, 3, 3), 7).shape == (2, 2, 7, 3, 3)
+    with pytest.raises(ValueError, match="3 channels"):
+        match_channels(torch.rand(2, 2, 7, 3, 3), 3)
+
+
 def test_the_images_passed_in_are_left_alone():
     images = torch.rand(2, 3, 8, 8)
     before = images.clone()
     transfer_style(images, style_of(images.flip(0)), torch.ones(2))
     assert torch.equal(images, before)
+
+
+# --- LocalStyle ---
+
+
+@pytest.fixture
+def style():
+    """Every image changed, to the style of one of eight others."""
+    return LocalStyle(smooth_images(8, seed=9), p=1.0)
+
+
+def wholly(style, images):
+    """``images`` with all of the way gone to the styles drawn."""
+    params = style.make_params(len(images))
+    return style.transform(images, dataclasses.replace(params, ratios=torch.ones_like(params.ratios)))
+
+
+def test_at_ratio_1_an_image_takes_on_the_style_of_a_set_of_one():
+    other = smooth(1, 3, 40, 30)
+    style = LocalStyle(other, p=1.0, grid=1)
+    made = wholly(style, smooth(5, 3, 20, 25))
+    assert 0 < made.min() <= made.max() < 1  # nothing was clamped
+    torch.testing.assert_close(style_of(made, 1), style_of(other, 1).expand(5, -1, -1, -1, -1), atol=1e-5, rtol=0)
+
+
+def test_at_ratio_1_a_faded_image_becomes_that_of_the_set_in_every_cell():
+    other = smooth(1, 3, 21, 30)
+    torch.testing.assert_close(wholly(LocalStyle(other, p=1.0), 0.5 * other + 0.1), other)
+
+
+def test_a_share_of_the_way_is_gone():
+    image = smooth(1, 1, 16, 16)
+    style = LocalStyle(image + 0.2, p=1.0, max_ratio=0.5)
+    torch.manual_seed(3)
+    ratio = style.make_params(1).ratios
+    torch.manual_seed(3)
+    torch.testing.assert_close(style(image), image + 0.2 * ratio)
+    assert 0.01 < ratio < 0.5
+
+
+def test_with_p_0_nothing_changes(style, images):
+    style.p = 0.0
+    assert style(images) is images
+    for image in (images[0], images[0].numpy(), as_pil(images[0]), tv_tensors.Image(images[0])):
+        assert style(image, 3)[0] is image
+
+
+def test_an_image_given_the_style_of_a_set_of_itself_stays_as_it_is(images):
+    for image in images:
+        assert torch.equal(wholly(LocalStyle([image]), image[None]), image[None])
+
+
+def test_each_image_of_a_batch_has_its_own_coin_style_and_share(style, images):
+    batch = images[:1].repeat(200, 1, 1, 1)
+    style.p = 0.5
+    made = style(batch)
+    is_changed = (made != batch).flatten(1).any(dim=1)
+    assert 60 < is_changed.sum() < 140
+    assert len(made[is_changed].flatten(1).unique(dim=0)) > 0.9 * is_changed.sum()
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_a_share_p_of_the_images_is_changed_and_all_styles_and_shares_are_drawn(images, p):
+    count = 20000
+    params = LocalStyle(images, p=p, max_ratio=0.6).make_params(count)
+    assert abs(len(params.rows) - p * count) < 5 * (count * p * (1 - p)) ** 0.5
+    assert (params.rows.diff() > 0).all()
+    assert params.rows.max() < count
+    shares = params.styles.bincount(minlength=len(images)) / len(params.rows)
+    assert shares.shape == (len(images),)
+    torch.testing.assert_close(shares, torch.full((8,), 1 / 8), atol=0.05, rtol=0)
+    assert params.ratios.min() >= 0
+    assert 0.59 < params.ratios.max() <= 0.6
+    assert params.ratios.mean().item() == pytest.approx(0.3, abs=0.02)
+
+
+def test_the_images_drawn_take_on_the_styles_drawn_and_the_others_stay():
+    levels = torch.tensor([0.2, 0.5, 0.8])
+    style = LocalStyle([torch.full((1, 9, 9), level.item()) for level in levels], p=0.5)
+    batch = torch.full((60, 1, 9, 9), 0.4)
+    params = style.make_params(60)
+    assert set(params.styles.tolist()) == {0, 1, 2}
+    expected = batch.clone()
+    expected[params.rows] = (
+        torch.lerp(torch.tensor(0.4), levels[params.styles], params.ratios).view(-1, 1, 1, 1).expand(-1, 1, 9, 9)
+    )
+    torch.testing.assert_close(style.transform(batch, params), expected)
+
+
+def as_pil(image):
+    return PIL.Image.fromarray(image.permute(1, 2, 0).numpy())
+
+
+def as_pil_mode(mode):
+    return lambda image: as_pil(image).convert(mode)
+
+
+def as_deep_pil(image):
+    return PIL.Image.fromarray(image[0].numpy().astype(np.uint16) * 257)
+
+
+TENSORS = {
+    "uint8": lambda image: image,
+    "uint16": lambda image: (image.int() * 257).to(torch.uint16),
+    "float32": lambda image: image / 255,
+    "float64": lambda image: image.double() / 255,
+    "float16": lambda image: (image / 255).half(),
+    "bfloat16": lambda image: (image / 255).bfloat16(),
+    "grey": lambda image: image[:1],
+    "grey and alpha": lambda image: image[:2],
+    "RGBA": lambda image: torch.cat([image, image[:1]]),
+    "tv_tensor": tv_tensors.Image,
+    "not contiguous": lambda image: image.transpose(1, 2),
+}
+KINDS = {
+    **{
+        f"PIL {mode}": as_pil_mode(mode)
+        for mode in ("L", "P", "PA", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
+    },
+    "PIL 1": lambda image: PIL.Image.fromarray(np.indices((12, 10)).sum(0) > 10),
+    "PIL F": lambda image: PIL.Image.fromarray(image[0].numpy().astype(np.float32) / 255),
+    "PIL I": lambda image: PIL.Image.fromarray(image[0].numpy().astype(np.int32) * 257),
+    "PIL I;16": as_deep_pil,
+    **TENSORS,
+    "grey matrix": lambda image: image[0],
+    "array HWC": lambda image: image.permute(1, 2, 0).numpy(),
+    "array HW1": lambda image: image[:1].permute(1, 2, 0).numpy(),
+    "array HW": lambda image: image[0].numpy(),
+    "array CHW float64": lambda image: image.numpy() / 255,
+    "array uint16": lambda image: image.permute(1, 2, 0).numpy().astype(np.uint16) * 257,
+}
+
+
+def form(image):
+    """All that stays when an image is changed."""
+    if isinstance(image, PIL.Image.Image):
+        return type(image), image.mode, image.size
+    return type(image), image.dtype, tuple(image.shape)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_of_any_kind_is_changed_and_keeps_its_form(kind, images):
+    image = KINDS[kind](images[0])
+    before = copy.deepcopy(image)
+    style = LocalStyle(images[5:6], p=1.0)
+    torch.manual_seed(1)  # a share of 0.76
+    made = style(image)
+    assert form(made) == form(image)
+    assert convert.to_uint8(made).float().sub(convert.to_uint8(image).float()).abs().mean() > 4
+    assert torch.equal(convert.to_float(image), convert.to_float(before))  # the input was not written to
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"PIL P", "PIL PA", "PIL YCbCr", "PIL HSV"}))
+def test_at_max_ratio_0_an_image_of_any_kind_stays_as_it_is(kind, images):
+    image = KINDS[kind](images[0])
+    made = LocalStyle(images, p=1.0, max_ratio=0.0)(image)
+    assert form(made) == form(image)
+    torch.testing.assert_close(convert.to_float(made), convert.to_float(image), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+def test_a_batch_of_any_kind_is_changed_and_keeps_its_form(kind, style, images):
+    batch = torch.stack([TENSORS[kind](image) for image in images])
+    batch = tv_tensors.Image(batch) if kind == "tv_tensor" else batch
+    before = batch.clone()
+    made = style(batch)
+    assert form(made) == form(batch)
+    assert all(not torch.equal(a.float(), b.float()) for a, b in zip(made, batch, strict=True))
+    assert torch.equal(batch.float(), before.float())
+    style.max_ratio = 0.0
+    torch.testing.assert_close(style(batch).double(), batch.double(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+def test_one_image_and_a_batch_of_it_are_changed_alike(kind, style, images):
+    image = TENSORS[kind](images[0])
+    torch.manual_seed(7)
+    alone = style(image)
+    torch.manual_seed(7)
+    torch.testing.assert_close(style(image[None])[0].double(), alone.double())
+
+
+def test_sixteen_bits_are_kept():
+    values = np.random.default_rng(0).integers(20000, 21000, (12, 12)).astype(np.uint16)
+    for image in (values, PIL.Image.fromarray(values), torch.from_numpy(values)[None]):
+        made = LocalStyle([image], p=1.0)(image)
+        assert np.abs(np.asarray(made).squeeze().astype(int) - values).max() <= 1
+
+
+def test_a_batch_that_shares_memory_is_not_written_to(style, images):
+    batch = images[:1].expand(4, -1, -1, -1)
+    before = images[0].clone()
+    assert len(style(batch).flatten(1).unique(dim=0)) == 4
+    assert torch.equal(images[0], before)
+
+
+def test_gradients_reach_the_images(style):
+    images = smooth(4, 3, 12, 12)
+    images[0] = 0.5  # flat, where the gradient of a standard deviation is infinite
+    images.requires_grad_()
+    params = LocalStyle(smooth(3, 3, 9, 9), p=0.5).make_params(4)
+    assert 0 < len(params.rows) < 4
+    style.transform(images, params).sum().backward()
+    assert torch.isfinite(images.grad).all()
+    assert (images.grad != 0).flatten(1).any(dim=1).all()
+
+
+def test_transparency_is_no_style(images):
+    rgba = torch.cat([images, images[:, :1]], dim=1)
+    made = LocalStyle(rgba.flip(0), p=1.0)(rgba)
+    assert torch.equal(made[:, 3], rgba[:, 3])
+    assert not torch.equal(made[:, :3], rgba[:, :3])
+
+
+def test_all_else_in_a_sample_passes_through(style, images):
+    mask = tv_tensors.Mask(torch.zeros(12, 10, dtype=torch.uint8))
+    boxes = tv_tensors.BoundingBoxes([[0, 0, 2, 2]], format="XYXY", canvas_size=(12, 10))
+    sample = {"path": "a.png", "boxes": boxes, "mask": mask, "id": 3, "image": images[0], "label": LABELS}
+    made = style(sample)
+    assert list(made) == list(sample)
+    assert all(made[key] is sample[key] for key in sample if key != "image")
+    assert not torch.equal(made["image"], images[0])
+
+
+@pytest.mark.parametrize("form_of", [lambda *x: x, lambda *x: list(x), lambda *x: {"image": x[0], "labels": x[1]}])
+@pytest.mark.parametrize("labels", [LABELS, torch.rand(8, 40), None, 3, "name"], ids=str)
+def test_labels_of_any_kind_or_none_are_left_alone(style, images, form_of, labels):
+    sample = form_of(images, labels)
+    made = style(sample)
+    assert type(made) is type(sample)
+    image, label = made.values() if isinstance(made, dict) else made
+    assert label is labels
+    assert not torch.equal(image, images)
+
+
+def test_soft_labels_by_name_are_no_image(style, images):
+    labels = torch.eye(8)
+    made = style({"labels": labels, "image": images})
+    assert made["labels"] is labels
+    assert not torch.equal(made["image"], images)
+    assert not torch.equal(style({"x": images, "y": labels})["x"], images)  # no key that names labels
+
+
+def test_several_arguments_give_a_tuple_and_one_gives_itself(style, images):
+    made = style(images[0], 3, "path")
+    assert isinstance(made, tuple)
+    assert made[1:] == (3, "path")
+    assert type(style(images[0])) is torch.Tensor
+
+
+def test_an_empty_batch_passes(style):
+    assert style(torch.zeros(0, 3, 8, 8)).shape == (0, 3, 8, 8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (3, 3), (50, 31)])
+def test_an_image_of_any_size_is_changed_even_one_smaller_than_the_grid(style, size):
+    image = torch.rand(3, *size)
+    made = style(image)
+    assert made.shape == image.shape
+    assert not torch.equal(made, image)
+    assert 0 <= made.min() <= made.max() <= 1
+
+
+def test_in_compose(style, images):
+    pipeline = v2.Compose([v2.ToImage(), style, v2.RandomHorizontalFlip(1.0), v2.ToDtype(torch.float32, scale=True)])
+    image = as_pil(images[0])
+    torch.manual_seed(5)
+    made, label = pipeline(image, 3)
+    torch.manual_seed(5)
+    expected = v2.functional.to_image(style(image)).flip(-1) / 255
+    assert label == 3
+    torch.testing.assert_close(made.as_subclass(torch.Tensor), expected.as_subclass(torch.Tensor))
+
+
+def test_grey_images_among_coloured_ones_have_the_style_they_would_have_in_colour(images):
+    grey = images[0, :1]
+    style = LocalStyle([grey, (images[1], 5), as_pil(images[2])])
+    expected = style_of(torch.stack([grey.expand(3, -1, -1), images[1], images[2]]) / 255)
+    torch.testing.assert_close(style.styles, expected)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("of_set", [1, 2, 3, 4])
+def test_an_image_of_other_channels_than_the_set_is_changed(channels, of_set):
+    other = smooth(1, 1, 12, 12).expand(-1, of_set, -1, -1)
+    image = smooth(1, 1, 12, 12).expand(-1, channels, -1, -1)
+    made = wholly(LocalStyle(other, p=1.0, grid=1), image)
+    n_colours = channels - (channels in (2, 4))
+    wanted = style_of(other[:, :1], 1).expand(-1, -1, n_colours, -1, -1)
+    torch.testing.assert_close(style_of(made[:, :n_colours], 1), wanted, atol=1e-5, rtol=0)
+
+
+def test_images_of_mixed_sizes_are_read_once_and_only_their_styles_are_held():
+    class Counted(Dataset):
+        reads: list = []  # noqa: RUF012
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            self.reads.append(index)
+            return smooth_images(1, height=100 + index, width=300, seed=index)[0], "no integer"
+
+    style = LocalStyle(Counted(), grid=4)
+    assert Counted.reads == [0, 1, 2]
+    assert style.styles.shape == (3, 2, 3, 4, 4)
+    assert style.styles.dtype == torch.float32
+    assert len(pickle.dumps(style)) < 8000
+    wanted = [style_of(smooth_images(1, height=100 + i, width=300, seed=i) / 255, 4) for i in range(3)]
+    torch.testing.assert_close(style.styles, torch.cat(wanted))
+
+
+def test_it_draws_from_torchs_global_generator_and_sets_no_seed(images):
+    seed, python_state, numpy_state = torch.initial_seed(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+    state = torch.get_rng_state()
+    style = LocalStyle(images)
+    assert torch.equal(torch.get_rng_state(), state)  # reading the set draws nothing
+    first = style(images)
+    assert not torch.equal(torch.get_rng_state(), state)
+    second = style(images)
+    assert not torch.equal(first, second)
+    torch.set_rng_state(state)
+    assert torch.equal(style(images), first)
+    assert torch.initial_seed() == seed
+    assert random.getstate() == python_state
+    assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda style: pickle.loads(pickle.dumps(style))])
+def test_a_copy_does_the_same_and_is_set_apart(clone, images):
+    style = LocalStyle(images, p=0.8, max_ratio=0.7, grid=2)
+    twin = clone(style)
+    torch.manual_seed(2)
+    made = style(images)
+    torch.manual_seed(2)
+    assert torch.equal(twin(images), made)
+    twin.p = 0.1
+    assert (style.p, style.max_ratio, style.grid) == (0.8, 0.7, 2)
+    assert (twin.p, twin.max_ratio, twin.grid) == (0.1, 0.7, 2)
+
+
+def test_it_has_no_state_that_a_network_would_move_cast_or_save(style, images):
+    network = torch.nn.Sequential(style, torch.nn.Linear(2, 2)).half().eval()
+    assert not list(style.parameters())
+    assert not list(style.buffers())
+    assert not any(name.startswith("0.") for name in network.state_dict())
+    assert style.styles.dtype == torch.float32
+    assert not torch.equal(network[0](images), images)
+
+
+def test_its_repr_is_one_short_line(images):
+    assert repr(LocalStyle(images, p=0.25)) == "LocalStyle(p=0.25, max_ratio=1, grid=3, images=8)"
+
+
+def test_settings_may_be_set_and_are_checked(style):
+    style.p, style.max_ratio = 1, np.float32(0.5)
+    assert (style.p, style.max_ratio) == (1.0, 0.5)
+    for name in ("p", "max_ratio"):
+        with pytest.raises(ValueError, match=rf"{name} must be a number in \[0, 1\]; got 1.5"):
+            setattr(style, name, 1.5)
+        with pytest.raises(TypeError, match=rf"{name} must be a number in \[0, 1\]; got 'half'"):
+            setattr(style, name, "half")
+    assert (style.p, style.max_ratio) == (1.0, 0.5)
+    with pytest.raises(AttributeError):
+        style.grid = 4
+
+
+def test_the_example_of_the_docstring_runs():
+    example = textwrap.dedent(LocalStyle.__doc__.split("Example::")[1])
+    names = {"FakeData": FakeData, "LocalStyle": LocalStyle, "v2": v2, "torch": torch}
+    exec(example, names)
+    image, _ = names["photos"][0]
+    assert (image.shape, image.dtype) == ((3, 64, 64), torch.float32)
+
+
+def loader_of_one_image(augment, style, images, num_workers, context):
+    """Batches of four, of an image repeated eight times that only ``style`` changes."""
+    augment.p = 0.0
+    same_image = TensorDataset(images[:1].expand(8, -1, -1, -1), LABELS[:1].expand(8))
+    wrapped = augment.wrap(same_image, transform=style)
+    return DataLoader(wrapped, batch_size=4, num_workers=num_workers, multiprocessing_context=context)
+
+
+@pytest.mark.parametrize(("num_workers", "context"), [(0, None), (2, "fork")])
+def test_a_seeded_loader_of_a_wrapped_dataset_repeats_itself_and_workers_differ(
+    augment, style, images, num_workers, context
+):
+    loader = loader_of_one_image(augment, style, images, num_workers, context)
+    runs = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        batches = list(loader)
+        assert all((labels == LABELS[0]).all() for _, labels in batches)
+        runs.append(torch.cat([batch for batch, _ in batches]))
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+    assert not torch.equal(runs[0][:4], runs[0][4:])
+    assert (runs[0] != images[0]).flatten(1).any(dim=1).all()
+
+
+def test_a_spawned_worker_does_what_a_forked_one_does(augment, style, images):
+    runs = []
+    for context in ("fork", "spawn"):
+        torch.manual_seed(0)
+        loader = loader_of_one_image(augment, style, images, 1, context)
+        runs.append(torch.cat([batch for batch, _ in loader]))
+    assert torch.equal(runs[0], runs[1])
+    assert (runs[0] != images[0]).flatten(1).any(dim=1).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize(("kind", "tolerance"), [("uint8", 1), ("uint16", 60), ("float32", 1e-3)])
+def test_on_cuda_a_batch_stays_on_the_device_and_is_not_waited_for(style, images, kind, tolerance):
+    batch = torch.stack([TENSORS[kind](image) for image in images])
+    on_device = batch.cuda()
+    style(on_device)
+    torch.manual_seed(4)
+    expected = style(batch)
+    torch.manual_seed(4)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        made = style(on_device)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert made.device == on_device.device
+    torch.testing.assert_close(made.cpu().double(), expected.double(), atol=tolerance, rtol=0)
+    assert style(on_device[0]).device == on_device.device
+
+
+# --- what is refused ---
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield torch.zeros(3, 8, 8)
+
+
+GOOD = torch.rand(3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "error", "message"),
+    [
+        ([], ValueError, "dataset is empty: it must hold at least one image"),
+        (Stream(), TypeError, "must be a map-style dataset .* got Stream.*list"),
+        (iter([GOOD]), TypeError, "must be a map-style dataset .*list"),
+        (PIL.Image.new("RGB", (8, 8)), TypeError, "must be a map-style dataset .* got Image"),
+        ("photos/train", TypeError, "image 0 could not be read: an image must be a PIL image, .* got str"),
+        ([GOOD, (3, GOOD)], TypeError, "image 1 could not be read: an image must be .* got int"),
+        ([GOOD, ()], TypeError, "image 1 could not be read: an image must be .* got tuple"),
+        ([GOOD, {"image": GOOD}], TypeError, "image 1 could not be read: an image must be .* got dict"),
+        ([GOOD, GOOD - 2], ValueError, "image 1 could not be read: float images must lie .*put normalisation after it"),
+        ([GOOD, GOOD * float("nan")], ValueError, "image 1 could not be read: image has NaN"),
+        ([GOOD, GOOD[None]], ValueError, "image 1 could not be read: an image must have shape"),
+        ([GOOD, GOOD.long()], TypeError, "image 1 could not be read: image values must be uint8"),
+        ([GOOD, GOOD[:, :2]], ValueError, "image 1 is 2 × 8 pixels, too small .* 3 × 3 cells: .*lower grid"),
+        ([torch.rand(7, 8, 8), GOOD], ValueError, "image 1 has 3 channels, another has 7"),
+    ],
+)
+def test_a_set_that_has_no_styles_is_refused(dataset, error, message):
+    with pytest.raises(error, match=message):
+        LocalStyle(dataset)
+
+
+def test_a_damaged_image_file_is_named_by_its_index(tmp_path):
+    path = tmp_path / "cut.png"
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with PIL.Image.open(path) as cut, pytest.raises(ValueError, match=r"image 1 could not be read: .*truncated"):
+        LocalStyle([GOOD, cut])
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"p": 1.1}, ValueError, r"p must be a number in \[0, 1\]; got 1.1"),
+        ({"p": None}, TypeError, r"p must be a number in \[0, 1\]; got None"),
+        ({"p": True}, TypeError, r"p must be a number"),
+        ({"max_ratio": -0.1}, ValueError, r"max_ratio must be a number in \[0, 1\]; got -0.1"),
+        ({"max_ratio": float("nan")}, ValueError, "max_ratio must be a number"),
+        ({"grid": 0}, ValueError, "grid must be an integer of at least 1; got 0"),
+        ({"grid": 2.0}, TypeError, "grid must be an integer of at least 1; got 2.0"),
+        ({"probability": 0.5}, TypeError, "unexpected keyword argument 'probability'"),
+    ],
+)
+def test_wrong_settings_are_refused_before_an_image_is_read(settings, error, message):
+    class Unreadable(Dataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            pytest.fail("an image was read")
+
+    with pytest.raises(error, match=message):
+        LocalStyle(Unreadable(), **settings)
+
+
+def test_settings_are_given_by_name(images):
+    with pytest.raises(TypeError, match="positional"):
+        LocalStyle(images, 0.5)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("inputs", "error", "message"),
+    [
+        ((), ValueError, "expected an image .* found 0"),
+        (("photo.png", 3), ValueError, "expected an image .* found 0"),
+        ((3, [4, 5]), ValueError, "expected an image .* found 0"),
+        ((tv_tensors.Mask(GOOD),), ValueError, "expected an image .* found 0"),
+        ((tv_tensors.Image(GOOD), tv_tensors.Image(GOOD)), ValueError, "expected one image .* found 2"),
+        ((GOOD - 2, 3), ValueError, "float images must lie .*put normalisation after it"),
+        ((GOOD[None] * 255,), ValueError, "float images must lie .*put normalisation after it"),
+        ((GOOD[None] * float("nan"),), ValueError, "image has NaN"),
+        ((GOOD.long(),), TypeError, "image values must be uint8"),
+        ((GOOD[None].long(),), TypeError, "image values must be uint8"),
+        ((GOOD[None, None],), ValueError, "an image must have shape"),
+        ((GOOD[None, :, :0],), ValueError, r"must have shape \(k, C, H, W\); got \(1, 3, 0, 8\)"),
+        ((PIL.Image.new("LAB", (8, 8)),), TypeError, "mode LAB"),
+    ],
+)
+def test_what_is_no_image_is_refused_whatever_the_coin(style, p, inputs, error, message):
+    style.p = p
+    with pytest.raises(error, match=message):
+        style(*inputs)
+
+
+@pytest.mark.parametrize(("of_set", "channels"), [(7, 3), (3, 7), (7, 6)])
+def test_channels_that_are_no_colours_must_be_those_of_the_set(of_set, channels):
+    style = LocalStyle(torch.rand(2, of_set, 8, 8), p=1.0)
+    assert not torch.equal(style(image := torch.rand(of_set, 8, 8)), image)
+    for image in (torch.rand(channels, 8, 8), torch.rand(2, channels, 8, 8)):
+        with pytest.raises(ValueError, match=f"has {channels} channels, and those .* have {of_set}: make LocalStyle"):
+            style(image)
+
+
+# --- files ---
+
+
+def test_a_saved_file_loads_to_the_same_transform_bit_for_bit(tmp_path, images):
+    style = LocalStyle(images, p=0.8, max_ratio=0.7, grid=2)
+    style.save(path := tmp_path / "style.safetensors")
+    loaded = LocalStyle.load(str(path))
+    assert torch.equal(loaded.styles, style.styles)
+    assert repr(loaded) == repr(style)
+    torch.manual_seed(1)
+    made = style(images)
+    torch.manual_seed(1)
+    assert torch.equal(loaded(images), made)
+    assert [file.name for file in tmp_path.iterdir()] == ["style.safetensors"]
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        style.save(tmp_path / "nowhere" / "style.safetensors")
+
+
+def test_black_and_white_images_are_saved_and_loaded(tmp_path):
+    checkered = (torch.arange(64)[:, None] + torch.arange(64)) % 2
+    style = LocalStyle([checkered.float()[None].expand(3, -1, -1), torch.ones(3, 9, 9), torch.zeros(3, 9, 9)])
+    style.save(tmp_path / "style")
+    assert torch.equal(LocalStyle.load(tmp_path / "style").styles, style.styles)
+
+
+STYLES = style_of(torch.rand(2, 3, 9, 9))
+
+
+def with_value(value, part):
+    styles = STYLES.clone()
+    styles[1, part, 0, 0, 0] = value
+    return styles
+
+
+@pytest.mark.parametrize(
+    ("styles", "info", "message"),
+    [
+        (STYLES, {"p": 0.5}, "lacks 'max_ratio'"),
+        (STYLES, {"p": 2, "max_ratio": 1}, "p must be a number in"),
+        (STYLES, {"p": 1, "max_ratio": "1"}, "max_ratio must be a number in"),
+        (STYLES, {"p": 1, "max_ratio": float("nan")}, "max_ratio must be a number in"),
+        (STYLES.double(), {}, r"its styles must be float32 .* got torch.float64"),
+        (STYLES[0], {}, r"must be float32 \(n, 2, channels, grid, grid\); got .*\(2, 3, 3, 3\)"),
+        (STYLES[:, :1], {}, r"got .*\(2, 1, 3, 3, 3\)"),
+        (STYLES[:0], {}, r"got .*\(0, 2, 3, 3, 3\)"),
+        (STYLES[..., :2], {}, "as many rows as columns; got 3 and 2"),
+        *[(with_value(value, 0), {}, "must be means in") for value in (float("nan"), float("inf"), -0.1, 1.1)],
+        *[(with_value(value, 1), {}, "must be means in") for value in (float("nan"), float("inf"), -0.1, 0.6)],
+    ],
+)
+def test_a_file_that_holds_no_styles_is_refused(tmp_path, styles, info, message):
+    write_file(tmp_path / "style", {"styles": styles.contiguous()}, info or {"p": 1.0, "max_ratio": 1.0}, kind=STYLE)
+    with pytest.raises(FileFormatError, match=f"style is damaged: .*{message}"):
+        LocalStyle.load(tmp_path / "style")
+
+
+def test_the_values_that_the_damaged_ones_are_made_from_are_good(tmp_path):
+    write_file(tmp_path / "style", {"styles": STYLES}, {"p": 1.0, "max_ratio": 1.0}, kind=STYLE)
+    assert torch.equal(LocalStyle.load(tmp_path / "style").styles, STYLES)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_a_truncated_file_is_refused(tmp_path, style, share):
+    style.save(path := tmp_path / "style")
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(FileFormatError, match="truncated"):
+        LocalStyle.load(path)
+
+
+def test_a_file_without_styles_a_foreign_one_a_folder_and_none_are_told_apart(tmp_path, style):
+    write_file(tmp_path / "other", {"stiles": STYLES}, {"p": 1.0, "max_ratio": 1.0}, kind=STYLE)
+    with pytest.raises(FileFormatError, match="other lacks the tensors styles"):
+        LocalStyle.load(tmp_path / "other")
+    save_file({"styles": STYLES}, tmp_path / "foreign")
+    with pytest.raises(FileFormatError, match="not one written by glico-augment"):
+        LocalStyle.load(tmp_path / "foreign")
+    torch.save(style.styles, tmp_path / "zip")
+    with pytest.raises(FileFormatError, match=r"zip archive.*not unpickled"):
+        LocalStyle.load(tmp_path / "zip")
+    with pytest.raises(FileFormatError, match="is a folder; expected a file"):
+        LocalStyle.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        LocalStyle.load(tmp_path / "nowhere")
+
+
+def test_a_file_of_another_kind_is_refused_with_what_to_do(tmp_path, style, augment):
+    style.save(tmp_path / "style")
+    augment.save(tmp_path / "fitted")
+    write_file(tmp_path / "checkpoint", {"styles": STYLES}, {}, kind=CHECKPOINT)
+    write_file(tmp_path / "other", {"styles": STYLES}, {}, kind="novel")
+    with pytest.raises(FileFormatError, match=r"holds a style, expected a fitted: read it with LocalStyle\.load"):
+        GLICOAugment.load(tmp_path / "style")
+    with pytest.raises(FileFormatError, match="holds a style, expected a checkpoint: choose another checkpoint="):
+        read_file(tmp_path / "style", kind=CHECKPOINT)
+    for name, remedy in [
+        ("fitted", "read it with GLICOAugment.load"),
+        ("checkpoint", r"a checkpoint is continued by the fit\(\) call"),
+    ]:
+        with pytest.raises(FileFormatError, match=f"holds a {name}, expected a style: {remedy}"):
+            LocalStyle.load(tmp_path / name)
+    with pytest.raises(FileFormatError, match="holds a novel, expected a style: it is damaged, or not of this"):
+        LocalStyle.load(tmp_path / "other")
+
+
+def test_the_header_says_what_is_inside(tmp_path, images):
+    LocalStyle(images, p=0.25, max_ratio=0.5).save(tmp_path / "style")
+    with safe_open(tmp_path / "style", framework="pt") as file:
+        metadata = file.metadata()
+        assert list(file.keys()) == ["styles"]
+    assert metadata["kind"] == "style"
+    assert json.loads(metadata["info"]) == {"p": 0.25, "max_ratio": 0.5}

@@ -96,11 +96,11 @@ def check_dataset(dataset: Any, name: str) -> None:
     """Raise TypeError unless ``dataset`` is map-style, ValueError if it is empty."""
     if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         raise TypeError(
-            f"{name} must be a map-style dataset with __len__ and __getitem__, got {type(dataset).__name__}. Every "
-            "image owns a code, so the set must be indexable: list(dataset) makes one of an iterable"
+            f"{name} must be a map-style dataset with __len__ and __getitem__, got {type(dataset).__name__}. "
+            "Images are read by their index: list(dataset) makes such a set of an iterable"
         )
     if len(dataset) == 0:
-        raise ValueError(f"{name} is empty: GLICO learns one code an image and needs at least one")
+        raise ValueError(f"{name} is empty: it must hold at least one image")
 
 
 def _warn_if_random(dataset: Any, first_digest: int) -> None:

@@ -38,17 +38,18 @@ def find_labels(sample: Any) -> Any:
     return sample[candidates[0]]
 
 
-def find_image(leaves: list[Any], labels: Any) -> int:
+def find_image(leaves: list[Any], labels: Any, *, keeps_geometry: bool = False) -> int:
     """The position of the one image among the leaves of a sample.
 
     A PIL image or ``tv_tensors.Image``; where there is none, the first plain tensor or array of at least two
-    dimensions, other than the labels, as in torchvision's transforms.
+    dimensions, other than the labels, as in torchvision's transforms. With ``keeps_geometry`` boxes, masks and other
+    annotations of the geometry may be there, which a swap would falsify.
 
     Raises:
-        ValueError: if there is no image or several, or an annotation of its geometry that a swap would falsify.
+        ValueError: if there is no image or several, or such an annotation without ``keeps_geometry``.
     """
     for leaf in leaves:
-        if isinstance(leaf, tv_tensors.TVTensor) and not isinstance(leaf, tv_tensors.Image):
+        if not keeps_geometry and isinstance(leaf, tv_tensors.TVTensor) and not isinstance(leaf, tv_tensors.Image):
             raise ValueError(
                 f"GLICOAugment does not support {type(leaf).__name__}: a synthetic image has only its class in common "
                 "with the real one"
@@ -58,12 +59,15 @@ def find_image(leaves: list[Any], labels: Any) -> int:
         found = [
             index
             for index, leaf in enumerate(leaves)
-            if isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim >= 2 and leaf is not labels
+            if isinstance(leaf, (Tensor, np.ndarray))
+            and not isinstance(leaf, tv_tensors.TVTensor)
+            and leaf.ndim >= 2
+            and leaf is not labels
         ][:1]
     if not found:
         raise ValueError("expected an image or a batch of images in the sample, found 0")
     if len(found) > 1:
-        raise ValueError(f"expected one image in the sample, found {len(found)}; call GLICOAugment for each")
+        raise ValueError(f"expected one image in the sample, found {len(found)}; call the transform for each")
     return found[0]
 
 

@@ -24,6 +24,7 @@ FORMAT_VERSION = 3
 
 FITTED = "fitted"
 CHECKPOINT = "checkpoint"
+STYLE = "style"
 
 
 def write_file(path: str | Path, tensors: dict[str, Tensor], info: dict[str, Any], *, kind: str = FITTED) -> None:
@@ -69,7 +70,7 @@ def read_file(
     """
     path = Path(path)
     if path.is_dir():
-        raise FileFormatError(f"{path} is a folder; expected a file written by GLICOAugment.save")
+        raise FileFormatError(f"{path} is a folder; expected a file written by save()")
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
     try:
@@ -136,7 +137,9 @@ def _check_metadata(path: Path, metadata: dict[str, str] | None, kind: str) -> d
             f"{path} has format version {version}, {age} than the version {FORMAT_VERSION} read here: {remedy}"
         )
     if metadata.get("kind") != kind:
-        raise FileFormatError(f"{path} holds a {metadata.get('kind')}, expected a {kind}: {_KIND_REMEDIES[kind]}")
+        raise FileFormatError(
+            f"{path} holds a {metadata.get('kind')}, expected a {kind}: {_remedy(metadata.get('kind'), kind)}"
+        )
     try:
         info = json.loads(metadata.get("info", ""))
     except json.JSONDecodeError as error:
@@ -146,10 +149,15 @@ def _check_metadata(path: Path, metadata: dict[str, str] | None, kind: str) -> d
     return info
 
 
-_KIND_REMEDIES = {
-    FITTED: "a checkpoint is continued by the fit() call that wrote it; save() its result",
-    CHECKPOINT: "choose another checkpoint= path, so that the file is not overwritten",
-}
+def _remedy(found: str | None, expected: str) -> str:
+    """What to do with a file of another kind."""
+    if expected == CHECKPOINT:
+        return "choose another checkpoint= path, so that the file is not overwritten"
+    return {
+        FITTED: "read it with GLICOAugment.load",
+        CHECKPOINT: "a checkpoint is continued by the fit() call that wrote it; save() its result",
+        STYLE: "read it with LocalStyle.load",
+    }.get(found or "", "it is damaged, or not of this library")
 
 
 def _why_unreadable(path: Path) -> str:

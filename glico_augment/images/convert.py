@@ -40,6 +40,14 @@ def to_uint8(image: Any) -> Tensor:
     return tensor.cpu()
 
 
+def to_float(image: Any) -> Tensor:
+    """Bring an image to ``(channels, height, width)`` float32 in ``[0, 1]``, on its device, at its own precision.
+
+    Takes what :func:`to_uint8` takes, and raises its errors; 16-bit images keep their 16 bits.
+    """
+    return pil.to_float(image) if isinstance(image, PIL.Image.Image) else to_unit(_check_tensor(image))
+
+
 def check_image(image: Any) -> None:
     """Raise the errors of :func:`to_uint8`, without converting a PIL image."""
     if not isinstance(image, PIL.Image.Image):

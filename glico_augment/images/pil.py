@@ -45,24 +45,38 @@ def to_uint8(image: PIL.Image.Image) -> Tensor:
     check_mode(image)
     if 0 in image.size:
         raise ValueError(f"image is empty: {image.size[0]} × {image.size[1]} pixels")
-    if image.mode in _PIL_SIXTEEN_BIT:
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(
-                f"a PIL image of mode {image.mode} must hold values from 0 to 65535; "
-                f"got {values.min()} to {values.max()}"
-            )
-        return torch.from_numpy(np.round(values / 257).astype(np.uint8))[None]
-    if image.mode == "F":
-        grey = torch.from_numpy(np.asarray(image).copy())[None]
-        check_values(grey)
-        return from_unit(to_unit(grey), torch.uint8)
+    if _is_deep(image):
+        return from_unit(_deep_grey(image), torch.uint8)
     mode = _byte_mode(image)
     if image.mode == "La":
         image = image.convert("LA")
     array = np.asarray(image if image.mode == mode else image.convert(mode))
     array = array[:, :, None] if array.ndim == 2 else array
     return torch.from_numpy(array.transpose(2, 0, 1).copy())
+
+
+def to_float(image: PIL.Image.Image) -> Tensor:
+    """float32 ``(channels, height, width)`` in ``[0, 1]``, with the errors of :func:`to_uint8`, which loses 16 bits."""
+    return _deep_grey(image) if _is_deep(image) and 0 not in image.size else to_unit(to_uint8(image))
+
+
+def _is_deep(image: PIL.Image.Image) -> bool:
+    """Whether it is grey of more than 8 bits."""
+    return image.mode in _PIL_SIXTEEN_BIT or image.mode == "F"
+
+
+def _deep_grey(image: PIL.Image.Image) -> Tensor:
+    """float32 ``(1, height, width)`` in ``[0, 1]`` of 16-bit or float grey."""
+    if image.mode == "F":
+        grey = torch.from_numpy(np.asarray(image).copy())[None]
+        check_values(grey)
+        return to_unit(grey)
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError(
+            f"a PIL image of mode {image.mode} must hold values from 0 to 65535; got {values.min()} to {values.max()}"
+        )
+    return torch.from_numpy((values / 65535).astype(np.float32))[None]
 
 
 def _byte_mode(image: PIL.Image.Image) -> str:
@@ -74,7 +88,7 @@ def _byte_mode(image: PIL.Image.Image) -> str:
 def like(image: Tensor, template: PIL.Image.Image) -> PIL.Image.Image:
     """A synthetic image ``(channels, height, width)`` in the mode and size of ``template``."""
     size = (template.height, template.width)
-    if template.mode in _PIL_SIXTEEN_BIT or template.mode == "F":
+    if _is_deep(template):
         grey = like_shape(to_unit(image)[None], (1, *size))[0, 0].cpu().numpy()
         if template.mode == "F":
             return PIL.Image.fromarray(grey.astype(np.float32))

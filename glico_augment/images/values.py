@@ -15,8 +15,8 @@ COLOUR_CHANNELS = (1, 2, 3, 4)
 _TOLERANCE = 0.05
 
 REMEDY = (
-    "GLICO works on plain images: put normalisation after it (in the transform given to wrap(), or behind "
-    "GLICOAugment in the pipeline)"
+    "Augmentation works on plain images: put normalisation after it (in the transform given to wrap(), or behind "
+    "GLICOAugment and LocalStyle in the pipeline)"
 )
 
 
@@ -69,11 +69,11 @@ def check_values(tensor: Tensor) -> None:
 
 def like_shape(unit_images: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Bring float images ``(k, C, H, W)`` in ``[0, 1]`` to the channels and size of ``shape``, ``(C, H, W)``."""
-    images = _with_channels(unit_images, shape[-3])
+    images = with_channels(unit_images, shape[-3])
     return resize(images, (shape[-2], shape[-1]))
 
 
-def _with_channels(images: Tensor, channels: int) -> Tensor:
+def with_channels(images: Tensor, channels: int) -> Tensor:
     """Convert between grey (1), grey and alpha (2), RGB (3) and RGBA (4)."""
     found = images.shape[1]
     if found == channels:
@@ -95,7 +95,7 @@ def promote_channels(images: Tensor, channels: int) -> Tensor:
     """uint8 ``(k, C, H, W)`` to another number of channels among 1 to 4."""
     if images.shape[1] == channels:
         return images
-    return from_unit(_with_channels(to_unit(images), channels), torch.uint8)
+    return from_unit(with_channels(to_unit(images), channels), torch.uint8)
 
 
 def bring(image: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
