@@ -13,7 +13,7 @@ import argparse
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,13 @@ from accuracy.data import Split, make_split
 from accuracy.methods import METHODS, Method, find_method
 from accuracy.rows import append_row, identity, key, machine, read_rows
 from accuracy.settings import CPU_SETTINGS, SEEDS, Setting, find_setting
-from accuracy.swaps import GLICOSwap, PixelAveraging, fitted
+from accuracy.swaps import GLICOSwap, PixelAveraging, StyleChange, fitted
 from accuracy.training import Batches, Swap, accuracy, train
+from torch import Tensor
+
+from glico_augment import SwapConfig
+
+N_UNLABELED = 2000
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ def plan(args: argparse.Namespace) -> list[Job]:
             )
             groups: dict[str, list[str]] = {}
             for text in args.methods:
-                group = str(find_method(text).fit) if find_method(text).swap == "glico" else text
+                method = find_method(text)
+                group = f"{method.fit} {method.unlabeled}" if method.swap == "glico" else text
                 runs = [identity(setting, text, seed, args.part, *optimizer) for optimizer in optimizers]
                 if any(key(row) not in done for row in runs):
                     groups.setdefault(group, []).append(text)
@@ -87,10 +93,13 @@ def run(job: Job, args: argparse.Namespace, deadline: float) -> None:
                 continue
             method = find_method(text)
             start = time.perf_counter()
-            swap, details = make_swap(method, split, job, args.fits)
+            swap, details = make_swap(method, split, job, args.data, args.fits)
             fitted_at = time.perf_counter()
             policy, erase = method.policy and method.policy(), method.erase and method.erase()
-            batches = Batches(split, setting.flip, swap, policy, erase, spare=method.spare)
+            if method.reference is not None:
+                policy = method.reference(split.images)
+            style = StyleChange(split) if method.style else None
+            batches = Batches(split, setting.flip, swap, style, policy, erase, spare=method.spare)
             network = train(split, setting, batches, method.objective, job.seed, lr=lr, weight_decay=decay)
             row["accuracy"] = accuracy(network, batches, split.eval_images, split.eval_labels)
             row |= details | {"fit_seconds": fitted_at - start, "train_seconds": time.perf_counter() - fitted_at}
@@ -101,16 +110,25 @@ def run(job: Job, args: argparse.Namespace, deadline: float) -> None:
             )
 
 
-def make_swap(method: Method, split: Split, job: Job, fits: Path) -> tuple[Swap | None, dict[str, Any]]:
+def make_swap(method: Method, split: Split, job: Job, data: Path, fits: Path) -> tuple[Swap | None, dict[str, Any]]:
     settings = method.swap_settings or {}
     if method.swap == "pixel":
         return PixelAveraging(split, **settings), {}
     if method.swap == "glico":
-        augment, details = fitted(split, job.seed, job.setting.fit | (method.fit or {}), fits)
-        for name, value in settings.items():
-            setattr(augment, name, value)
-        return GLICOSwap(augment), details | {"swap": asdict(augment.swap_settings)}
+        unlabeled = None if method.unlabeled is None else further_images(data, job, method.unlabeled)
+        augment, details = fitted(split, job.seed, job.setting.fit | (method.fit or {}), fits, unlabeled)
+        augment.swap = SwapConfig().replace(**settings)  # today's defaults, not those of the file
+        return GLICOSwap(augment), details | {"swap": augment.swap.to_json()}
     return None, {}
+
+
+def further_images(data: Path, job: Job, which: str) -> Tensor:
+    """2,000 images to fit without their labels: of the training part beside those drawn, or of those to be scored."""
+    setting = job.setting
+    part = "rest" if which == "train" else job.part
+    others = make_split(data, setting.data, setting.side, setting.per_class, job.seed, part)
+    chosen = torch.randperm(len(others.eval_images), generator=torch.Generator().manual_seed(job.seed))[:N_UNLABELED]
+    return others.eval_images[chosen]
 
 
 def parse_args() -> argparse.Namespace:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from glico_augment.cli.demo import digits
+from accuracy.digits import digits
 
 VALIDATION_PER_CLASS = 300
 
@@ -39,7 +39,8 @@ def make_split(root: Path, data: str, side: int | None, per_class: int, seed: in
         side: see :class:`Setting`.
         per_class: see :class:`Setting`.
         seed: of the draw.
-        part: ``"test"``, or ``"validation"``: up to 300 a class of the training images that were not drawn.
+        part: ``"test"``; ``"validation"``, up to 300 a class of the training images that were not drawn; or ``"rest"``,
+            all of those.
     """
     (images, labels), test = _load(root, data, side)
     generator = torch.Generator().manual_seed(seed)
@@ -50,7 +51,7 @@ def make_split(root: Path, data: str, side: int | None, per_class: int, seed: in
             raise ValueError(f"{data} has {len(members)} training images of class {label}, fewer than {per_class}")
         members = members[torch.randperm(len(members), generator=generator)]
         drawn.append(members[:per_class])
-        others.append(members[per_class:][:VALIDATION_PER_CLASS])
+        others.append(members[per_class:][: None if part == "rest" else VALIDATION_PER_CLASS])
     chosen, rest = torch.cat(drawn), torch.cat(others)
     scored = test if part == "test" else (images[rest], labels[rest])
     return Split(images[chosen], labels[chosen], *scored)
@@ -60,8 +61,9 @@ def make_split(root: Path, data: str, side: int | None, per_class: int, seed: in
 def _load(root: Path, data: str, side: int | None) -> list[tuple[Tensor, Tensor]]:
     if data == "digits":
         return _load_digits(side)
-    resize = [v2.Resize((side, side), antialias=True)] if side else []
-    transform = v2.Compose([v2.PILToTensor(), *resize])
+    if data == "omniglot":
+        return _load_omniglot(root / data / "background", side)
+    transform = _to_tensor(side)
     if data in ("CIFAR10", "CIFAR100"):
         dataset = getattr(torchvision.datasets, data)
         parts = [dataset(root, train=train, transform=transform, download=True) for train in (True, False)]
@@ -74,6 +76,20 @@ def _load(root: Path, data: str, side: int | None) -> list[tuple[Tensor, Tensor]
     return loaded
 
 
+def _to_tensor(side: int | None) -> v2.Compose:
+    return v2.Compose([v2.PILToTensor(), *([v2.Resize((side, side), antialias=True)] if side else [])])
+
+
+def _load_omniglot(folder: Path, side: int | None) -> list[tuple[Tensor, Tensor]]:
+    """Every other of the 20 drawers of a character to draw training images from, the others to test on."""
+    drawings = ImageFolder(folder, transform=_to_tensor(side))
+    images, labels = zip(*drawings, strict=True)
+    stacked, numbers = torch.stack(images), torch.tensor(labels)
+    first_of_class = torch.cat([torch.zeros(1).long(), numbers.bincount().cumsum(0)[:-1]])
+    is_train = (torch.arange(len(numbers)) - first_of_class[numbers]) % 2 == 0
+    return [(stacked[chosen], numbers[chosen]) for chosen in (is_train, ~is_train)]
+
+
 def _load_digits(side: int | None) -> list[tuple[Tensor, Tensor]]:
     """Scikit-learn's handwritten digits, 8 × 8 grey, as RGB."""
 
@@ -81,4 +97,4 @@ def _load_digits(side: int | None) -> list[tuple[Tensor, Tensor]]:
         images = images.expand(-1, 3, -1, -1)
         return v2.functional.resize(images, [side, side], antialias=True) if side else images.contiguous()
 
-    return [(enlarge(images), labels) for images, labels in digits()[:2]]
+    return [(enlarge(images), labels) for images, labels in digits()]

@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 from accuracy.mixmatch import mixmatch
 from accuracy.settings import parse_name
 from accuracy.training import Batches, Objective, cross_entropy
+from glico_augment import SwapConfig
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,11 @@ class Method:
         swap: None, ``"pixel"`` or ``"glico"``.
         swap_settings: of the swap: ``p``, ``max_ratio``, ``interpolation``, …
         fit: fields of the fit, or ``{"preset": "published"}``.
+        unlabeled: None, or which images are fitted without their labels: ``"train"`` (2,000 of the training part that
+            were not drawn) or ``"test"`` (2,000 of those that are scored).
+        style: whether ``LocalStyle`` follows, with its defaults.
         policy: a torchvision transform of one uint8 image.
+        reference: a transform of one uint8 image, made from the training images.
         erase: a torchvision transform of one normalised image.
         spare: whether the policy is for images that were not swapped (``real_transform`` of ``augment.wrap``).
         objective: the loss.
@@ -35,7 +40,10 @@ class Method:
     swap: str | None = None
     swap_settings: dict[str, Any] | None = None
     fit: dict[str, Any] | None = None
+    unlabeled: str | None = None
+    style: bool = False
     policy: Callable[[], nn.Module] | None = None
+    reference: Callable[[Tensor], Callable[[Tensor], Tensor]] | None = None
     erase: Callable[[], nn.Module] | None = None
     spare: bool = False
     objective: Objective = cross_entropy
@@ -78,8 +86,34 @@ def autoaugment_by_coin() -> nn.Module:
     return v2.RandomApply([autoaugment()], p=0.5)
 
 
-HALF = {"pixel_share": 0.5}
-"""Half of the synthetic images are the generator's: what is changed about it shows."""
+def color_jitter() -> nn.Module:
+    """Brightness, contrast, saturation and hue, at the strength that SimCLR has for CIFAR-10 (Chen et al. 2020)."""
+    return v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.5)
+
+
+def by_reference(name: str, **options: Any) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
+    """A transform of albumentations that takes what it needs of a random training image, on half of the images."""
+
+    def make(training_images: Tensor) -> Callable[[Tensor], Tensor]:
+        import albumentations
+
+        references = [image.permute(1, 2, 0).numpy() for image in training_images.cpu()]
+        kind = getattr(albumentations, name)
+        key = "references"
+
+        def apply(image: Tensor) -> Tensor:
+            if torch.rand(()) >= 0.5:
+                return image
+            transform = kind(metadata_key=key, p=1.0, **options)
+            transform.set_random_seed(int(torch.randint(2**31, ())))
+            reference = references[int(torch.randint(len(references), ()))]
+            changed = transform(image=image.permute(1, 2, 0).numpy(), **{key: [reference]})["image"]
+            return torch.from_numpy(changed).permute(2, 0, 1).contiguous()
+
+        return apply
+
+    return make
+
 
 METHODS = {
     "none": Method(),
@@ -93,30 +127,24 @@ METHODS = {
     "cosine-loss": Method(objective=cosine_loss),
     "mixmatch": Method(objective=mixmatch),
     "pixel": Method(swap="pixel"),
+    "style": Method(style=True),
     "glico": Method(swap="glico"),
-    "glico-style-only": Method(swap="glico", swap_settings={"pixel_share": 1, "max_ratio": 0}),
-    "glico-pixel-only": Method(swap="glico", swap_settings={"pixel_share": 1}),
-    "glico-generator-only": Method(swap="glico", swap_settings={"pixel_share": 0}),
-    "glico-half": Method(swap="glico", swap_settings=HALF),
-    "glico-half-lerp": Method(swap="glico", swap_settings=HALF | {"interpolation": "lerp"}),
-    "glico-half-no-noise": Method(swap="glico", swap_settings=HALF | {"noise_std": 0}),
-    "glico-half-no-style": Method(swap="glico", swap_settings=HALF | {"max_style_ratio": 0}),
-    "glo-half": Method(swap="glico", swap_settings=HALF, fit={"classifier_weight": 0}),
-    "glico-published": Method(
-        swap="glico",
-        swap_settings={"max_ratio": 0.4, "pixel_share": 0, "max_style_ratio": 0},
-        fit={"preset": "published"},
-    ),
-    "glico+autoaugment": Method(swap="glico", swap_settings={"p": 0.67}, policy=autoaugment_by_coin, spare=True),
-    "glico+full-autoaugment": Method(swap="glico", policy=autoaugment, spare=True),
-    "glico+full-randaugment": Method(swap="glico", policy=v2.RandAugment, spare=True),
-    "glico-then-autoaugment": Method(swap="glico", policy=autoaugment),
-    "glico-half-then-autoaugment": Method(swap="glico", swap_settings=HALF, policy=autoaugment),
+    "glico+style": Method(swap="glico", style=True),
+    "style+autoaugment": Method(style=True, policy=autoaugment_by_coin),
+    "glico+style+autoaugment": Method(swap="glico", style=True, policy=autoaugment_by_coin, spare=True),
+    "published": Method(swap="glico", swap_settings=SwapConfig.published().to_json(), fit={"preset": "published"}),
+    "color-jitter": Method(policy=color_jitter),
+    "histogram-matching": Method(reference=by_reference("HistogramMatching")),
+    "fda": Method(reference=by_reference("FDA")),
+    "glico-uniform": Method(swap="glico", fit={"class_cosine": 0.0}),
+    "glico-lerp": Method(swap="glico", swap_settings={"interpolation": "lerp"}),
+    "glo": Method(swap="glico", fit={"classifier_weight": 0.0}),
+    "glico-transductive-train": Method(swap="glico", unlabeled="train"),
+    "glico-transductive-test": Method(swap="glico", unlabeled="test"),
     "pixel-then-autoaugment": Method(swap="pixel", policy=autoaugment),
-    "glico-half+cutmix": Method(swap="glico", swap_settings=HALF, objective=cutmix),
 }
 
-SWAP_FIELDS = ("p", "max_ratio", "interpolation", "noise_std", "pixel_share", "max_style_ratio")
+SWAP_FIELDS = tuple(SwapConfig().to_json())
 
 
 def find_method(text: str) -> Method:

@@ -17,8 +17,8 @@ class Setting:
     """One column of the table.
 
     Attributes:
-        data: a folder with ``train/<class>/`` and ``test/<class>/``, ``digits`` of scikit-learn, or ``CIFAR10`` or
-            ``CIFAR100`` of torchvision.
+        data: a folder with ``train/<class>/`` and ``test/<class>/``, ``omniglot`` with ``background/<character>/``,
+            ``digits`` of scikit-learn, or ``CIFAR10`` or ``CIFAR100`` of torchvision.
         per_class: training images a class.
         side: images are resized to this; None leaves them.
         flip: whether a mirrored image keeps its label.
@@ -57,6 +57,11 @@ SETTINGS = {
     "signs-10": Setting("signs", 10, side=48, lr=0.3),
     "digits-5": Setting("digits", 5, side=32, lr=0.3),
     "digits-10": Setting("digits", 10, side=32, lr=0.3),
+    "mnist-5": Setting("mnist", 5, lr=0.3),
+    "mnist-10": Setting("mnist", 10, lr=0.3),
+    "omniglot-1": Setting("omniglot", 1, side=28, lr=0.3),
+    "omniglot-2": Setting("omniglot", 2, side=28, lr=0.3),
+    "omniglot-5": Setting("omniglot", 5, side=28, lr=0.3),
     "cifar10-10-wrn16-8": _gem(10),
     "cifar10-50-wrn16-8": _gem(50),
     **{f"cifar100-{count}-wrn28-10": _gem(count, "CIFAR100", **_CIFAR100_BATCH) for count in (10, 25, 50, 100)},

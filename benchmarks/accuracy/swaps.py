@@ -1,4 +1,4 @@
-"""The two swaps: GLICO's, and the control that averages pixels."""
+"""What is done to the images of a batch: GLICO's swap, the control that averages pixels, and styles."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch.utils.data import TensorDataset
 
 import glico_augment
 from accuracy.data import Split
-from glico_augment import FitConfig, GLICOAugment
+from glico_augment import FitConfig, GLICOAugment, LocalStyle, SwapConfig
 from glico_augment.images.values import from_unit
-from glico_augment.swap.draw import SwapSettings, draw_rows
+from glico_augment.swap.draw import draw_rows
 
 
 class PixelAveraging:
@@ -27,7 +27,7 @@ class PixelAveraging:
         max_ratio: ``r ~ U[0, max_ratio]``.
     """
 
-    def __init__(self, split: Split, p: float = SwapSettings.p, max_ratio: float = SwapSettings.max_ratio) -> None:
+    def __init__(self, split: Split, p: float = SwapConfig.p, max_ratio: float = SwapConfig.max_ratio) -> None:
         self.images, self.p, self.max_ratio = split.images, p, max_ratio
         self.partners = split.labels[:, None] == split.labels[None]
         self.partners.fill_diagonal_(False)
@@ -58,27 +58,53 @@ class GLICOSwap:
         return images
 
 
-def fitted(split: Split, seed: int, fit: dict[str, Any], folder: Path) -> tuple[GLICOAugment, dict[str, Any]]:
-    """A fit on the training images, kept in ``folder`` for the methods that share it, and what to record of it."""
+class StyleChange:
+    """The library's ``LocalStyle`` of the training images, on a batch.
+
+    Args:
+        split: the training images.
+        options: of the transform.
+    """
+
+    def __init__(self, split: Split, **options: Any) -> None:
+        self.style = LocalStyle(TensorDataset(split.images.cpu(), split.labels.cpu()), **options)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.style(images)
+
+
+def fitted(
+    split: Split, seed: int, fit: dict[str, Any], folder: Path, unlabeled: Tensor | None = None
+) -> tuple[GLICOAugment, dict[str, Any]]:
+    """A fit on the training images, kept in ``folder`` for the methods that share it, and what to record of it.
+
+    Args:
+        split: the training images.
+        seed: of the fit.
+        fit: fields of the fit, and ``preset``.
+        folder: where fits are kept.
+        unlabeled: further images ``(n, 3, side, side)``, for the transductive mode.
+    """
     fields = dict(fit)
-    preset = fields.pop("preset", None)
-    side = split.images.shape[-1]
-    config = FitConfig.published(image_size=side, n_images=len(split.images)) if preset else FitConfig()
-    if preset:
+    preset = fields.pop("preset", "default")
+    if preset == "published":
         # Its perceptual loss needs weights that cannot always be had; the row says which loss was used.
         fields = {"loss": "random-vgg16"} | fields
-    config = config.replace(precision="bfloat16", **fields)
-    identity = json.dumps([glico_augment.__version__, config.to_json(), seed, _digest(split)], sort_keys=True)
+    extra = None if unlabeled is None else hashlib.sha256(unlabeled.cpu().numpy().tobytes()).hexdigest()
+    defaults = FitConfig().to_json()
+    identity = json.dumps([glico_augment.__version__, defaults, preset, fields, seed, _digest(split), extra])
     path = folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.safetensors"
     if not path.exists():
-        device = split.images.device
         dataset = TensorDataset(split.images.cpu(), split.labels.cpu())
+        further = None if unlabeled is None else TensorDataset(unlabeled.cpu())
         folder.mkdir(parents=True, exist_ok=True)
-        GLICOAugment.fit(dataset, config, device=device, seed=seed, progress=False).save(path)
+        GLICOAugment.fit(
+            dataset, preset=preset, unlabeled=further, device=split.images.device, seed=seed, progress=False, **fields
+        ).save(path)
     augment = GLICOAugment.load(path)
-    augment.swap_settings = SwapSettings(noise_std=config.noise_std)  # today's defaults, not those of the file
     final = {f"final_{name}": values[-1] for name, values in augment.history.items()}
-    return augment, {"config": config.to_json()} | final
+    kept = {"config": augment.config.to_json(), "r2": augment.quality.r2, "restarts": augment.record.restarts}
+    return augment, kept | final
 
 
 def _digest(split: Split) -> str:

@@ -30,6 +30,7 @@ class Batches:
         split: the training images, on the device of the training.
         flip: whether to flip.
         swap: replaces images of a batch.
+        style: changes images of a batch, swapped ones included.
         policy: transform of one uint8 image.
         erase: transform of one normalised image.
         spare: whether the policy leaves synthetic images alone. As any policy here it comes after shift and flip.
@@ -40,14 +41,15 @@ class Batches:
         split: Split,
         flip: bool,
         swap: Swap | None = None,
-        policy: nn.Module | None = None,
+        style: Callable[[Tensor], Tensor] | None = None,
+        policy: Callable[[Tensor], Tensor] | None = None,
         erase: nn.Module | None = None,
         *,
         spare: bool = False,
     ) -> None:
         self.images, self.labels = split.images, split.labels
         self.n_classes = int(split.labels.max()) + 1
-        self.swap, self.policy, self.erase, self.spare = swap, policy, erase, spare
+        self.swap, self.style, self.policy, self.erase, self.spare = swap, style, policy, erase, spare
         side = self.images.shape[-2:]
         self.basic = v2.Compose([v2.RandomCrop(side, padding=SHIFT), *([v2.RandomHorizontalFlip()] if flip else [])])
         values = self.images.float() / 255
@@ -64,6 +66,9 @@ class Batches:
             with self.own_randomness():
                 images = self.swap(real, self.labels[indices], indices)
         is_spared = (images != real).flatten(1).any(dim=1).tolist() if self.spare else [False] * len(images)
+        if self.style is not None:
+            with self.own_randomness():
+                images = self.style(images)
         images = torch.stack([self.basic(image) for image in images])
         if self.policy is not None:
             with self.own_randomness():
