@@ -18,11 +18,11 @@ sys.path.insert(0, str(BENCHMARKS))
 
 from accuracy.data import Split, make_split  # noqa: E402
 from accuracy.methods import METHODS, find_method  # noqa: E402
+from accuracy.paired import Interval, average_gain  # noqa: E402
 from accuracy.settings import CPU_SETTINGS, Setting, find_setting  # noqa: E402
 from accuracy.swaps import GLICOSwap, PixelAveraging, fitted  # noqa: E402
 from accuracy.training import Batches, train  # noqa: E402
 from accuracy.trials import Trial, fit_trial  # noqa: E402
-from report import Interval, average_gain  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -246,10 +246,11 @@ def test_an_interval_is_students():
 
 def test_an_average_over_settings_is_taken_seed_by_seed():
     results = {
-        "a": {"glico": {0: 3.0, 1: 5.0, 7: 90.0}, "none": {0: 1.0, 1: 1.0, 7: 1.0}},
-        "b": {"glico": {0: 9.0, 1: 9.0}, "none": {0: 1.0, 1: 7.0}},
+        "a": {"glico": {0: 3.0, 1: 5.0, 2: 4.0, 7: 90.0}, "none": {0: 1.0, 1: 1.0, 2: 1.0, 7: 1.0}},
+        "b": {"glico": {0: 9.0, 1: 9.0, 2: 8.0}, "none": {0: 1.0, 1: 7.0, 2: 7.0}},
+        "too few seeds": {"glico": {0: 99.0}, "none": {0: 1.0}},
     }
-    interval = average_gain(results, "glico", "none")  # of 5 and 3, the seeds that both settings have
-    assert (interval.mean, interval.count) == (4.0, 2)
-    assert math.isclose(interval.deviation, math.sqrt(2))
-    assert average_gain({**results, "c": {"none": {0: 1.0}}}, "glico", "none") is None
+    interval, averaged = average_gain(results, "glico", "none")  # of 5, 3 and 2, the seeds that both settings have
+    assert (averaged, interval.count) == (["a", "b"], 3)
+    assert math.isclose(interval.mean, 10 / 3)
+    assert average_gain(results, "glico", "pixel") == (None, [])
