@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import LABELS, QUICK, quick_fit
+from conftest import LABELS
 from PIL import Image
-from torch.utils.data import TensorDataset
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -22,7 +21,6 @@ from accuracy.paired import Interval, average_gain  # noqa: E402
 from accuracy.settings import CPU_SETTINGS, Setting, find_setting  # noqa: E402
 from accuracy.swaps import GLICOSwap, PixelAveraging, fitted  # noqa: E402
 from accuracy.training import Batches, train  # noqa: E402
-from accuracy.trials import Trial, fit_trial  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -163,47 +161,6 @@ def test_a_kept_fit_swaps_with_the_defaults_of_today(split, tmp_path):
     again, _ = fitted(*settings)
     assert again.swap_settings == defaults
     assert torch.equal(again.codes.codes, augment.codes.codes)  # kept, not made anew
-
-
-@pytest.fixture(scope="module")
-def drawn(root):
-    return make_split(root, "photos", None, 5, 0, "validation")
-
-
-def between(augment, labels):
-    """Images between codes, always for the same random numbers."""
-    torch.manual_seed(0)
-    params = augment.make_params(labels)
-    return augment.model.interpolate(params.anchors, params.partners, params.ratios, params.noise)
-
-
-@pytest.fixture(scope="module")
-def plain_images(drawn):
-    return between(quick_fit(TensorDataset(drawn.images, drawn.labels)), drawn.labels)
-
-
-def try_out(drawn, **fields):
-    setting = Setting("photos", 5, steps=2, batch_size=4)
-    return between(fit_trial(drawn, setting, 0, Trial(**fields), QUICK), drawn.labels)
-
-
-def test_a_trial_of_nothing_is_the_librarys_fit(drawn, plain_images):
-    assert torch.equal(try_out(drawn), plain_images)
-
-
-@pytest.mark.parametrize("name", ["interpolated", "choose"])
-def test_a_trial_of_the_classifier_without_one_is_refused(drawn, name):
-    with pytest.raises(ValueError, match="need the joint classifier"):
-        fit_trial(drawn, Setting("photos", 5), 0, Trial(**{name: 2}), QUICK.replace(classifier_weight=0))
-
-
-@pytest.mark.parametrize("name", list(Trial.__dataclass_fields__))
-def test_every_trial_changes_the_images(drawn, plain_images, name):
-    value = {bool: True, int: 3, float: 0.5}[type(getattr(Trial(), name))]
-    tried = try_out(drawn, **{name: value})
-    assert tried.shape == plain_images.shape
-    assert tried.isfinite().all()
-    assert not torch.equal(tried, plain_images)
 
 
 def run(root, out, *more):
