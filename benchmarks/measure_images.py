@@ -1,4 +1,4 @@
-"""Quality of the synthetic images of a fit, beside the control's and real ones.
+"""Quality of the images that the library's fit makes between codes, beside the control's and real ones.
 
     python benchmarks/measure_images.py --data DATA --out benchmarks/results/images.jsonl
 
@@ -12,35 +12,26 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 from accuracy.data import Split, make_split
-from accuracy.methods import SWAP_FIELDS
 from accuracy.rows import append_row, machine, read_rows
 from accuracy.settings import CPU_SETTINGS, SEEDS, Setting, find_setting, parse_name
 from accuracy.swaps import PixelAveraging, fitted
 from accuracy.training import Batches, cross_entropy, train
-from accuracy.trials import Trial, fit_trial
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from glico_augment import FitConfig, GLICOAugment
+from glico_augment import GLICOAugment
 from glico_augment.images.values import from_unit
 
 N_IMAGES = 2000
 JUDGE_STEPS = 1000
-_GENERATOR = {"pixel_share": 0, "max_style_ratio": 0}
-SOURCES: dict[str, dict] = {
-    "real training images": {},
-    "pixel averaging": {},
-    "glico": {},
-    "glico-half": {"pixel_share": 0.5},
-    "generator": _GENERATOR,
-    "generator, lerp": {**_GENERATOR, "interpolation": "lerp"},
-    "generator, no noise": {**_GENERATOR, "noise_std": 0},
-    "generator, glo": {**_GENERATOR, "classifier_weight": 0},
-}
+REAL, AVERAGES = "real training images", "pixel averaging"
+FITS: dict[str, dict[str, Any]] = {"glico": {}, "glo": {"classifier_weight": 0}}
+"""Fields of the fit, by name."""
 
 
 class Judge(nn.Module):
@@ -114,20 +105,12 @@ def make_images(source: str, split: Split, seed: int, setting: Setting, fits: Pa
     order = torch.arange(N_IMAGES) % len(split.images)
     labels = split.labels[order]
     torch.manual_seed(seed)
-    if source == "real training images":
+    if source == REAL:
         return split.images, split.labels, {}
-    if source == "pixel averaging":
+    if source == AVERAGES:
         return PixelAveraging(split, p=1)(split.images[order], labels, order), labels, {}
-    name, given = parse_name(source)
-    fields = SOURCES[name] | given
-    changes = {key: value for key, value in fields.items() if key not in SWAP_FIELDS}
-    trial, fit = Trial.split_fields(setting.fit | changes)
-    if trial == Trial():
-        augment, _ = fitted(split, seed, fit, fits)
-    else:
-        augment = fit_trial(split, setting, seed, trial, FitConfig(precision="bfloat16", **fit))
-    for key in fields.keys() - changes.keys():
-        setattr(augment, key, fields[key])
+    name, fields = parse_name(source)
+    augment, _ = fitted(split, seed, setting.fit | FITS[name] | fields, fits)
     torch.manual_seed(seed)
     made = augment.transform(augment.make_params(labels, anchors=order))
     return from_unit(made, torch.uint8), labels, angles(augment)
@@ -186,7 +169,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of the folders of images")
     parser.add_argument("--out", type=Path, required=True, help="result file, appended to")
     parser.add_argument("--settings", nargs="+", default=CPU_SETTINGS)
-    parser.add_argument("--sources", nargs="+", default=list(SOURCES), help="NAME or NAME:field=value,…")
+    parser.add_argument(
+        "--sources", nargs="+", default=[REAL, AVERAGES, *FITS], help="NAME or NAME:field=value,… of the fit"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS[:3])
     parser.add_argument("--part", choices=["test", "validation"], default="test", help="what to compare with")
     parser.add_argument("--fits", type=Path, default=Path("fits"), help="folder of fitted models")

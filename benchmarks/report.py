@@ -1,201 +1,239 @@
-"""Tables and plots from the result files: REPORT.md and plots/*.png.
+"""Tables and plots from results/accuracy.jsonl: REPORT.md, plots/*.png and the table of the README.
 
 python benchmarks/report.py
 """
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
-from accuracy.methods import METHODS
+from accuracy.paired import FEWEST, Interval, Scores, average_gain, gains, scores
 from accuracy.rows import read_rows
-from accuracy.settings import SETTINGS, parse_name
-from accuracy.trials import Trial
-from report_texts import (
-    BESIDE_POLICIES,
-    CLASSIFIER_WEIGHTS,
-    DIGITS,
-    EXPLORED,
-    FOUR_DRAWS,
-    GENERATORS,
-    IMAGES,
-    INTRODUCTION,
-    TRIALS,
-    TRIED,
-)
-from scipy import stats
-
-mpl.use("Agg")
+from report_plots import plot_accuracy, plot_gains
 
 HERE = Path(__file__).parent
-CONFIDENCE = 0.95
-GPU_SETTINGS = {  # by title
-    "CIFAR-10 (JPEG), 10 a class (WRN-16-8, 5000 steps)": "cifar10-10-wrn16-8",
-    "CIFAR-10 (JPEG), 50 a class (WRN-16-8, 25000 steps)": "cifar10-50-wrn16-8",
-    **{
-        f"CIFAR-100, {count} a class (WRN-28-10, 20000 steps)": f"cifar100-{count}-wrn28-10"
-        for count in (10, 25, 50, 100)
-    },
+MAIN = ("cifar10-10", "cifar10-50", "signs-5", "signs-10")
+OTHERS = ("digits-5", "digits-10", "mnist-5", "mnist-10", "omniglot-1", "omniglot-2", "omniglot-5")
+GPU = ("cifar10-10-wrn16-8", "cifar10-50-wrn16-8", *(f"cifar100-{count}-wrn28-10" for count in (10, 25, 50, 100)))
+DATA = {"cifar10": "CIFAR-10 (JPEG)", "cifar100": "CIFAR-100", "mnist": "MNIST"}
+EVERYWHERE = ("none", "pixel", "style", "glico", "glico+style", "autoaugment")
+METHODS = (*EVERYWHERE, "style+autoaugment", "glico+style+autoaugment", "published")
+IN_README = (*EVERYWHERE, "glico+style+autoaugment")
+RIVALS = ("color-jitter", "histogram-matching", "fda")
+TRANSDUCTIVE = ("glico-transductive-train", "glico-transductive-test")
+SHOWN = (*METHODS, *RIVALS, *TRANSDUCTIVE)
+PARTS = (
+    ("pixel", "none"),
+    ("style", "none"),
+    ("glico", "none"),
+    ("glico", "pixel"),
+    ("glico+style", "style"),
+    ("glico+style", "glico"),
+    ("style+autoaugment", "autoaugment"),
+    ("glico+style+autoaugment", "style+autoaugment"),
+    ("published", "none"),
+)
+ANSWERS = {
+    "The swap": ("glico", "none"),
+    "The swap, against averages of two images": ("glico", "pixel"),
+    "The style": ("style", "none"),
+    "The swap beside the style": ("glico+style", "style"),
+    "The swap beside style and AutoAugment": ("glico+style+autoaugment", "style+autoaugment"),
 }
-SHORT = ("none", "pixel", "glico", "autoaugment", "glico+autoaugment")
-COLOURS = dict(zip(SHORT, ("#777777", "#d8a200", "#0b6cb8", "#b04a9c", "#102a60"), strict=True))
+MISSING, UNPLANNED = "not yet run", "–"
 
-Scores = dict[str, dict[int, float]]
-"""Accuracy by method and seed."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its standard deviation and the half-width of its confidence interval."""
-
-    mean: float
-    deviation: float
-    half_width: float
-    count: int
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Interval:
-        """Student's interval of a few values."""
-        values = list(values)
-        if len(values) < 2:
-            return cls(values[0], math.nan, math.nan, 1)
-        deviation = statistics.stdev(values)
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * deviation / math.sqrt(len(values))
-        return cls(statistics.mean(values), deviation, half, len(values))
-
-    @property
-    def excludes_zero(self) -> bool:
-        return abs(self.mean) > self.half_width
-
-    def __str__(self) -> str:
-        if math.isnan(self.half_width):
-            return f"{self.mean:+.1f}"
-        return f"{self.mean:+.1f} [{self.mean - self.half_width:+.1f}, {self.mean + self.half_width:+.1f}]"
+HOW_TO_READ = f"""\
+Made by `python benchmarks/report.py` from `results/accuracy.jsonl`. The protocol is in [README.md](README.md), what was
+tried on the way in [EXPLORATION.md](EXPLORATION.md). A seed fixes the training images drawn, the initial weights, their
+order, shifts and flips, the same for every method. So differences are paired: the mean over the seeds that both methods
+have, with Student's 95 % interval in brackets, and in parentheses how many seeds, where not as many as none has. An
+average is over the settings with at least {FEWEST} seeds, at the seeds that all of these have. Where the interval of a
+difference leaves out 0, it is **bold**, a gain or a loss; intervals are not widened for being many, so that one in
+twenty would be bold by chance.
+"""
 
 
 def main() -> None:
-    results = even(scores(read_rows(HERE / "results" / "accuracy.jsonl")))
-    digits = even(scores(read_rows(HERE / "results" / "digits.jsonl")))
-    ablations = scores(read_rows(HERE / "results" / "ablations.jsonl"))
+    results = scores(read_rows(HERE / "results" / "accuracy.jsonl"))
     plots = HERE / "plots"
     plots.mkdir(exist_ok=True)
-    plot_gains(results, plots / "gains.png")
-    plot_accuracy(results, plots / "accuracy.png")
+    measured = {title(name): table for name, table in only(results, listed(results)).items()}
+    plot_gains(measured, METHODS[1:], plots / "gains.png")
+    plot_accuracy(by_data(results), plots / "accuracy.png")
+    (HERE / "REPORT.md").write_text(report(results))
+    replace_block(HERE.parent / "README.md", "accuracy", readme_table(results))
+
+
+def report(results: dict[str, Scores]) -> str:
+    unseen = sorted({method for table in results.values() for method in table} - {*SHOWN})
     sections = [
-        INTRODUCTION,
-        "## Test accuracy\n",
+        f"# Does it help?\n\n{answers(results)}",
+        HOW_TO_READ,
+        f"## Test accuracy\n\nIn %, and the gain on none.\n\n{accuracy_table(results)}",
         "![Paired gains on no augmentation](plots/gains.png)\n",
-        *(accuracy_table(title, table) for title, table in results.items()),
-        "## Comparisons averaged over the settings\n",
-        comparison_table(results),
-        DIGITS,
-        *(accuracy_table(title, table) for title, table in digits.items()),
-        comparison_table(digits),
+        f"## What each part gives\n\n{parts_table(results)}",
+        f"## Rivals of the style\n\nAccuracy, gain on none, and style less its rival.\n\n{rivals_table(results)}",
+        "## Unlabelled images\n\nThe fit codes and rebuilds images without labels as well: others of the training\n"
+        f"part, or those that are scored. CIFAR-10, 10 a class.\n\n{transductive_table(results)}",
         "## Accuracy over images a class\n\n![Accuracy over images a class](plots/accuracy.png)\n",
-        *exploration_sections(read_rows(HERE / "results" / "exploration.jsonl")),
-        *ablation_section(ablations),
-        "## Quality of the images\n",
-        *image_sections(read_rows(HERE / "results" / "images.jsonl")),
-        "## Tuning of the baseline\n",
-        tuning_table(read_rows(HERE / "results" / "tuning.jsonl")),
-        "## On a GPU\n",
-        gpu_table(results),
+        f"## On a GPU\n\n{gpu_table(results)}",
+        f"## Not printed\n\nOther methods of `results/accuracy.jsonl`: {', '.join(unseen) or 'none'}.\n",
     ]
-    (HERE / "REPORT.md").write_text("\n".join(sections).rstrip() + "\n")
-    replace_block(HERE.parent / "README.md", "accuracy", short_table(results))
+    return "\n".join(sections)
 
 
-def scores(rows: list[dict[str, Any]]) -> dict[str, Scores]:
-    """Accuracies by setting, method and seed."""
-    results: dict[str, Scores] = defaultdict(lambda: defaultdict(dict))
-    for row in rows:
-        results[setting_title(row)][row["method"]][row["seed"]] = row["accuracy"]
-    return results
+def title(name: str) -> str:
+    """``cifar10-50`` as a reader says it."""
+    data, count, *network = name.split("-", 2)
+    return ", ".join([DATA.get(data, data.capitalize()), f"{count} a class", *network])
 
 
-def even(results: dict[str, Scores]) -> dict[str, Scores]:
-    """The main methods of each setting at the seeds that all of them have: their means are of the same draws."""
-    for table in results.values():
-        main_methods = [method for method in SHORT if method in table]
-        shared = set.intersection(*(set(table[method]) for method in main_methods))
-        for method in main_methods:
-            table[method] = {seed: table[method][seed] for seed in sorted(shared)}
-    return results
+def listed(results: dict[str, Scores]) -> list[str]:
+    """The settings in order: those planned, then whatever else was run."""
+    planned = [*MAIN, *OTHERS]
+    return planned + [name for name in results if name not in planned]
 
 
-def setting_title(row: dict[str, Any]) -> str:
-    names = {
-        "cifar10": "CIFAR-10 (JPEG)",
-        "CIFAR100": "CIFAR-100",
-        "signs": "Sign Language Digits, 48 px",
-        "digits": "Handwritten digits, 32 px",
+def only(results: dict[str, Scores], names: Collection[str]) -> dict[str, Scores]:
+    return {name: results[name] for name in names if name in results}
+
+
+def by_data(results: dict[str, Scores]) -> dict[str, dict[int, Scores]]:
+    """The settings of the small network by data and images a class."""
+    tables: dict[str, dict[int, Scores]] = defaultdict(dict)
+    for name, table in only(results, MAIN + OTHERS).items():
+        tables[title(name).partition(",")[0]][int(name.partition("-")[2])] = table
+    return tables
+
+
+def answers(results: dict[str, Scores]) -> str:
+    """The comparisons that decide, averaged over settings."""
+    return "".join(
+        f"- {words} (`{method} − {reference}`): {average(results, MAIN, method, reference)} on CIFAR-10 and signs; "
+        f"{average(results, MAIN + OTHERS, method, reference)} on all data.\n"
+        for words, (method, reference) in ANSWERS.items()
+    )
+
+
+def accuracy_table(results: dict[str, Scores]) -> str:
+    return markdown(
+        ["", "seeds", *METHODS],
+        (
+            [title(name), str(seeds(results, name)), *(accuracy(results, name, method) for method in METHODS)]
+            for name in listed(results)
+        ),
+    )
+
+
+def readme_table(results: dict[str, Scores]) -> str:
+    return markdown(
+        ["", *IN_README],
+        (
+            [f"{title(name)}, {seeds(results, name)} seeds"] + [accuracy(results, name, method) for method in IN_README]
+            for name in listed(results)
+            if seeds(results, name) >= FEWEST
+        ),
+    )
+
+
+def parts_table(results: dict[str, Scores]) -> str:
+    lines = [[title(name), *(difference(results, name, *pair) for pair in PARTS)] for name in listed(results)]
+    lines.append(["average of CIFAR-10 and signs", *(average(results, MAIN, *pair) for pair in PARTS)])
+    lines.append(["average of all that have it", *(average(results, MAIN + OTHERS, *pair) for pair in PARTS)])
+    lines.append(["settings, of them bold gains, bold losses", *(tally(results, *pair) for pair in PARTS)])
+    return markdown(["", *(f"{method} − {reference}" for method, reference in PARTS)], lines)
+
+
+def rivals_table(results: dict[str, Scores]) -> str:
+    names = [name for name in listed(results) if name in MAIN or results.get(name, {}).keys() & {*RIVALS}]
+    methods = ("style", *RIVALS)
+    pairs = [("style", rival) for rival in RIVALS]
+    lines = [
+        [
+            title(name),
+            *(accuracy(results, name, method) for method in methods),
+            *(difference(results, name, *pair) for pair in pairs),
+        ]
+        for name in names
+    ]
+    averages = [average(results, MAIN, *pair) for pair in [*((method, "none") for method in methods), *pairs]]
+    lines.append(["average of CIFAR-10 and signs, gains on none alone", *averages])
+    return markdown(["", *methods, *(f"{method} − {rival}" for method, rival in pairs)], lines)
+
+
+def transductive_table(results: dict[str, Scores]) -> str:
+    name = "cifar10-10"
+    cells = {
+        method: (accuracy(results, name, method), difference(results, name, method, "glico")) for method in TRANSDUCTIVE
     }
-    protocol = f"WRN-{row['depth']}-{row['width']}, {row['steps']} steps"
-    return f"{names.get(row['data'], row['data'])}, {row['per_class']} a class ({protocol})"
+    return markdown(
+        ["", "accuracy, gain on none", "gain on glico"], ([method, *pair] for method, pair in cells.items())
+    )
 
 
-def short(title: str) -> str:
-    """A setting's title without its network."""
-    return title.partition(" (WRN")[0]
+def gpu_table(results: dict[str, Scores]) -> str:
+    command = "`python benchmarks/measure_accuracy.py --data DATA --settings {} --seeds 0 1 2 --out {}`"
+    out = "benchmarks/results/accuracy.jsonl"
+    lines = ([title(name), "above" if name in results else MISSING, command.format(name, out)] for name in GPU)
+    return markdown(["setting", "", "command"], lines)
 
 
-def gains(table: Scores, method: str, reference: str = "none") -> list[float]:
-    """Paired differences over the seeds that both have."""
-    return list(gains_by_seed(table, method, reference).values())
+def accuracy(results: dict[str, Scores], name: str, method: str) -> str:
+    """Mean accuracy and gain, both at the seeds that none has as well."""
+    table = results.get(name, {})
+    if method == "none" and "none" in table:
+        return f"{statistics.mean(table['none'].values()):.1f}"
+    paired = gains(table, method, "none")
+    if not paired:
+        return absence(name, method)
+    mean = statistics.mean(table[method][seed] for seed in paired)
+    return f"{mean:.1f}, {Interval.of(paired.values())}{fewer_seeds(table, paired)}"
 
 
-def gains_by_seed(table: Scores, method: str, reference: str) -> dict[int, float]:
-    seeds = sorted(table[method].keys() & table[reference].keys())
-    return {seed: table[method][seed] - table[reference][seed] for seed in seeds}
+def difference(results: dict[str, Scores], name: str, method: str, reference: str) -> str:
+    table = results.get(name, {})
+    paired = gains(table, method, reference)
+    if not paired:
+        return absence(name, method, reference)
+    return emphasised(Interval.of(paired.values())) + fewer_seeds(table, paired)
 
 
-def average_gain(results: dict[str, Scores], method: str, reference: str) -> Interval | None:
-    """Of the settings at each seed first: draws of one seed share images, so that settings are not independent."""
-    if not all({method, reference} <= table.keys() for table in results.values()):
-        return None
-    by_setting = [gains_by_seed(table, method, reference) for table in results.values()]
-    shared = set.intersection(*(set(by_seed) for by_seed in by_setting))
-    return Interval.of(statistics.mean(by_seed[seed] for by_seed in by_setting) for seed in sorted(shared))
+def average(results: dict[str, Scores], names: Collection[str], method: str, reference: str) -> str:
+    interval, averaged = average_gain(only(results, names), method, reference)
+    return f"{emphasised(interval)} ({len(averaged)} settings, {interval.count} seeds)" if interval else MISSING
 
 
-def ordered(table: Scores) -> list[str]:
-    known = [method for method in METHODS if method in table]
-    return known + [method for method in table if method not in METHODS]
+def tally(results: dict[str, Scores], method: str, reference: str) -> str:
+    """How many settings have enough seeds, and how many of their intervals are above 0 and below it."""
+    paired = [gains(table, method, reference) for table in only(results, MAIN + OTHERS).values()]
+    intervals = [Interval.of(by_seed.values()) for by_seed in paired if len(by_seed) >= FEWEST]
+    is_gain = [interval.mean > 0 for interval in intervals if interval.excludes_zero]
+    return f"{len(intervals)}, {is_gain.count(True)}, {is_gain.count(False)}" if intervals else MISSING
 
 
-def accuracy_table(title: str, table: Scores, reference: str = "none") -> str:
-    lines = [f"### {title}\n", f"| method | accuracy | gain on {reference} | seeds |", "|---|---|---|---|"]
-    for method in ordered(table):
-        values = Interval.of(table[method].values())
-        paired = gains(table, method, reference)
-        gain = "" if method == reference or not paired else str(Interval.of(paired))
-        shown = f"{values.mean:.1f} ± {values.deviation:.1f}" if values.count > 1 else f"{values.mean:.1f}"
-        lines.append(f"| {method} | {shown} | {gain} | {values.count} |")
-    return "\n".join(lines) + "\n"
+def absence(name: str, *methods: str) -> str:
+    """What stands for a run that there is not."""
+    return UNPLANNED if name in OTHERS and not {*methods} <= {*EVERYWHERE} else MISSING
 
 
-def short_table(results: dict[str, Scores]) -> str:
-    """For the README: the main methods, a line a setting, each with its gain and interval."""
-    lines = ["| | " + " | ".join(SHORT) + " |", "|---|" + "---|" * len(SHORT)]
-    for title, table in results.items():
-        cells = []
-        for method in SHORT:
-            if method not in table:
-                cells.append("")
-                continue
-            accuracy = f"{statistics.mean(table[method].values()):.1f}"
-            paired = gains(table, method)
-            cells.append(accuracy if method == "none" else f"{accuracy}, {Interval.of(paired)}")
-        lines.append(f"| {short(title)}, {len(table['none'])} seeds | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+def emphasised(interval: Interval) -> str:
+    return f"**{interval}**" if interval.excludes_zero else str(interval)
+
+
+def seeds(results: dict[str, Scores], name: str) -> int:
+    return len(results.get(name, {}).get("none", {}))
+
+
+def fewer_seeds(table: Scores, paired: dict[int, float]) -> str:
+    return "" if len(paired) == len(table.get("none", {})) else f" ({len(paired)})"
+
+
+def markdown(header: list[str], lines: Iterable[list[str]]) -> str:
+    texts = [f"| {' | '.join(line)} |\n" for line in (header, *lines)]
+    return "".join([texts[0], "|---" * len(header) + "|\n", *texts[1:]])
 
 
 def replace_block(path: Path, name: str, text: str) -> None:
@@ -205,232 +243,6 @@ def replace_block(path: Path, name: str, text: str) -> None:
     if not (start and end):
         raise ValueError(f"{path} has no block between <!-- {name} --> and <!-- end {name} -->")
     path.write_text(before + start + text + end + after)
-
-
-ON_FOUR_DRAWS = ("none", "pixel-style-3", "mixed-style-3", "mixed-style-3:classifier_weight=0.02,prototypes=0.5")
-GENERATOR_DRAWS, LATER_DRAWS = range(102, 104), range(102, 106)
-POLICIES = {"none": "", "autoaugment": " + AutoAugment", "randaugment": " + RandAugment"}
-
-COMPARISONS = [
-    ("glico", "none"),
-    ("glico", "pixel"),
-    ("glico", "autoaugment"),
-    ("glico", "randaugment"),
-    ("glico", "trivialaugment"),
-    ("glico", "glico-half"),
-    ("glico", "glico-pixel-only"),
-    ("glico", "glico-style-only"),
-    ("glico", "glico-generator-only"),
-    ("glico", "glico-published"),
-    ("glico+autoaugment", "autoaugment"),
-    ("glico+autoaugment", "randaugment"),
-    ("glico+autoaugment", "trivialaugment"),
-    ("glico+autoaugment", "glico+full-randaugment"),
-    ("glico+autoaugment", "glico"),
-    ("glico+autoaugment", "glico+full-autoaugment"),
-    ("glico+full-autoaugment", "autoaugment"),
-    ("glico+full-autoaugment", "glico"),
-    ("glico+full-autoaugment", "glico-then-autoaugment"),
-    ("glico+full-randaugment", "randaugment"),
-    ("glico+full-randaugment", "glico"),
-    ("glico-then-autoaugment", "autoaugment"),
-    ("glico-then-autoaugment", "pixel-then-autoaugment"),
-    ("glico-then-autoaugment", "glico-half-then-autoaugment"),
-    ("glico-half", "glico-half-lerp"),
-    ("glico-half", "glico-half-no-style"),
-    ("glico-half", "glico-half-no-noise"),
-    ("glico-half", "glo-half"),
-    ("glico-half+cutmix", "cutmix"),
-]
-
-
-def comparison_table(results: dict[str, Scores]) -> str:
-    lines = ["| | " + " | ".join(map(short, results)) + " | average |", "|---|" + "---|" * (len(results) + 1)]
-    for method, reference in COMPARISONS:
-        if not any({method, reference} <= table.keys() for table in results.values()):
-            continue
-        cells = [
-            str(Interval.of(gains(table, method, reference))) if {method, reference} <= table.keys() else ""
-            for table in results.values()
-        ]
-        average = average_gain(results, method, reference) or ""
-        lines.append(f"| {method} − {reference} | " + " | ".join(cells) + f" | {average} |")
-    return "\n".join(lines) + "\n"
-
-
-def ablation_section(ablations: dict[str, Scores]) -> list[str]:
-    if not ablations:
-        return []
-    return [TRIED, *(accuracy_table(title, table) for title, table in ablations.items())]
-
-
-def exploration_sections(rows: list[dict[str, Any]]) -> list[str]:
-    """A section for the draws that led to the styles, one that judges the generator and one for policies beside it."""
-    first = [row for row in rows if row["seed"] not in LATER_DRAWS]
-    later = [row for row in rows if row["seed"] in LATER_DRAWS]
-    usual = [row for row in later if explored_title(row) == short(setting_title(row))]
-    alone = [row for row in usual if row["policy"] == "none" or row["kind"].startswith("mixed")]
-    alone = [row for row in alone if row["seed"] in GENERATOR_DRAWS]
-    small = [row for row in usual if (row["data"], row["per_class"], row["policy"]) == ("cifar10", 10, "none")]
-    on_four = [row for row in small if row["kind"] in ON_FOUR_DRAWS]
-    averages = [row for row in later if row["kind"].partition(":")[0] in ("none", "pixel-style-3")]
-    return [
-        f"{EXPLORED}\n{exploration_table(first)}",
-        f"{GENERATORS}\n{exploration_table(alone)}",
-        f"{FOUR_DRAWS}\n{exploration_table(on_four)}",
-        f"{BESIDE_POLICIES}\n{exploration_table(averages)}",
-    ]
-
-
-def explored_title(row: dict[str, Any]) -> str:
-    """A setting's title with what differs from its usual training."""
-    usual = next(s for s in SETTINGS.values() if (s.data, s.per_class) == (row["data"], row["per_class"]))
-    steps = f", {row['steps']} steps" if row["steps"] != usual.steps else ""
-    rate = f", learning rate {row['lr']:g}" if row["lr"] != usual.lr else ""
-    return short(setting_title(row)) + steps + rate
-
-
-def exploration_table(rows: list[dict[str, Any]]) -> str:
-    """Mean gain of every kind of swap on none at the same images and training seed."""
-    titles = sorted({explored_title(row) for row in rows})
-    none = {
-        (explored_title(row), row["seed"], row["training"]): row["accuracy"]
-        for row in rows
-        if row["kind"] == "none" and row["policy"] == "none"
-    }
-    groups: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        title = explored_title(row)
-        kind = row["kind"].replace("none", "") + POLICIES[row["policy"]]
-        if (reference := none.get((title, row["seed"], row["training"]))) is not None and kind:
-            groups[kind.removeprefix(" + ")][title].append(row["accuracy"] - reference)
-    lines = ["| swap | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
-    for kind in sorted(groups):
-        gained = [groups[kind][title] for title in titles]
-        cells = [f"{statistics.mean(values):+.1f} ({len(values)})" if values else "" for values in gained]
-        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def tuning_table(rows: list[dict[str, Any]]) -> str:
-    """Mean accuracy of none by learning rate and weight decay."""
-    groups: dict[tuple[float, float], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        groups[row["lr"], row["weight_decay"]][setting_title(row)].append(row["accuracy"])
-    titles = sorted({setting_title(row) for row in rows})
-    lines = [
-        "Mean accuracy of none on held-out training images, at seeds apart from the final ones. One pair was chosen",
-        "for each data set, by its two settings together: 0.1 and 0.005 for CIFAR-10, which at 50 a class was tuned",
-        "again at twice the steps, and 0.3 and 0.005 for signs and digits; README.md says why not 0.02.\n",
-        "| learning rate | weight decay | " + " | ".join(titles) + " |",
-        "|---|---|" + "---|" * len(titles),
-    ]
-    for (lr, decay), by_title in sorted(groups.items()):
-        cells = [f"{statistics.mean(by_title[title]):.1f}" if by_title[title] else "" for title in titles]
-        lines.append(f"| {lr:g} | {decay:g} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-BASELINES = ("pixel averaging", "generator", "generator:classifier_weight=0.02")
-
-
-def image_sections(rows: list[dict[str, Any]]) -> list[str]:
-    test, validation = ([row for row in rows if row["part"] == part] for part in ("test", "validation"))
-    tried = [row for row in validation if Trial.split_fields(parse_name(row["source"])[1])[0] != Trial()]
-    plain = [row for row in validation if row not in tried]
-    settings = {row["setting"] for row in tried}
-    tried += [row for row in plain if row["source"] in BASELINES and row["setting"] in settings]
-    return [
-        f"{IMAGES}\n{image_table(test)}",
-        f"{CLASSIFIER_WEIGHTS}\n{image_table(plain)}",
-        f"{TRIALS}\n{image_table(tried)}",
-    ]
-
-
-def image_table(rows: list[dict[str, Any]]) -> str:
-    columns = {
-        "fid": ("FID", ".2f"),
-        "kid": ("KID", ".3f"),
-        "right_class": ("right class %", ".0f"),
-        "nearest_training_image": ("nearest training image", ".3f"),
-        "diversity": ("diversity", ".2f"),
-        "angle_within": ("angle within", ".0f"),
-        "angle_between": ("angle between", ".0f"),
-    }
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        groups[row["setting"], row["source"]].append(row)
-    lines = [
-        "| setting | images | " + " | ".join(title for title, _ in columns.values()) + " |",
-        "|---|---|" + "---|" * len(columns),
-    ]
-    for (setting, source), group in sorted(groups.items(), key=lambda item: item[0][0]):
-        cells = []
-        for name, (_, form) in columns.items():
-            values = [row[name] for row in group if name in row]
-            spread = f" ± {statistics.stdev(values):{form}}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):{form}}{spread}" if values else "")
-        lines.append(f"| {setting} | {source} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def gpu_table(results: dict[str, Scores]) -> str:
-    lines = ["| setting | | command |", "|---|---|---|"]
-    for title, name in GPU_SETTINGS.items():
-        state = "see above" if title in results else "not yet run"
-        command = f"python benchmarks/measure_accuracy.py --data DATA --settings {name} --seeds 0 1 2 --jobs 8"
-        lines.append(f"| {title} | {state} | `{command} --minutes 9 --out benchmarks/results/accuracy.jsonl` |")
-    return "\n".join(lines) + "\n"
-
-
-def plot_gains(results: dict[str, Scores], path: Path) -> None:
-    """A panel a setting: every method's paired gain on none, with its interval."""
-    figure, panels = plt.subplots(1, len(results), figsize=(4.2 * len(results), 5.6), sharey=True, squeeze=False)
-    methods = [method for method in METHODS if method != "none" and any(method in table for table in results.values())]
-    for panel, (title, table) in zip(panels[0], results.items(), strict=True):
-        for place, method in enumerate(reversed(methods)):
-            if method not in table or not gains(table, method):
-                continue
-            gain = Interval.of(gains(table, method))
-            colour = COLOURS["glico"] if method.startswith("gl") else COLOURS["none"]
-            error = 0 if math.isnan(gain.half_width) else gain.half_width
-            panel.errorbar(gain.mean, place, xerr=error, fmt="o", color=colour, capsize=3)
-        panel.axvline(0, color="black", linewidth=0.8)
-        panel.set_title(short(title), fontsize=9)
-        panel.set_xlabel("gain on none, points (95 % interval)")
-        panel.grid(axis="x", alpha=0.3)
-        panel.set_yticks(range(len(methods)), list(reversed(methods)))
-    save(figure, path)
-
-
-def plot_accuracy(results: dict[str, Scores], path: Path) -> None:
-    """A panel a data set: accuracy over images a class, with a band of a standard deviation."""
-    curves: dict[str, dict[str, dict[int, Interval]]] = defaultdict(lambda: defaultdict(dict))
-    for title, table in results.items():
-        data, per_class = short(title).rsplit(", ", 1)
-        for method in SHORT:
-            if method in table:
-                curves[data][method][int(per_class.split()[0])] = Interval.of(table[method].values())
-    figure, panels = plt.subplots(1, len(curves), figsize=(5 * len(curves), 4), squeeze=False)
-    for panel, (data, by_method) in zip(panels[0], curves.items(), strict=True):
-        for method, points in by_method.items():
-            counts = sorted(points)
-            means = [points[count].mean for count in counts]
-            bands = [0 if math.isnan(points[count].deviation) else points[count].deviation for count in counts]
-            panel.plot(counts, means, marker="o", label=method, color=COLOURS[method])
-            low, high = ([m + sign * b for m, b in zip(means, bands, strict=True)] for sign in (-1, 1))
-            panel.fill_between(counts, low, high, color=COLOURS[method], alpha=0.12)
-        panel.set(title=data, xlabel="training images a class", ylabel="test accuracy, % (band: one deviation)")
-        panel.set_xticks(counts)
-        panel.grid(alpha=0.3)
-        panel.legend(fontsize=8)
-    save(figure, path)
-
-
-def save(figure: plt.Figure, path: Path) -> None:
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -9,20 +9,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import LABELS, QUICK, quick_fit
+from conftest import LABELS
 from PIL import Image
-from torch.utils.data import TensorDataset
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import report  # noqa: E402
 from accuracy.data import Split, make_split  # noqa: E402
 from accuracy.methods import METHODS, find_method  # noqa: E402
+from accuracy.paired import Interval, average_gain, gains, scores  # noqa: E402
+from accuracy.rows import identity, read_rows  # noqa: E402
 from accuracy.settings import CPU_SETTINGS, Setting, find_setting  # noqa: E402
 from accuracy.swaps import GLICOSwap, PixelAveraging, fitted  # noqa: E402
 from accuracy.training import Batches, train  # noqa: E402
-from accuracy.trials import Trial, fit_trial  # noqa: E402
-from report import Interval, average_gain  # noqa: E402
+from report_plots import plot_accuracy, plot_gains  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -165,47 +166,6 @@ def test_a_kept_fit_swaps_with_the_defaults_of_today(split, tmp_path):
     assert torch.equal(again.codes.codes, augment.codes.codes)  # kept, not made anew
 
 
-@pytest.fixture(scope="module")
-def drawn(root):
-    return make_split(root, "photos", None, 5, 0, "validation")
-
-
-def between(augment, labels):
-    """Images between codes, always for the same random numbers."""
-    torch.manual_seed(0)
-    params = augment.make_params(labels)
-    return augment.model.interpolate(params.anchors, params.partners, params.ratios, params.noise)
-
-
-@pytest.fixture(scope="module")
-def plain_images(drawn):
-    return between(quick_fit(TensorDataset(drawn.images, drawn.labels)), drawn.labels)
-
-
-def try_out(drawn, **fields):
-    setting = Setting("photos", 5, steps=2, batch_size=4)
-    return between(fit_trial(drawn, setting, 0, Trial(**fields), QUICK), drawn.labels)
-
-
-def test_a_trial_of_nothing_is_the_librarys_fit(drawn, plain_images):
-    assert torch.equal(try_out(drawn), plain_images)
-
-
-@pytest.mark.parametrize("name", ["interpolated", "choose"])
-def test_a_trial_of_the_classifier_without_one_is_refused(drawn, name):
-    with pytest.raises(ValueError, match="need the joint classifier"):
-        fit_trial(drawn, Setting("photos", 5), 0, Trial(**{name: 2}), QUICK.replace(classifier_weight=0))
-
-
-@pytest.mark.parametrize("name", list(Trial.__dataclass_fields__))
-def test_every_trial_changes_the_images(drawn, plain_images, name):
-    value = {bool: True, int: 3, float: 0.5}[type(getattr(Trial(), name))]
-    tried = try_out(drawn, **{name: value})
-    assert tried.shape == plain_images.shape
-    assert tried.isfinite().all()
-    assert not torch.equal(tried, plain_images)
-
-
 def run(root, out, *more):
     command = [sys.executable, BENCHMARKS / "measure_accuracy.py", "--data", root, "--out", out, "--fits", out.parent]
     command += ["--settings", "photos-4", "--set", "steps=1", "batch_size=4", "--device", "cpu", *more]
@@ -246,10 +206,106 @@ def test_an_interval_is_students():
 
 def test_an_average_over_settings_is_taken_seed_by_seed():
     results = {
-        "a": {"glico": {0: 3.0, 1: 5.0, 7: 90.0}, "none": {0: 1.0, 1: 1.0, 7: 1.0}},
-        "b": {"glico": {0: 9.0, 1: 9.0}, "none": {0: 1.0, 1: 7.0}},
+        "a": {"glico": {0: 3.0, 1: 5.0, 2: 4.0, 7: 90.0}, "none": {0: 1.0, 1: 1.0, 2: 1.0, 7: 1.0}},
+        "b": {"glico": {0: 9.0, 1: 9.0, 2: 8.0}, "none": {0: 1.0, 1: 7.0, 2: 7.0}},
+        "too few seeds": {"glico": {0: 99.0}, "none": {0: 1.0}},
     }
-    interval = average_gain(results, "glico", "none")  # of 5 and 3, the seeds that both settings have
-    assert (interval.mean, interval.count) == (4.0, 2)
-    assert math.isclose(interval.deviation, math.sqrt(2))
-    assert average_gain({**results, "c": {"none": {0: 1.0}}}, "glico", "none") is None
+    interval, averaged = average_gain(results, "glico", "none")  # of 5, 3 and 2, the seeds that both settings have
+    assert (averaged, interval.count) == (["a", "b"], 3)
+    assert math.isclose(interval.mean, 10 / 3)
+    assert average_gain(results, "glico", "pixel") == (None, [])
+
+
+def rows(name, method, accuracies, **changes):
+    """Rows as ``measure_accuracy.py`` makes them, of a setting called ``name``."""
+    setting = find_setting(name, [])
+    fields = identity(setting, method, 0, "test", setting.lr, setting.weight_decay) | changes
+    return [fields | {"seed": seed, "accuracy": accuracy} for seed, accuracy in accuracies.items()]
+
+
+NONE = rows("signs-5", "none", {0: 60.0, 1: 70.0, 2: 80.0, 3: 90.0})
+
+
+def test_gains_are_paired_by_seed():
+    table = scores(NONE + rows("signs-5", "style", {0: 62.0, 2: 84.0, 3: 93.0, 8: 1.0}))["signs-5"]
+    assert gains(table, "style", "none") == {0: 2, 2: 4, 3: 3}  # seeds 1 and 8 have no pair
+    assert gains(table, "none", "style") == {0: -2, 2: -4, 3: -3}
+    assert gains(table, "glico", "none") == {}
+
+
+def test_settings_are_told_apart_by_data_count_and_network():
+    wide = rows("cifar10-10-wrn16-8", "none", {0: 50.0})
+    results = scores(
+        NONE + wide + rows("cifar10-10", "none", {0: 40.0}) + rows("cifar100-50-wrn28-10", "none", {0: 3.0})
+    )
+    assert list(results) == ["signs-5", "cifar10-10-wrn16-8", "cifar10-10", "cifar100-50-wrn28-10"]
+
+
+def test_two_rows_of_one_run_and_settings_trained_in_two_ways_are_refused():
+    with pytest.raises(ValueError, match="signs-5, none: two rows of seed 3"):
+        scores(NONE + NONE[-1:])
+    with pytest.raises(ValueError, match=r"signs-5, style: .*steps"):
+        scores(NONE + rows("signs-5", "style", {0: 1.0}, steps=7))
+
+
+def test_the_report_marks_gains_and_losses_and_counts_the_seeds_that_both_have():
+    results = scores(
+        NONE
+        + rows("signs-5", "style", {0: 62.0, 2: 84.0, 3: 93.0, 8: 1.0})
+        + rows("signs-5", "pixel", {0: 58.0, 1: 67.0, 2: 76.0, 3: 87.0})
+        + rows("signs-5", "glico", {0: 61.0})
+    )
+    # Differences of 2, 4 and 3: 3 ± 4.303·1/√3. The mean of style is of seeds 0, 2 and 3.
+    assert report.accuracy(results, "signs-5", "style") == "79.7, +3.0 [+0.5, +5.5] (3)"
+    assert report.difference(results, "signs-5", "style", "none") == "**+3.0 [+0.5, +5.5]** (3)"
+    # Differences of −2, −3, −4 and −3: −3 ± 3.182·0.816/√4.
+    assert report.difference(results, "signs-5", "pixel", "none") == "**-3.0 [-4.3, -1.7]**"
+    assert report.accuracy(results, "signs-5", "glico") == "61.0, +1.0 (1)"
+    assert report.accuracy(results, "signs-5", "none") == "75.0"
+    assert [report.tally(results, method, "none") for method in ("style", "pixel")] == ["1, 1, 0", "1, 0, 1"]
+    assert report.average(results, report.MAIN, "style", "none") == "**+3.0 [+0.5, +5.5]** (1 settings, 3 seeds)"
+
+
+def test_the_report_says_what_has_not_been_run():
+    text = report.report(scores(NONE))
+    assert len(text.splitlines()) < 200
+    line = next(line for line in text.splitlines() if line.startswith("| Signs, 5 a class |"))
+    assert line == "| Signs, 5 a class | 4 | 75.0 |" + " not yet run |" * 8
+    line = next(line for line in text.splitlines() if line.startswith("| Omniglot, 1 a class |"))
+    assert line == "| Omniglot, 1 a class | 0 |" + " not yet run |" * 6 + " – |" * 3
+    assert text.count("| glico-transductive-") == 2
+    assert "`results/accuracy.jsonl`: none." in text
+    assert "`results/accuracy.jsonl`: mixup." in report.report(scores(NONE + rows("signs-5", "mixup", {0: 1.0})))
+
+
+def test_the_readme_has_settings_of_three_seeds_and_is_not_changed_twice(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("before\n<!-- accuracy -->\nold\n<!-- end accuracy -->\nafter\n")
+    table = report.readme_table(scores(NONE + rows("signs-10", "none", {0: 1.0, 1: 2.0})))
+    texts = []
+    for _ in range(2):
+        report.replace_block(path, "accuracy", table)
+        texts.append(path.read_text())
+    assert texts[0] == texts[1]
+    before, *lines, end, after = texts[0].splitlines()
+    assert (before, end, after) == ("before", "<!-- end accuracy -->", "after")
+    assert lines[1] == "|  | none | pixel | style | glico | glico+style | autoaugment | glico+style+autoaugment |"
+    assert lines[3:] == ["| Signs, 5 a class, 4 seeds | 75.0 |" + " not yet run |" * 6]
+    with pytest.raises(ValueError, match="no block between <!-- speed -->"):
+        report.replace_block(path, "speed", table)
+
+
+def test_every_result_is_of_the_test_part_and_of_no_earlier_default():
+    kept = read_rows(BENCHMARKS / "results" / "accuracy.jsonl")
+    assert scores(kept)
+    assert {row["part"] for row in kept} == {"test"}
+    assert not any({"pixel_share", "max_style_ratio"} & row.get("swap", {}).keys() for row in kept)
+
+
+def test_plots_are_made_of_what_there_is(tmp_path):
+    results = scores(NONE + rows("signs-5", "style", {0: 62.0, 2: 84.0}) + rows("mnist-5", "none", {0: 1.0}))
+    plot_gains(
+        {report.title(name): table for name, table in results.items()}, ["style", "glico"], tmp_path / "gains.png"
+    )
+    plot_accuracy(report.by_data(results), tmp_path / "accuracy.png")
+    assert all((tmp_path / name).stat().st_size > 1000 for name in ("gains.png", "accuracy.png"))
