@@ -62,7 +62,7 @@ def _load(root: Path, data: str, side: int | None) -> list[tuple[Tensor, Tensor]
     if data == "digits":
         return _load_digits(side)
     if data == "omniglot":
-        return _load_omniglot(root / data / "background", side)
+        return load_omniglot(root / data / "background", side)
     transform = _to_tensor(side)
     if data in ("CIFAR10", "CIFAR100"):
         dataset = getattr(torchvision.datasets, data)
@@ -80,7 +80,7 @@ def _to_tensor(side: int | None) -> v2.Compose:
     return v2.Compose([v2.PILToTensor(), *([v2.Resize((side, side), antialias=True)] if side else [])])
 
 
-def _load_omniglot(folder: Path, side: int | None) -> list[tuple[Tensor, Tensor]]:
+def load_omniglot(folder: Path, side: int | None) -> list[tuple[Tensor, Tensor]]:
     """Every other of the 20 drawers of a character to draw training images from, the others to test on."""
     drawings = ImageFolder(folder, transform=_to_tensor(side))
     images, labels = zip(*drawings, strict=True)

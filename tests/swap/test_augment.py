@@ -5,12 +5,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from conftest import LABELS, quick_fit
+from conftest import LABELS, QUICK, quick_fit
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from glico_augment import GLICOAugment
+from glico_augment import FitConfig, GLICOAugment, SwapConfig
 from glico_augment.images import convert
 from glico_augment.model import model as model_module
 
@@ -147,6 +147,19 @@ def test_inside_compose_on_samples_and_batches(always, images):
     batch, labels = v2.Compose([always, v2.CutMix(num_classes=41)])(images, LABELS.clamp(min=0) * 0 + 3)
     assert batch.shape == images.shape
     assert labels.shape == (len(images), 41)
+
+
+def test_torch_compile_around_a_pipeline_leaves_the_swap_as_it_is(always, images):
+    pipeline = torch.compile(v2.Compose([always, v2.ToDtype(torch.float32, scale=True)]), backend="eager")
+    for _ in range(3):
+        swapped, labels = pipeline(images, LABELS)
+        assert swapped.shape == images.shape
+        assert labels.tolist() == LABELS.tolist()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        compiled = pipeline(images, LABELS)[0]
+        torch.manual_seed(3)
+        torch.testing.assert_close(compiled, always(images, LABELS)[0] / 255)
 
 
 def test_in_a_collate_function(always, dataset):
@@ -368,6 +381,37 @@ def test_a_class_of_one_image_is_its_own_partner(images, count):
     params = augment.make_params(torch.tensor([1]).repeat(20))
     assert (params.partners == count).all()
     assert augment(images[count], 1)[0].shape == images[count].shape
+
+
+def test_the_published_preset_is_the_papers_fit_and_the_papers_swap(images, dataset):
+    settings = {"epochs": 1, "loss": "random-vgg16", "generator_width": 4, "progress": False, "device": "cpu"}
+    augment = GLICOAugment.fit(dataset, preset="published", **settings)
+    published = FitConfig.published((12, 10), n_images=8, **{name: settings[name] for name in ("epochs", "loss")})
+    assert augment.config == published.replace(generator_width=4).resolved(8, (3, 12, 10))
+    assert augment.swap == SwapConfig.published()
+    nearer = GLICOAugment.fit(dataset, preset="published", max_ratio=0.1, latent_dim=7, **settings)
+    assert (nearer.max_ratio, nearer.config.latent_dim) == (0.1, 7)
+    with pytest.raises(ValueError, match="give a config or preset='published', not both"):
+        GLICOAugment.fit(dataset, QUICK, preset="published")
+    with pytest.raises(ValueError, match="preset must be one of 'default', 'published'; got 'paper'"):
+        quick_fit(dataset, preset="paper")
+    huge = [(torch.zeros(3, 513, 2, dtype=torch.uint8), label) for label in (0, 1)]
+    with pytest.raises(ValueError, match=r"images are 513 × 2 pixels.*image_size=64"):
+        GLICOAugment.fit(huge, preset="published", **settings)
+
+
+def test_a_swap_config_is_handed_over_whole_or_field_by_field(dataset):
+    whole = quick_fit(dataset, swap=SwapConfig(p=0.2, max_ratio=0.3))
+    assert whole.swap == SwapConfig(p=0.2, max_ratio=0.3)
+    assert quick_fit(dataset, swap=SwapConfig(p=0.2), max_ratio=0.3).swap == whole.swap
+    assert whole.noise_std == whole.config.noise_std
+    noisy = quick_fit(dataset, noise_std=0.7)
+    assert noisy.noise_std == noisy.config.noise_std == noisy.swap.noise_std == 0.7
+    noisy.noise_std = None
+    assert noisy.noise_std == 0.7
+    assert "swap" in vars(noisy)
+    noisy.p = 0.25
+    assert noisy.swap.p == noisy.p == 0.25
 
 
 def test_one_class_is_refused(images):
