@@ -42,7 +42,7 @@ def make_split(root: Path, data: str, side: int | None, per_class: int, seed: in
         part: ``"test"``; ``"validation"``, up to 300 a class of the training images that were not drawn; or ``"rest"``,
             all of those.
     """
-    (images, labels), test = _load(root, data, side)
+    (images, labels), test = load_parts(root, data, side)
     generator = torch.Generator().manual_seed(seed)
     drawn, others = [], []
     for label in labels.unique():
@@ -58,7 +58,7 @@ def make_split(root: Path, data: str, side: int | None, per_class: int, seed: in
 
 
 @lru_cache(maxsize=2)
-def _load(root: Path, data: str, side: int | None) -> list[tuple[Tensor, Tensor]]:
+def load_parts(root: Path, data: str, side: int | None) -> list[tuple[Tensor, Tensor]]:
     if data == "digits":
         return _load_digits(side)
     if data == "omniglot":
