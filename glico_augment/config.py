@@ -189,7 +189,7 @@ class SwapConfig:
     Args:
         p: probability in ``[0, 1]`` that an image is swapped.
         max_ratio: ``r ~ U[0, max_ratio]`` is how far a synthetic image goes from its anchor's code (0) to its
-            partner's (1); in ``[0, 1]``.
+            partner's (1); in ``[0, 1]``. The paper's 0.4 stays nearer to the anchor.
         interpolation: ``"slerp"``, or ``"lerp"`` for the paper's ablation.
         noise_std: ``σ`` of the generator's noise ``ε``, at least 0; None for that of the fit.
 
@@ -199,7 +199,7 @@ class SwapConfig:
     """
 
     p: float = 0.5
-    max_ratio: float = 1.0
+    max_ratio: float = 0.4
     interpolation: str = "slerp"
     noise_std: float | None = None
 
@@ -209,7 +209,7 @@ class SwapConfig:
 
     @classmethod
     def published(cls, **overrides: Any) -> SwapConfig:
-        """That of the paper, which stays nearer to the anchor.
+        """That of the paper, whatever the default becomes.
 
         Args:
             overrides: fields to set otherwise.

@@ -27,7 +27,7 @@ class PixelAveraging:
         max_ratio: ``r ~ U[0, max_ratio]``.
     """
 
-    def __init__(self, split: Split, p: float = SwapConfig.p, max_ratio: float = SwapConfig.max_ratio) -> None:
+    def __init__(self, split: Split, p: float = SwapConfig.p, max_ratio: float = 1.0) -> None:
         self.images, self.p, self.max_ratio = split.images, p, max_ratio
         self.partners = split.labels[:, None] == split.labels[None]
         self.partners.fill_diagonal_(False)
