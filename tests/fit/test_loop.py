@@ -168,7 +168,7 @@ def test_a_fit_does_not_depend_on_the_gradient_mode_around_it(dataset, context):
 
 
 def test_the_noise_differs_from_step_to_step_and_from_the_first_codes(dataset):
-    run = new_fit(dataset, noise_dim=6, batch_size=8, latent_dim=6)
+    run = new_fit(dataset, noise_dim=6, batch_size=8, latent_dim=6, class_cosine=0.0)
     first_codes = run.model.codes.codes.detach().clone()
     seen = []
     run.model.generator.register_forward_hook(lambda module, inputs, output: seen.append(inputs[1]))
@@ -264,6 +264,14 @@ def test_a_fit_that_draws_one_image_starts_again_at_a_lower_rate(dataset, monkey
     assert len(augment.history["loss"]) == 200
     weights = [model.generator.project.weight for model in starts]
     assert len({tuple(weight.flatten().tolist()) for weight in weights}) == times + 1
+
+
+def test_every_start_again_has_a_third_of_the_rates(dataset):
+    run = new_fit(dataset, schedule="constant", lr=0.9)
+    for restarts, expected in ((0, 0.9), (1, 0.3), (2, 0.1)):
+        run.restarts = restarts
+        run.step()
+        assert run.network_adam.param_groups[0]["lr"] == pytest.approx(expected)
 
 
 def test_a_fit_starts_again_twice_at_most_and_says_that_it_has_not_learned(dataset, monkeypatch):
