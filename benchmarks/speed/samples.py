@@ -10,7 +10,6 @@ import PIL.Image
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.io import encode_jpeg
 from torchvision.transforms.functional import to_pil_image
 
 N_CLASSES = 10
@@ -26,7 +25,7 @@ class Samples(Dataset):
         if kind == "PIL":
             self.images = [to_pil_image(image) for image in images]
         elif kind == "JPEG":
-            self.images, self.read = [encode_jpeg(image).numpy().tobytes() for image in images], _decode
+            self.images, self.read = [_encode(image) for image in images], _decode
         self.labels = labels.tolist()
         self.transform = transform
 
@@ -40,6 +39,12 @@ class Samples(Dataset):
 
 def _as_is(image: Any) -> Any:
     return image
+
+
+def _encode(image: Tensor) -> bytes:
+    file = io.BytesIO()
+    to_pil_image(image).save(file, "JPEG")
+    return file.getvalue()
 
 
 def _decode(content: bytes) -> PIL.Image.Image:
