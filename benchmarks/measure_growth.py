@@ -9,6 +9,8 @@ same on 500 images of 10 classes; saving and loading are per image. Peak memory 
 from __future__ import annotations
 
 import argparse
+import copy
+import dataclasses
 import statistics
 import subprocess
 import sys
@@ -23,13 +25,13 @@ from torch.utils.benchmark import Timer
 
 from glico_augment import FitConfig, GLICOAugment
 from glico_augment.data.image_set import ImageSet, read_image_set
-from glico_augment.files.fitted import FitRecord
 from glico_augment.fit.loop import Fit
-from glico_augment.swap.draw import SwapSettings, draw_params
+from glico_augment.fit.quality import measure
+from glico_augment.fit.record import FitRecord
 
 SIDE = 32
 SIZES = ((500, 10), (5_000, 10), (5_000, 100), (5_000, 1_000), (50_000, 10), (50_000, 1_000))
-CONFIG = FitConfig(latent_dim=64, min_steps=100_000)
+CONFIG = FitConfig(steps=100_000)
 STEPS = 20
 
 
@@ -52,14 +54,13 @@ class World:
 
     def __init__(self, count: int, n_classes: int, folder: Path) -> None:
         self.count = count
-        self.image_set: ImageSet = read_image_set(RandomImages(count, n_classes))
-        self.fit = Fit(self.image_set, CONFIG, device=torch.device("cpu"), seed=0)
-        model = self.fit.model
-        model.hold_images(self.image_set.images)
-        self.augment = GLICOAugment(model, FitRecord.of(self.image_set, CONFIG, 0))
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)  # the augmentation froze them
-        self.labels = self.image_set.labels[torch.randint(count, (512,))]
+        image_set = read_image_set(RandomImages(count, n_classes))
+        self.fit = start_fit(image_set)
+        # Nothing was learned, which changes neither a draw nor a file; a look at a few images makes a whole record.
+        quality = measure(self.fit.model, image_set.images, limit=64)
+        record = dataclasses.replace(FitRecord.of(image_set, self.fit.config, 0), quality=quality)
+        self.augment = GLICOAugment(copy.deepcopy(self.fit.model), image_set.images, record)
+        self.labels = image_set.labels[torch.randint(count, (512,))]
         self.path = folder / f"{count}-{n_classes}.safetensors"
 
     def steps(self) -> None:
@@ -67,7 +68,7 @@ class World:
             self.fit.step()
 
     def draw(self) -> None:
-        draw_params(self.fit.model, self.labels, SwapSettings())
+        self.augment.make_params(self.labels)
 
     def save(self) -> None:
         self.augment.save(self.path)
@@ -129,14 +130,19 @@ def memory_of(count: int, n_classes: int, threads: int) -> dict[str, float]:
     outputs = [subprocess.run([*here, *map(str, size)], check=True, capture_output=True) for size in sizes]
     base, peak = (float(output.stdout) for output in outputs)
     more = count - SIZES[0][0]
-    codes = 3 * 4 * more * CONFIG.latent_dim_for(count)  # float32, with their two moments
+    codes = 4 * more * (3 * CONFIG.latent_dim + 1)  # float32, with their two moments and the visits to each
     return {"peak_mib": peak - base, "images_mib": more * 3 * SIDE**2 / 2**20, "codes_mib": codes / 2**20}
+
+
+def start_fit(image_set: ImageSet) -> Fit:
+    config = CONFIG.resolved(len(image_set), image_set.image_shape)
+    return Fit(image_set, config, device=torch.device("cpu"), seed=0)
 
 
 def peak_memory(count: int, n_classes: int) -> float:
     """Peak resident MiB of this process after a few steps of a fit."""
     image_set = read_image_set(RandomImages(count, n_classes))
-    fit = Fit(image_set, CONFIG, device=torch.device("cpu"), seed=0)
+    fit = start_fit(image_set)
     for _ in range(5):
         fit.step()
     # Not getrusage: its peak outlives the exec that started this process.

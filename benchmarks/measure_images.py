@@ -101,7 +101,7 @@ def train_judge(split: Split, setting: Setting) -> Judge:
 
 
 def make_images(source: str, split: Split, seed: int, setting: Setting, fits: Path) -> tuple[Tensor, Tensor, dict]:
-    """uint8 images, as many of each class, their labels and what to record of the codes."""
+    """uint8 images, as many of each class, their labels and what to record of the fit."""
     order = torch.arange(N_IMAGES) % len(split.images)
     labels = split.labels[order]
     torch.manual_seed(seed)
@@ -113,7 +113,7 @@ def make_images(source: str, split: Split, seed: int, setting: Setting, fits: Pa
     augment, _ = fitted(split, seed, setting.fit | FITS[name] | fields, fits)
     torch.manual_seed(seed)
     made = augment.transform(augment.make_params(labels, anchors=order))
-    return from_unit(made, torch.uint8), labels, angles(augment)
+    return from_unit(made, torch.uint8), labels, angles(augment) | {"r2": augment.quality.r2}
 
 
 def quality(images: Tensor, labels: Tensor, split: Split, judge: Judge) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What the swap costs a data loader and a batch, and a fit against the plain way of doing it.
+"""What the swap and LocalStyle cost a data loader and a batch, and a fit against the plain way of doing it.
 
     python benchmarks/measure_speed.py --out benchmarks/results/speed.jsonl
 
@@ -9,47 +9,49 @@ ratio within a round, and the quartiles. Images are random; nothing is read from
 from __future__ import annotations
 
 import argparse
-import io
 import statistics
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import PIL.Image
 import torch
 import torchvision
 from accuracy.rows import append_row, machine, read_rows
 from speed.plain_fit import PlainFit
+from speed.samples import KINDS, N_CLASSES, Samples, random_images
 from torch import Tensor
 from torch.utils.benchmark import Timer
-from torch.utils.data import DataLoader, Dataset, TensorDataset
-from torchvision.io import encode_jpeg
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms import v2
-from torchvision.transforms.functional import to_pil_image
 
-from glico_augment import FitConfig, GLICOAugment, SyntheticBank
+from glico_augment import FitConfig, GLICOAugment, LocalStyle, SyntheticBank
 from glico_augment.data.image_set import read_image_set
 from glico_augment.fit.loop import Fit
-from glico_augment.swap.draw import SwapSettings
+from glico_augment.fit.quality import measure as quality
 
-N_CLASSES = 10
+SIDES = {"start": (), "batch": (32, 100), "fit": (32, 64), "loader": (32, 100, 224)}
+"""The parts, and the sides of their images."""
+WAYS = ("bank", "bank and refresh", "fresh", "style")
 STEPS = 10  # of a fit, timed together
-WAYS = ("bank", "bank and refresh", "fresh")
+FIT_STEPS = 200  # after which its quality is looked at
+
+Pair = tuple[Callable[[], Any], Callable[[], Any]]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One figure: ``{name: value}`` says which; ``subject`` over ``reference`` is measured.
+    """One figure: ``{name: value}`` says which; of what ``make`` returns, the first over the second is measured.
 
     ``is_rate`` turns the ratio of times into one of speeds.
     """
 
     identity: dict[str, Any]
-    make: Callable[[], tuple[Callable[[], Any], Callable[[], Any]]]
+    make: Callable[[], Pair]
     is_rate: bool
     rounds: int
     details: Callable[[], dict[str, Any]] = dict
@@ -59,107 +61,74 @@ def main() -> None:
     args = parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
-    cases = {"batch": batch_cases, "loader": loader_cases, "fit": fit_cases, "start": start_cases}
+    cases = {"start": start_cases, "batch": batch_cases, "fit": fit_cases, "loader": loader_cases}
     for part in args.parts:
-        for case in cases[part](device, args):
+        for case in cases[part](device, args.sides or SIDES[part], args):
             here = {key: value for key, value in machine(device).items() if key in ("machine", "torch")}
             identity = {"part": part, **case.identity, "device": device.type, "threads": args.threads, **here}
             if any(identity.items() <= row.items() for row in read_rows(args.out)):
                 continue
-            row = identity | measure(case, device) | case.details()
+            row = identity | measure(case, device, args.rounds or case.rounds) | case.details()
             append_row(args.out, row | machine(device))
-            print(
-                ", ".join(f"{key} {value}" for key, value in case.identity.items()), f": {row['ratio']:.3f}", flush=True
-            )
+            shown = ", ".join(f"{key} {value}" for key, value in case.identity.items())
+            print(f"{part}, {shown}: {row['ratio']:.3f}", flush=True)
 
 
-def measure(case: Case, device: torch.device) -> dict[str, Any]:
+def measure(case: Case, device: torch.device, rounds: int) -> dict[str, Any]:
     """The two callables by turns, after a warm-up of each; on a GPU the median times themselves as well."""
     subject, reference = case.make()
     timers = [Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads()) for run in (subject, reference)]
     for timer in timers:
         timer.timeit(1)
-    times = [tuple(timer.timeit(1).median for timer in timers) for _ in range(case.rounds)]
+    times = [tuple(timer.timeit(1).median for timer in timers) for _ in range(rounds)]
     ratios = [theirs / ours if case.is_rate else ours / theirs for ours, theirs in times]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    row: dict[str, Any] = {"ratio": middle, "low": low, "high": high, "rounds": case.rounds}
+    row: dict[str, Any] = {"ratio": middle, "low": low, "high": high, "rounds": rounds}
     if device.type == "cuda":
         ours, theirs = (1000 * statistics.median(column) for column in zip(*times, strict=True))
         row |= {"milliseconds": ours, "reference_milliseconds": theirs}
     return row
 
 
-class Samples(Dataset):
-    """Images in memory: ``"PIL"`` images, uint8 ``"tensor"`` or ``"JPEG"`` files, decoded when asked for."""
-
-    def __init__(self, images: Tensor, labels: Tensor, *, kind: str, transform: Any = None) -> None:
-        self.images: Any = images
-        self.read: Callable[[Any], Any] = _as_is
-        if kind == "PIL":
-            self.images = [to_pil_image(image) for image in images]
-        elif kind == "JPEG":
-            self.images, self.read = [encode_jpeg(image).numpy().tobytes() for image in images], _decode
-        self.labels = labels.tolist()
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        image = self.read(self.images[index])
-        return (image if self.transform is None else self.transform(image)), self.labels[index]
+@lru_cache(maxsize=1)
+def quick_fit(count: int, side: int, kind: str, fit_side: int) -> GLICOAugment:
+    """Default networks after one pass over :func:`random_images`: what they have learned changes no cost."""
+    dataset = Samples(*random_images(count, side), kind=kind)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the generator has not learned")
+        return GLICOAugment.fit(dataset, epochs=1, image_size=fit_side, device="cpu", progress=False)
 
 
-def _as_is(image: Any) -> Any:
-    return image
-
-
-def _decode(content: bytes) -> PIL.Image.Image:
-    return PIL.Image.open(io.BytesIO(content)).convert("RGB")
-
-
-def random_images(count: int, side: int) -> tuple[Tensor, Tensor]:
-    """Smooth random images and labels."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(count, 3, 8, 8, generator=generator)
-    images = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
-    return (255 * images).round().to(torch.uint8), torch.arange(count) % N_CLASSES
-
-
-def quick_fit(dataset: Dataset, side: int) -> GLICOAugment:
-    """Default networks after one pass: what they have learned does not change what they cost."""
-    return GLICOAugment.fit(dataset, epochs=1, image_size=side, device="cpu", progress=False)
-
-
-def batch_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
-    """The swap of a batch against one bare generator pass over the swapped images, v2.CutMix and v2.MixUp."""
+def batch_cases(device: torch.device, sides: list[int], args: argparse.Namespace) -> list[Case]:
+    """The swap of a batch against one bare generator pass over the swapped images; swap and style against v2's."""
     cases = []
-    for side in args.sides:
-        images, labels = random_images(100, side)
-        augment = quick_fit(TensorDataset(images, labels), side)
+    for side in sides:
         for batch_size in args.batches:
-            batch = (images[torch.arange(batch_size) % 100] / 255).to(device)  # as v2.MixUp wants them
-            targets = labels[torch.arange(batch_size) % 100].to(device)
-            codes = augment.codes.codes[: batch_size // 2].to(device)
-            codes = codes[torch.arange(batch_size // 2) % len(codes)]
-            generator = augment.model_on(device).generator
-            mixes = {
-                "generator": partial(bare, generator, codes),
-                "cutmix": partial(v2.CutMix(num_classes=N_CLASSES), batch, targets),
-                "mixup": partial(v2.MixUp(num_classes=N_CLASSES), batch, targets),
-            }
-            for pixel_share in (SwapSettings.pixel_share, 0.0):
-                for reference, run in mixes.items():
-                    if reference != "generator" and pixel_share != SwapSettings.pixel_share:
-                        continue
-
-                    def make(run=run, augment=augment, b=batch, t=targets, share=pixel_share):
-                        augment.pixel_share = share
-                        return lambda: augment(b, t), run
-
-                    identity = {"side": side, "batch": batch_size, "pixel_share": pixel_share, "against": reference}
-                    cases.append(Case(identity, make, is_rate=False, rounds=15 if side < 128 else 7))
+            for transform, reference in (
+                ("swap", "generator"),
+                ("swap", "cutmix"),
+                ("style", "color jitter"),
+                ("style", "cutmix"),
+            ):
+                identity = {"side": side, "batch": batch_size, "transform": transform, "against": reference}
+                cases.append(Case(identity, partial(batch_pair, identity, device), is_rate=False, rounds=15))
     return cases
+
+
+def batch_pair(identity: dict[str, Any], device: torch.device) -> Pair:
+    side, batch_size = identity["side"], identity["batch"]
+    images, labels = random_images(100, side)
+    order = torch.arange(batch_size) % len(images)
+    batch, targets = (images[order] / 255).to(device), labels[order].to(device)  # floats, as v2.CutMix wants them
+    subject, references = partial(LocalStyle(TensorDataset(images, labels)), batch), {}
+    if identity["transform"] == "swap":
+        augment = quick_fit(len(images), side, "tensor", side)
+        subject, model = partial(augment, batch, targets), augment.model_on(device)
+        codes = model.codes(order[: batch_size // 2].to(device))  # as many as are swapped on average
+        references["generator"] = partial(bare, model.generator, codes)
+    references["cutmix"] = partial(v2.CutMix(num_classes=N_CLASSES), batch, targets)
+    references["color jitter"] = partial(v2.ColorJitter(0.4, 0.4, 0.4, 0.1), batch)
+    return subject, references[identity["against"]]
 
 
 @torch.no_grad()
@@ -167,55 +136,49 @@ def bare(generator: torch.nn.Module, codes: Tensor) -> Tensor:
     return generator(codes)
 
 
-def loader_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
-    """A loader over the wrapped dataset against the same loader over the unwrapped one; a pass over the set each."""
+def loader_cases(device: torch.device, sides: list[int], args: argparse.Namespace) -> list[Case]:
+    """A loader of augmented images against the same loader of the images as they are; a pass over the set each."""
     cases = []
-    for side in args.sides:
-        count = 1000 if side <= 32 else 400 if side <= 128 else 200
+    for side in sides:
+        count = args.images or (1000 if side <= 32 else 400 if side <= 128 else 200)
         for kind in args.samples:
             for workers in args.workers:
                 for batch_size in args.batches:
                     for way in args.ways:
-                        identity = {
-                            "side": side,
-                            "samples": kind,
-                            "workers": workers,
-                            "batch": batch_size,
-                            "swap": way,
-                            "pixel_share": SwapSettings.pixel_share,
-                            "fit_side": args.fit_side or side,
-                        }
-                        make = loader_pair(identity, count, device)
-                        cases.append(Case(identity, make, is_rate=True, rounds=7 if side == 32 else 5))
+                        identity = {"side": side, "samples": kind, "workers": workers, "batch": batch_size}
+                        identity |= {"images": count, "way": way}
+                        if way != "style":
+                            identity["fit_side"] = args.fit_side or side
+                        make = partial(loader_pair, identity, device)
+                        cases.append(Case(identity, make, is_rate=True, rounds=7 if side <= 32 else 5))
     return cases
 
 
-def loader_pair(
-    identity: dict[str, Any], count: int, device: torch.device
-) -> Callable[[], tuple[Callable[[], Any], Callable[[], Any]]]:
-    side, kind, workers, way = (identity[name] for name in ("side", "samples", "workers", "swap"))
-
-    def make() -> tuple[Callable[[], Any], Callable[[], Any]]:
-        images, labels = random_images(count, side)
-        steps = [v2.RandomCrop(side, padding=side // 8), v2.RandomHorizontalFlip(), v2.AutoAugment(), v2.ToImage()]
-        transform = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True)])
-        augment = quick_fit(Samples(images, labels, kind=kind), identity["fit_side"])
+def loader_pair(identity: dict[str, Any], device: torch.device) -> Pair:
+    side, kind, way = (identity[name] for name in ("side", "samples", "way"))
+    images, labels = random_images(identity["images"], side)
+    steps = [v2.RandomCrop(side, padding=side // 8), v2.RandomHorizontalFlip(), v2.AutoAugment(), v2.ToImage()]
+    steps.append(v2.ToDtype(torch.float32, scale=True))
+    plain, bank = Samples(images, labels, kind=kind, transform=v2.Compose(steps)), None
+    if way == "style":
+        style = LocalStyle(TensorDataset(images, labels))
+        changed = Samples(images, labels, kind=kind, transform=v2.Compose([style, *steps]))
+    else:
+        augment = quick_fit(len(images), side, kind, identity["fit_side"])
         bank = None if way == "fresh" else SyntheticBank(augment, per_image=2, device=device)
-        wrapped = augment.wrap(Samples(images, labels, kind=kind), transform=transform, bank=bank)
-        plain = Samples(images, labels, kind=kind, transform=transform)
-        loaders = [
-            DataLoader(data, identity["batch"], shuffle=True, num_workers=workers, persistent_workers=workers > 0)
-            for data in (wrapped, plain)
-        ]
+        changed = augment.wrap(Samples(images, labels, kind=kind), transform=v2.Compose(steps), bank=bank)
+    workers = identity["workers"]
+    loaders = [
+        DataLoader(data, identity["batch"], shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+        for data in (changed, plain)
+    ]
 
-        def run_wrapped() -> None:
-            exhaust(loaders[0])
-            if way == "bank and refresh":
-                bank.refresh()
+    def run_changed() -> None:
+        exhaust(loaders[0])
+        if way == "bank and refresh":
+            bank.refresh()
 
-        return run_wrapped, lambda: exhaust(loaders[1])
-
-    return make
+    return run_changed, partial(exhaust, loaders[1])
 
 
 def exhaust(loader: DataLoader) -> None:
@@ -223,73 +186,73 @@ def exhaust(loader: DataLoader) -> None:
         pass
 
 
-def fit_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
-    """Steps of the fit against the plain way of making them; final errors after equal steps beside it."""
+def fit_cases(device: torch.device, sides: list[int], args: argparse.Namespace) -> list[Case]:
+    """Steps of the fit against the plain way of making them; R² after equal steps beside it."""
     cases = []
-    for side in args.sides:
-        images, labels = random_images(100, side)
-        dataset = TensorDataset(images, labels)
-        image_set = read_image_set(dataset)
-        config = FitConfig(min_steps=10_000, epochs=None)
+    for side in sides:
+        image_set = read_image_set(TensorDataset(*random_images(args.images or 100, side)))
 
-        def make(image_set=image_set, config=config):
-            ours, plain = Fit(image_set, config, device=device, seed=0), PlainFit(image_set, config, device, seed=0)
+        def start(steps: int, image_set=image_set) -> tuple[Fit, PlainFit]:
+            config = FitConfig(steps=steps).resolved(len(image_set), image_set.image_shape)
+            return Fit(image_set, config, device=device, seed=0), PlainFit(image_set, config, device, seed=0)
 
-            def run(fit: Fit | PlainFit) -> Callable[[], None]:
-                return lambda: [fit.step() for _ in range(STEPS)]
+        def make(start=start) -> Pair:
+            ours, plain = start(10_000)
+            return partial(make_steps, ours, STEPS), partial(make_steps, plain, STEPS)
 
-            return run(ours), run(plain)
-
-        def errors(image_set=image_set) -> dict[str, float]:
-            short = FitConfig(epochs=64)  # 200 steps
+        def r2(start=start, image_set=image_set) -> dict[str, float]:
             made = {}
-            for name, fit in (
-                ("error", Fit(image_set, short, device=device, seed=0)),
-                ("plain_error", PlainFit(image_set, short, device, seed=0)),
-            ):
-                for _ in range(short.total_steps(len(image_set))):
-                    fit.step()
-                made[name] = reconstruction_error(fit.model, image_set.images.to(device))
+            for name, fit in zip(("r2", "plain_r2"), start(args.fit_steps), strict=True):
+                make_steps(fit, args.fit_steps)
+                made[name] = quality(fit.model, image_set.images.to(device)).r2
             return made
 
-        cases.append(Case({"side": side, "images": 100, "against": "plain fit"}, make, True, rounds=9, details=errors))
+        identity = {"side": side, "images": len(image_set), "against": "plain fit"}
+        cases.append(Case(identity, make, is_rate=True, rounds=9, details=r2))
     return cases
 
 
-@torch.no_grad()
-def reconstruction_error(model: torch.nn.Module, images: Tensor) -> float:
-    """Mean absolute difference of pixels in [0, 1]."""
-    return (model.generator(model.codes.codes) - images / 255).abs().mean().item()
+def make_steps(fit: Fit | PlainFit, count: int) -> None:
+    for _ in range(count):
+        fit.step()
 
 
-def start_cases(device: torch.device, args: argparse.Namespace) -> list[Case]:
+def start_cases(device: torch.device, sides: list[int], args: argparse.Namespace) -> list[Case]:
     """Importing the package, and the command line's help, in a new process."""
 
-    def run(code: str) -> Callable[[], Any]:
-        return lambda: subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    def run(code: str) -> None:
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
     help_text = "import sys; from glico_augment.cli.parser import build_parser; build_parser().format_help()"
-    pairs = {
-        "import glico_augment": ("import glico_augment", "import torchvision"),
-        "import and take GLICOAugment": ("from glico_augment import GLICOAugment", "import torchvision"),
-        "glico --help": (f"{help_text}; assert 'torch' not in sys.modules", "import torchvision"),
+    codes = {
+        "import glico_augment": "import glico_augment",
+        "import and take GLICOAugment": "from glico_augment import GLICOAugment",
+        "glico --help": f"{help_text}; assert 'torch' not in sys.modules",
     }
     return [
-        Case({"what": what, "against": "import torchvision"}, lambda p=pair: (run(p[0]), run(p[1])), False, rounds=9)
-        for what, pair in pairs.items()
+        Case(
+            {"what": what, "against": "import torchvision"},
+            lambda code=code: (partial(run, code), partial(run, "import torchvision")),
+            is_rate=False,
+            rounds=9,
+        )
+        for what, code in codes.items()
     ]
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="result file, appended to")
-    parser.add_argument("--parts", nargs="+", default=["start", "batch", "fit", "loader"])
-    parser.add_argument("--sides", type=int, nargs="+", default=[32, 64, 128], help="of the images")
-    parser.add_argument("--batches", type=int, nargs="+", default=[32, 128, 512], help="images a batch")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="of the loaders")
-    parser.add_argument("--samples", nargs="+", default=["PIL", "tensor", "JPEG"], choices=["PIL", "tensor", "JPEG"])
+    parser.add_argument("--parts", nargs="+", default=tuple(SIDES), choices=tuple(SIDES))
+    parser.add_argument("--sides", type=int, nargs="+", help="of the images; those of each part if left out")
+    parser.add_argument("--batches", type=int, nargs="+", default=[128], help="images a batch")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="of the loaders")
+    parser.add_argument("--samples", nargs="+", default=KINDS, choices=KINDS, help="of the loaders")
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS, help="of the loaders to come by images")
     parser.add_argument("--fit-side", type=int, help="side of the loaders' fits; that of the images if left out")
+    parser.add_argument("--images", type=int, help="images of a loader or a fit, if not as many as usual")
+    parser.add_argument("--rounds", type=int, help="at least 2, if not as many as usual")
+    parser.add_argument("--fit-steps", type=int, default=FIT_STEPS, help="after which the quality of a fit is taken")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of this process")
     return parser.parse_args()

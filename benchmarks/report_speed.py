@@ -5,6 +5,7 @@ python benchmarks/report_speed.py
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,81 +20,132 @@ of two things timed in turn in one process, the median over rounds with its quar
 random and in memory; `speed/plain_fit.py` is the reference of the fit.
 """
 COMMAND = "python benchmarks/measure_speed.py --out benchmarks/results/speed.jsonl"
+GROWTH_COMMAND = "python benchmarks/measure_growth.py --out benchmarks/results/growth.jsonl"
+NOT_YET = "not yet run"
 PARTS = {
     "loader": (
         "Data loader",
         """Images per second of a loader over the wrapped dataset, over those of the same loader unwrapped, with
 RandomCrop, flip, AutoAugment and conversion to a float tensor; above 1 would be faster. `bank`: a `SyntheticBank`,
 between refreshes; `bank and refresh`: with the refresh, on the same device, after every pass; `fresh`: images are made
-in the loader. JPEG samples are files in memory. `fit side`: of fits smaller than the images.""",
+in the loader; `style`: no swap, but `LocalStyle` before the other transforms. JPEG samples are files in memory.
+`fit side`: of fits smaller than the images.""",
     ),
     "batch": (
         "Batch transform",
-        """Time of `augment(images, labels)` over that of the reference: one bare generator pass over half as many
-codes, the number of images swapped on average, or torchvision's `v2.CutMix` and `v2.MixUp` on the batch. With a
-`pixel_share` of 0 every synthetic image is generated; with 0.9, the default, nine in ten are averages of pixels.""",
+        """Time over that of the reference. `swap`: `augment(images, labels)`, over one bare generator pass of half as
+many codes, the number of images swapped on average, or over torchvision's `v2.CutMix`, which mixes a batch with itself.
+`style`: `LocalStyle` on the batch, over `v2.ColorJitter`, which draws once for the whole batch, or `v2.CutMix`.""",
     ),
     "fit": (
         "Fit",
         """Steps per second of the fit over those of the plain way: two generator passes a step, upsampling before
 convolution, and dense Adam, not fused, over all codes; in float32, as the fit on a CPU is, with features of the real
-images taken anew.
-`error` and `plain error`: mean absolute error of the rebuilt pixels after 200 steps of each.""",
+images taken anew. Start, losses, clipping, order of the images and noise are the same.
+`r2` and `plain r2`: R² of the rebuilt images after 200 steps of each.""",
     ),
     "start": ("Start", "Time in a new process over that of `import torchvision`."),
 }
 HIDDEN = {"part", "ratio", "low", "high", "rounds", "command", "device", "machine", "threads", "torch", "torchvision"}
 HIDDEN |= {"python", "glico_augment"}
 GROWTH = {"step": "fit step", "draw": "draw of a swap", "save": "save, an image", "load": "load, an image"}
+WAYS = {"bank": "tab:blue", "bank and refresh": "tab:orange", "fresh": "tab:green", "style": "tab:gray"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One kind of figure, ``chosen`` by its fields, and what its medians are wanted to be."""
+
+    title: str
+    chosen: dict[str, Any]
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def target(self) -> str:
+        if self.at_least is not None:
+            return f"at least {self.at_least:g}"
+        return "" if self.at_most is None else f"at most {self.at_most:g}"
+
+    def meets(self, ratio: float) -> bool:
+        return (self.at_least is None or ratio >= self.at_least) and (self.at_most is None or ratio <= self.at_most)
+
+    def written(self, speed: list[dict[str, Any]], device: str) -> str | None:
+        """The line of a device; None where there is nothing to say."""
+        wanted = self.chosen | {"device": device}
+        ratios = [row["ratio"] for row in speed if wanted.items() <= row.items()]
+        if not ratios:
+            return f"| {self.title} | {device} | {NOT_YET} | {self.target} | |" if self.target else None
+        met = f"{sum(map(self.meets, ratios))} of {len(ratios)}" if self.target else ""
+        return f"| {self.title} | {device} | {extent(ratios)} | {self.target} | {met} |"
+
+
+def lines_in_short() -> list[Line]:
+    lines = []
+    for side in (32, 100, 224):
+        loader = {"part": "loader", "side": side}
+        fitted = loader | {"fit_side": side}
+        lines += [
+            Line(f"loader, {side} px, bank, rate", fitted | {"way": "bank"}, at_least=0.9),
+            Line(f"loader, {side} px, bank and refresh, rate", fitted | {"way": "bank and refresh"}),
+            Line(f"loader, {side} px, fresh, rate", fitted | {"way": "fresh"}, at_least=0.5 if side == 32 else None),
+            Line(f"loader, {side} px, fit at 64, bank, rate", loader | {"fit_side": 64, "way": "bank"}),
+            Line(f"loader, {side} px, fit at 64, fresh, rate", loader | {"fit_side": 64, "way": "fresh"}),
+            Line(f"loader, {side} px, style, rate", loader | {"way": "style"}),
+        ]
+    for side in (32, 100):
+        batch = {"part": "batch", "side": side}
+        swap, style = ({"transform": transform} | batch for transform in ("swap", "style"))
+        lines += [
+            Line(f"batch, {side} px, swap, time over the generator's", swap | {"against": "generator"}, at_most=1.2),
+            Line(f"batch, {side} px, style, time over v2.ColorJitter's", style | {"against": "color jitter"}),
+        ]
+    start = {"part": "start", "what": "import and take GLICOAugment"}
+    lines.append(Line("fit, rate over the plain way's", {"part": "fit"}))
+    lines.append(Line("import glico_augment, and take GLICOAugment, time", start))
+    return lines
 
 
 def main() -> None:
     speed, growth = (read_rows(HERE / "results" / name) for name in ("speed.jsonl", "growth.jsonl"))
+    plots = HERE / "plots"
+    (HERE / "SPEED.md").write_text(report(speed, growth))
+    plot_loader([row for row in speed if row["part"] == "loader"], plots / "loader.png")
+    plot_growth(growth, plots / "growth.png")
+
+
+def report(speed: list[dict[str, Any]], growth: list[dict[str, Any]]) -> str:
     sections = [INTRODUCTION, in_short(speed, growth)]
     for part, (title, text) in PARTS.items():
         rows = [row for row in speed if row["part"] == part]
-        if rows:
-            sections.append(f"## {title}\n\n{text}\n\n{table(rows)}")
-        if part == "loader":
-            plot_loader(rows, HERE / "plots" / "loader.png")
+        body = table(rows) if rows else missing(f"{COMMAND} --parts {part}")
+        sections.append(f"## {title}\n\n{text}\n\n{body}")
+        if part == "loader" and panels(rows):
             sections.append("![Data loader](plots/loader.png)\n")
-    if growth:
-        plot_growth(growth, HERE / "plots" / "growth.png")
-        sections.append(growth_section(growth))
-    sections.append(gpu_section(speed))
-    (HERE / "SPEED.md").write_text("\n".join(sections))
+    sections += [growth_section(growth), gpu_section(speed)]
+    return "\n".join(sections)
 
 
 def in_short(speed: list[dict[str, Any]], growth: list[dict[str, Any]]) -> str:
-    """The range of each kind of figure over its rows, by device."""
-    lines = [
+    """The range of each kind of figure over its rows, by device, beside its target."""
+    written = [
         "## In short",
         "",
-        "Lowest and highest median of the rows below.",
+        "Lowest and highest median of the rows below, and how many of these medians meet the target.",
         "",
-        "| | device | ratio |",
-        "|---|---|---|",
+        "| | device | ratio | target | met by |",
+        "|---|---|---|---|---|",
     ]
-    for device in sorted({row["device"] for row in speed}):
-
-        def line(title: str, device: str = device, **chosen: Any) -> None:
-            rows = [row for row in speed if row["device"] == device and chosen.items() <= row.items()]
-            if rows:
-                lines.append(f"| {title} | {device} | {extent([row['ratio'] for row in rows])} |")
-
-        for side in sorted({row["side"] for row in speed if row["part"] == "loader"}):
-            for way in ("bank", "bank and refresh", "fresh"):
-                line(f"loader, {side} px, {way}, rate", part="loader", side=side, fit_side=side, swap=way)
-                line(f"loader, {side} px, fit at 64, {way}, rate", part="loader", side=side, fit_side=64, swap=way)
-        for share in (0.9, 0.0):
-            line(f"batch, pixel share {share}, time over the generator's", against="generator", pixel_share=share)
-        line("fit, rate over the plain way's", part="fit")
-        line("import glico_augment, and take GLICOAugment, time", what="import and take GLICOAugment")
+    for device in ("cpu", "cuda"):
+        written += [text for line in lines_in_short() if (text := line.written(speed, device))]
     for name, title in GROWTH.items():
-        lines.append(
-            f"| growth: {title}, from 500 images to 50,000 | cpu | {extent([row[name]['ratio'] for row in growth])} |"
-        )
-    return "\n".join(lines) + "\n"
+        ratios = extent([row[name]["ratio"] for row in growth]) if growth else NOT_YET
+        written.append(f"| growth: {title}, from 500 images to 50,000 | cpu | {ratios} | | |")
+    return "\n".join(written) + "\n"
+
+
+def missing(command: str) -> str:
+    return f"{NOT_YET.capitalize()}: `{command}`\n"
 
 
 def extent(values: list[float]) -> str:
@@ -109,7 +161,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(names).replace("_", " ") + " | ratio |", "|---" * (len(names) + 1) + "|"]
     for row in rows:
         cells = [
-            f"{value:.4f}" if isinstance(value, float) and name != "pixel_share" else str(value)
+            f"{value:.3f}" if isinstance(value, float) else str(value)
             for name, value in ((name, row.get(name, "")) for name in names)
         ]
         lines.append(f"| {' | '.join(cells)} | {shown(row)} |")
@@ -133,7 +185,11 @@ def growth_section(rows: list[dict[str, Any]]) -> str:
     lines = [
         "## Growth\n",
         "Each over the same on 500 images of 10 classes, 32×32: 1 is flat. Memory: the peak of a fit above that on 500",
-        "images, beside what more images as uint8, and more codes with their two moments, take.\n",
+        "images, beside what more images as uint8, and more codes with their moments and visits, take.\n",
+    ]
+    if not rows:
+        return "\n".join([*lines, missing(GROWTH_COMMAND)])
+    lines += [
         "| images | classes | "
         + " | ".join(GROWTH.values())
         + " | load over read | peak MiB | images MiB | codes MiB |",
@@ -147,48 +203,60 @@ def growth_section(rows: list[dict[str, Any]]) -> str:
 
 
 def gpu_section(rows: list[dict[str, Any]]) -> str:
-    state = "see above" if any(row["device"] == "cuda" for row in rows) else "not yet run"
+    measured = {row["part"] for row in rows if row["device"] == "cuda"}
     return "## On a GPU\n\n| part | | command |\n|---|---|---|\n" + "".join(
-        f"| {title} | {state} | `{COMMAND} --device cuda --parts {part}` |\n"
+        f"| {title} | {'see above' if part in measured else NOT_YET} | `{COMMAND} --device cuda --parts {part}` |\n"
         for part, (title, _) in PARTS.items()
         if part != "start"
     )
 
 
+def panels(rows: list[dict[str, Any]]) -> dict[tuple[int, str], list[dict[str, Any]]]:
+    """The rows to plot, by workers and kind of sample: on a CPU, at three sides or more."""
+    found: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["device"] == "cpu" and row.get("fit_side", row["side"]) == row["side"]:
+            found.setdefault((row["workers"], row["samples"]), []).append(row)
+    return {key: chosen for key, chosen in found.items() if len({row["side"] for row in chosen}) > 2}
+
+
 def plot_loader(rows: list[dict[str, Any]], path: Path) -> None:
-    """A panel a kind of sample and number of workers with three sides: the rate over the side."""
-
-    def key_of(row: dict[str, Any]) -> tuple[str, int]:
-        return row["samples"], row["workers"]
-
-    rows = [row for row in rows if row["fit_side"] == row["side"]]
-    sides = {key: {row["side"] for row in rows if key_of(row) == key} for key in map(key_of, rows)}
-    panels = sorted(key for key, measured in sides.items() if len(measured) > 2)
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3.6), sharey=True, squeeze=False)
-    for axis, (samples, workers) in zip(axes[0], panels, strict=True):
-        chosen = [row for row in rows if key_of(row) == (samples, workers)]
-        for way, colour in (("bank", "tab:blue"), ("bank and refresh", "tab:orange"), ("fresh", "tab:green")):
-            for batch, style in zip(sorted({row["batch"] for row in chosen}), ("-", "--", ":"), strict=False):
-                line = sorted(
-                    (row["side"], row["ratio"], row["low"], row["high"])
-                    for row in chosen
-                    if row["swap"] == way and row["batch"] == batch
-                )
-                if not line:
-                    continue
-                x, middle, low, high = zip(*line, strict=True)
-                axis.plot(x, middle, style, marker="o", color=colour, label=f"{way}, batch {batch}")
-                axis.fill_between(x, low, high, alpha=0.15, color=colour)
-        axis.axhline(1, color="black", linewidth=0.8)
-        axis.set(title=f"{samples}, {workers} workers", xlabel="side, pixels", ylim=(0, 1.4))
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("rate, over the unwrapped loader's")
+    """The rate over the side: a row of panels a number of workers, a column a kind of sample."""
+    chosen = panels(rows)
+    if not chosen:
+        return
+    workers, kinds = (sorted(set(values)) for values in zip(*chosen, strict=True))
+    size = (3.4 * len(kinds), 3.2 * len(workers))
+    figure, axes = plt.subplots(len(workers), len(kinds), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for line, n_workers in zip(axes, workers, strict=True):
+        for axis, kind in zip(line, kinds, strict=True):
+            draw_panel(axis, chosen.get((n_workers, kind), []))
+            axis.set(title=f"{kind}, {n_workers} workers", xlabel="side, pixels", ylim=(0, 1.4))
+        line[0].set_ylabel("rate, over the unwrapped loader's")
     axes[0][0].legend(fontsize=7)
     save(figure, path)
 
 
+def draw_panel(axis: plt.Axes, rows: list[dict[str, Any]]) -> None:
+    for way, colour in WAYS.items():
+        for batch, style in zip(sorted({row["batch"] for row in rows}), ("-", "--", ":"), strict=False):
+            line = sorted(
+                (row["side"], row["ratio"], row["low"], row["high"])
+                for row in rows
+                if row["way"] == way and row["batch"] == batch
+            )
+            if line:
+                x, middle, low, high = zip(*line, strict=True)
+                axis.plot(x, middle, style, marker="o", color=colour, label=f"{way}, batch {batch}")
+                axis.fill_between(x, low, high, alpha=0.15, color=colour)
+    axis.axhline(1, color="black", linewidth=0.8)
+    axis.grid(alpha=0.3)
+
+
 def plot_growth(rows: list[dict[str, Any]], path: Path) -> None:
     """Ratios to 500 images over the number of images, a line a number of classes."""
+    if not rows:
+        return
     figure, axes = plt.subplots(1, len(GROWTH), figsize=(3.4 * len(GROWTH), 3.4), sharey=True)
     for axis, (name, title) in zip(axes, GROWTH.items(), strict=True):
         for classes in sorted({row["classes"] for row in rows}):

@@ -12,10 +12,14 @@ import torch
 from conftest import LABELS
 from PIL import Image
 
+CPU = torch.device("cpu")
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import measure_growth  # noqa: E402
+import measure_speed  # noqa: E402
 import report  # noqa: E402
+import report_speed  # noqa: E402
 from accuracy.data import Split, make_split  # noqa: E402
 from accuracy.methods import METHODS, find_method  # noqa: E402
 from accuracy.paired import Interval, average_gain, gains, scores  # noqa: E402
@@ -24,6 +28,13 @@ from accuracy.settings import CPU_SETTINGS, Setting, find_setting  # noqa: E402
 from accuracy.swaps import GLICOSwap, PixelAveraging, fitted  # noqa: E402
 from accuracy.training import Batches, train  # noqa: E402
 from report_plots import plot_accuracy, plot_gains  # noqa: E402
+from speed.plain_fit import PlainFit  # noqa: E402
+from speed.samples import random_images  # noqa: E402
+from torch.utils.data import TensorDataset  # noqa: E402
+
+from glico_augment import FitConfig  # noqa: E402
+from glico_augment.data.image_set import read_image_set  # noqa: E402
+from glico_augment.fit.loop import Fit  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +105,8 @@ def test_every_rival_takes_training_steps(root, name):
     split = make_split(root, "photos", None, 5, 0, "test")
     method = find_method(name)
     setting = Setting("photos", 5, batch_size=4)
-    batches = Batches(split, True, None, method.policy and method.policy(), method.erase and method.erase())
+    policy, erase = method.policy and method.policy(), method.erase and method.erase()
+    batches = Batches(split, True, policy=policy, erase=erase)
     trained = [
         train(split, replace(setting, steps=steps), batches, method.objective, 0, lr=0.1, weight_decay=0)
         for steps in (1, 2)
@@ -107,7 +119,7 @@ def test_every_rival_takes_training_steps(root, name):
 
 
 def test_a_policy_of_glico_and_autoaugment_sees_real_images_alone(root):
-    assert find_method("glico+autoaugment:p=0.25").spare
+    assert find_method("glico+style+autoaugment:p=0.25").spare
     split = make_split(root, "photos", None, 5, 0, "test")
     seen = []
 
@@ -118,7 +130,7 @@ def test_a_policy_of_glico_and_autoaugment_sees_real_images_alone(root):
         seen.append(image)
         return image
 
-    batches = Batches(split, False, swap, policy, spare=True)
+    batches = Batches(split, False, swap, policy=policy, spare=True)
     batches.basic = torch.nn.Identity()
     batches(torch.arange(10))
     assert torch.equal(torch.stack(seen), split.images[1::2])
@@ -144,12 +156,8 @@ def split(images):
 
 
 def test_a_swap_starts_from_each_images_own_code(augment, split):
-    augment.p, augment.pixel_share = 1.0, 1.0
-    augment.max_ratio = augment.max_style_ratio = 0.0
+    augment.p, augment.max_ratio, augment.noise_std = 1.0, 0.0, 0.0
     order = torch.tensor([3, 1, 1, 6])
-    swapped = GLICOSwap(augment)(split.images[order], LABELS[order], order)
-    assert torch.equal(swapped, split.images[order])
-    augment.pixel_share = augment.noise_std = 0.0
     swapped = GLICOSwap(augment)(split.images[order], LABELS[order], order)
     assert (swapped / 255 - augment.reconstruct(order)).abs().max() < 0.01
 
@@ -157,12 +165,12 @@ def test_a_swap_starts_from_each_images_own_code(augment, split):
 def test_a_kept_fit_swaps_with_the_defaults_of_today(split, tmp_path):
     settings = (split, 0, {"min_steps": 2, "epochs": 1, "generator_width": 4}, tmp_path)
     augment, _ = fitted(*settings)
-    defaults = augment.swap_settings
-    augment.p, augment.pixel_share = 0.25, 0.0
+    defaults = augment.swap
+    augment.p, augment.max_ratio = 0.25, 0.9
     (path,) = tmp_path.iterdir()
     augment.save(path)
     again, _ = fitted(*settings)
-    assert again.swap_settings == defaults
+    assert again.swap == defaults
     assert torch.equal(again.codes.codes, augment.codes.codes)  # kept, not made anew
 
 
@@ -309,3 +317,124 @@ def test_plots_are_made_of_what_there_is(tmp_path):
     )
     plot_accuracy(report.by_data(results), tmp_path / "accuracy.png")
     assert all((tmp_path / name).stat().st_size > 1000 for name in ("gains.png", "accuracy.png"))
+
+
+@pytest.mark.parametrize("gradient_norm", [None, 0.1])
+def test_the_plain_way_makes_the_steps_of_the_fit_where_every_batch_is_the_whole_set(gradient_norm):
+    image_set = read_image_set(TensorDataset(*random_images(12, 10)))
+    config = FitConfig(steps=8, generator_width=4, max_grad_norm=gradient_norm).resolved(12, (3, 10, 10))
+    ours, plain = Fit(image_set, config, device=CPU, seed=3), PlainFit(image_set, config, CPU, seed=3)
+    losses = []
+    for _ in range(config.steps):
+        ours.step()
+        losses.append(plain.step())
+    assert torch.allclose(ours.history[:, 0], torch.stack(losses), rtol=1e-4)
+    assert (ours.model.codes.codes - plain.model.codes.codes).abs().max() < 1e-3
+
+
+def measured(out, monkeypatch, *more):
+    """The rows of a run of measure_speed.py on as little as it takes."""
+    toy = {"sides": 10, "batches": 4, "workers": 0, "images": 12, "rounds": 2, "fit-steps": 2, "threads": 1}
+    options = [f"--{name}={value}" for name, value in toy.items()]
+    monkeypatch.setattr(sys, "argv", ["measure_speed.py", f"--out={out}", "--device=cpu", *options, *more])
+    measure_speed.main()
+    return read_rows(out)
+
+
+def test_every_figure_of_speed_is_measured_once(tmp_path, monkeypatch):
+    kinds = ["--samples", "JPEG", "--parts", "batch", "fit", "loader"]
+    made = measured(tmp_path / "rows.jsonl", monkeypatch, *kinds)
+    assert all(row["ratio"] > 0 and row["low"] <= row["ratio"] <= row["high"] for row in made)
+    assert [(row["transform"], row["against"]) for row in made if row["part"] == "batch"] == [
+        ("swap", "generator"),
+        ("swap", "cutmix"),
+        ("style", "color jitter"),
+        ("style", "cutmix"),
+    ]
+    assert [{"r2", "plain_r2"} <= row.keys() for row in made if row["part"] == "fit"] == [True]
+    assert [row["way"] for row in made if row["part"] == "loader"] == list(measure_speed.WAYS)
+    assert measured(tmp_path / "rows.jsonl", monkeypatch, *kinds) == made
+
+
+@pytest.mark.parametrize("way", measure_speed.WAYS)
+def test_what_is_timed_in_a_loader_is_what_its_row_says(way, monkeypatch):
+    identity = {"side": 10, "samples": "tensor", "workers": 0, "batch": 4, "images": 12, "way": way, "fit_side": 10}
+    counts = dict.fromkeys(("generator", "bank", "refresh", "style"), 0)
+
+    def counted(name, owner, method):
+        plain = getattr(owner, method)
+
+        def call(*arguments, **options):
+            counts[name] += 1
+            return plain(*arguments, **options)
+
+        monkeypatch.setattr(owner, method, call)
+
+    changed, unchanged = measure_speed.loader_pair(identity, CPU)
+    counted("generator", measure_speed.GLICOAugment, "transform")
+    counted("bank", measure_speed.SyntheticBank, "take")
+    counted("refresh", measure_speed.SyntheticBank, "refresh")
+    counted("style", measure_speed.LocalStyle, "forward")
+    unchanged()
+    assert not any(counts.values())
+    for _ in range(5):
+        changed()
+    wanted = {
+        "bank": {"bank"},
+        "bank and refresh": {"bank", "refresh", "generator"},
+        "fresh": {"generator"},
+        "style": {"style"},
+    }
+    assert {name for name, count in counts.items() if count} == wanted[way]
+
+
+def test_what_grows_is_measured_on_a_fit_that_can_be_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure_growth, "STEPS", 1)
+    world = measure_growth.World(20, 4, tmp_path)
+    world.save()
+    assert len(measure_growth.GLICOAugment.load(world.path).codes) == 20
+    for run in (world.steps, world.draw, world.load, world.read):
+        figure = measure_growth.ratio(run, run, 2, scale=0.5)
+        assert figure["ratio"] > 0
+        assert figure["low"] <= figure["ratio"] <= figure["high"]
+    assert world.fit.steps_done > 0
+
+
+HERE = {"device": "cpu", "machine": "one", "threads": 2, "torch": "2", "torchvision": "0", "rounds": 5}
+
+
+def loader_row(side, ratio, **changes):
+    figure = {"ratio": ratio, "low": 0.9 * ratio, "high": 1.1 * ratio}
+    fields = {"side": side, "samples": "PIL", "workers": 0, "batch": 128, "images": 9, "way": "bank", "fit_side": side}
+    return {"part": "loader", **fields, **HERE, **figure, **changes}
+
+
+def test_the_report_of_speed_counts_the_medians_that_meet_a_target():
+    speed = [loader_row(32, 0.95), loader_row(32, 0.85, samples="tensor"), loader_row(32, 0.4, way="fresh")]
+    speed.append(loader_row(32, 0.7, workers=2, device="cuda"))
+    lines = report_speed.report(speed, []).splitlines()
+    assert "| loader, 32 px, bank, rate | cpu | 0.85 to 0.95 | at least 0.9 | 1 of 2 |" in lines
+    assert "| loader, 32 px, fresh, rate | cpu | 0.40 | at least 0.5 | 0 of 1 |" in lines
+    assert "| loader, 32 px, bank, rate | cuda | 0.70 | at least 0.9 | 0 of 1 |" in lines
+    assert "| batch, 100 px, swap, time over the generator's | cuda | not yet run | at most 1.2 | |" in lines
+    assert any(line.startswith("| Data loader | see above |") for line in lines)
+    assert any(line.startswith("| Fit | not yet run |") for line in lines)
+    line = report_speed.Line("", {}, at_most=1.2)
+    assert [line.meets(ratio) for ratio in (1.0, 1.2, 1.21)] == [True, True, False]
+
+
+def test_plots_of_speed_are_made_of_three_sides_or_not_at_all(tmp_path):
+    sides = [loader_row(side, 0.9) for side in (32, 100, 224)]
+    report_speed.plot_loader(sides[:2], tmp_path / "loader.png")
+    report_speed.plot_growth([], tmp_path / "growth.png")
+    assert not list(tmp_path.iterdir())
+    report_speed.plot_loader(sides, tmp_path / "loader.png")
+    assert (tmp_path / "loader.png").stat().st_size > 1000
+    plot = "![Data loader](plots/loader.png)"
+    assert [plot in report_speed.report(rows, []) for rows in (sides[:2], sides)] == [False, True]
+
+
+def test_the_report_of_speed_is_of_the_rows_that_are_here_and_of_no_earlier_default():
+    speed, growth = (read_rows(BENCHMARKS / "results" / name) for name in ("speed.jsonl", "growth.jsonl"))
+    assert report_speed.report(speed, growth) == (BENCHMARKS / "SPEED.md").read_text()
+    assert not any("pixel_share" in row for row in speed)

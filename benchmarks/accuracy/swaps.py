@@ -102,6 +102,7 @@ def fitted(
             dataset, preset=preset, unlabeled=further, device=split.images.device, seed=seed, progress=False, **fields
         ).save(path)
     augment = GLICOAugment.load(path)
+    augment.swap = SwapConfig()  # the defaults of today, not those of the file
     final = {f"final_{name}": values[-1] for name, values in augment.history.items()}
     kept = {"config": augment.config.to_json(), "r2": augment.quality.r2, "restarts": augment.record.restarts}
     return augment, kept | final
