@@ -1,0 +1,63 @@
+"""Tables from results/fits.jsonl and results/style.jsonl, between their markers in FITS.md and STYLE.md.
+
+python benchmarks/report_fit.py
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from accuracy.rows import read_rows
+from measure_fit import KINDS, REAL
+from measure_style import SHARES
+from report import MISSING, replace_block
+
+HERE = Path(__file__).parent
+Row = dict[str, Any]
+
+
+def main() -> None:
+    rows = [row for row in read_rows(HERE / "results" / "fits.jsonl") if row["library"] == "this"]
+    replace_block(HERE / "FITS.md", "real", real_table(rows))
+    replace_block(HERE / "FITS.md", "extremes", extreme_table(rows))
+    replace_block(HERE / "STYLE.md", "changed", style_table(read_rows(HERE / "results" / "style.jsonl")))
+
+
+def real_table(rows: list[Row]) -> str:
+    lines = ["| set | seeds | lowest R² | mean R² | starts again |", "|---|---|---|---|---|"]
+    for name in REAL:
+        found = [row for row in rows if row["set"] == name]
+        if not found:
+            lines.append(f"| {name} | {MISSING} | | | |")
+            continue
+        values, restarts = [row["r2"] for row in found], sum(row["restarts"] for row in found)
+        lines.append(f"| {name} | {len(found)} | {min(values):.3f} | {statistics.mean(values):.3f} | {restarts} |")
+    return "\n".join(lines) + "\n"
+
+
+def extreme_table(rows: list[Row]) -> str:
+    counts = (2, 20, 1000)
+    lines = [f"| made-up images | {' | '.join(f'n = {count}' for count in counts)} |", "|---|---|---|---|"]
+    for kind in KINDS:
+        cells = []
+        for count in counts:
+            found = [row for row in rows if (row["set"], row["count"]) == (kind, count)]
+            again = f" ({found[0]['restarts']} starts again)" if found and found[0]["restarts"] else ""
+            cells.append(f"{found[0]['r2']:.3f}{again}" if found else MISSING)
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def style_table(rows: list[Row]) -> str:
+    heads = " | ".join(f"s = {share:g}" for share in SHARES)
+    lines = [f"| data | judge's accuracy | {heads} |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        cells = " | ".join(f"{row[f'changed_{share:g}']:.1f} %" for share in SHARES)
+        lines.append(f"| {row['data']} | {row['judge_accuracy']:.1f} % | {cells} |")
+    return "\n".join(lines) + "\n" if rows else f"{MISSING}\n"
+
+
+if __name__ == "__main__":
+    main()
