@@ -134,14 +134,19 @@ def _add_interpolate(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    demo = _add_command(commands, "demo", "Fit, then train a small classifier with and without the swap, and compare.")
+    demo = _add_command(
+        commands, "demo", "Fit, then train a small classifier without and with the swap, a style, and both; compare."
+    )
     demo.add_argument(
         "--data", type=Path, metavar="FOLDER", help="with train/ and test/; scikit-learn's digits if left out"
     )
-    demo.add_argument("--per-class", type=_at_least(1), default=10, help="training images of each class")
-    demo.add_argument("--seeds", type=_at_least(1), default=5, help="repetitions, each on other images")
-    demo.add_argument("--steps", type=_at_least(1), default=400, help="optimiser steps of a classifier")
-    demo.add_argument("--fit-steps", type=_at_least(1), default=600, help="optimiser steps of a fit")
+    demo.add_argument(
+        "--image-size", type=_size, metavar="SIDE|HEIGHTxWIDTH", help="size to bring the images to; theirs if left out"
+    )
+    demo.add_argument("--per-class", type=_at_least(1), default=5, help="training images of each class")
+    demo.add_argument("--seeds", type=_at_least(1), default=7, help="draws of the training images")
+    demo.add_argument("--steps", type=_at_least(1), default=300, help="optimiser steps of a classifier")
+    demo.add_argument("--fit-steps", type=_at_least(1), default=300, help="fewest optimiser steps of a fit")
     demo.add_argument("--device", help="cuda, mps or cpu; the best at hand if left out")
     demo.add_argument("-o", "--output", type=Path, default=Path("glico_demo.png"), help="interpolation grid to write")
 
