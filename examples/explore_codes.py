@@ -2,7 +2,9 @@
 
     python examples/explore_codes.py FILE.safetensors
 
-Prints the mean angle within and between classes, and for each class the one whose codes are closest.
+Prints the mean angle within and between classes, and for each class the one whose codes are closest. A fit starts with
+codes about a prototype of their class (``FitConfig.class_cosine``) and every class at right angles to the others, so
+what differs from that is learned.
 """
 
 import argparse

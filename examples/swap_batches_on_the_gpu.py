@@ -22,7 +22,7 @@ from glico_augment import GLICOAugment
 def main(file: Path, folder: Path, *, epochs: int = 100, workers: int = 2) -> float:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     augment = GLICOAugment.load(file, device=device)
-    _, height, width = augment.image_shape
+    _, height, width = augment.generator.image_shape
     decode = v2.Compose([v2.Resize((height, width)), v2.PILToTensor()])
     dataset = ImageFolder(folder, transform=decode)
     on_device = v2.Compose(

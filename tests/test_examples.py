@@ -36,8 +36,10 @@ def fitted(folder):
     return folder / "fitted.safetensors"
 
 
-def test_train_with_autoaugment(folder):
-    accuracy = main_of("train_with_autoaugment")(folder, side=32, epochs=2, fit_steps=2, workers=0)
+@pytest.mark.parametrize("with_style", [False, True])
+def test_train_with_autoaugment(folder, with_style):
+    options = {"side": 32, "epochs": 2, "fit_steps": 2, "workers": 0}
+    accuracy = main_of("train_with_autoaugment")(folder, with_style=with_style, **options)
     assert 0 <= accuracy <= 100
 
 

@@ -17,7 +17,7 @@ from torchvision.utils import save_image
 
 from glico_augment.cli.demo import demo
 from glico_augment.cli.grids import paths, random_pairs, save_grid
-from glico_augment.config import FitConfig
+from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.errors import DivergenceError
 from glico_augment.files.format import check_writable, write_atomically
 from glico_augment.fit.ranks import process_group
@@ -36,8 +36,8 @@ def fit(args: argparse.Namespace) -> None:
     if args.per_class is not None:
         dataset = random_images_per_class(dataset, args.per_class, seed=args.seed)
     unlabeled = None if args.unlabeled is None else ImageFiles(args.unlabeled)
-    given = vars(args)
-    settings = {field.name: given[field.name] for field in dataclasses.fields(FitConfig) if field.name in given}
+    names = {field.name for config in (FitConfig, SwapConfig) for field in dataclasses.fields(config)}
+    settings = {name: value for name, value in vars(args).items() if name in names}
     with process_group(args.device) as ranks:
         augment = GLICOAugment.fit(
             dataset,

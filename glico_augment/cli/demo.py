@@ -1,141 +1,113 @@
-"""``glico demo`` measures what the swap does to the accuracy of a small classifier on a few images a class."""
+"""``glico demo`` measures what the swap, a style and both do to a small classifier on a few images a class."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
-from torchvision.datasets import ImageFolder
-from torchvision.transforms import v2
+from torch.utils.data import Dataset
 
+from glico_augment.cli import demo_data
+from glico_augment.cli.demo_training import accuracy
 from glico_augment.cli.grids import paths, random_pairs, save_grid
-from glico_augment.data.image_set import read_image_set
 from glico_augment.devices import choose_device
 from glico_augment.files.format import check_writable
+from glico_augment.style.local_style import LocalStyle
 from glico_augment.swap.augment import GLICOAugment
 
-_BATCH_SIZE = 50
 _GRID_HEIGHT = 80  # pixels of a row of the grid, about
+_PIXELS_OF_A_THREAD = 16 * 16  # so small, and more threads cost more than they give, above all on a busy machine
 
 
 def demo(args: argparse.Namespace) -> None:
-    """Fit, train with and without the swap on the same budget, compare, and draw paths between images."""
+    """For several draws of the training images, fit and train each row on the same budget; compare; draw paths."""
     check_writable(args.output)
     device = choose_device(args.device)
-    train, test, names = digits() if args.data is None else _folder(args.data)
+    size = (args.image_size, args.image_size) if isinstance(args.image_size, int) else args.image_size
+    splits = demo_data.digits(size) if args.data is None else demo_data.folder(args.data, size)
+    height, width = splits.test.images.shape[-2:]
+    if device.type == "cpu" and height * width <= _PIXELS_OF_A_THREAD:
+        torch.set_num_threads(1)
     print(
-        f"{args.per_class} training images of each of {len(names)} classes, {len(test[1])} test images, "
-        f"{args.steps} steps with random shifts for every classifier"
+        f"{args.per_class} training images of each of {len(splits.names)} classes, {len(splits.test)} test images, "
+        f"{height} × {width} pixels, {args.steps} steps with random shifts for every classifier"
     )
-    gains = []
+    accuracies: dict[str, list[float]] = {}
+    qualities: list[float] = []
     for seed in range(args.seeds):
-        few = _few(*train, args.per_class, names, seed)
-        augment = GLICOAugment.fit(TensorDataset(*few), device=device, seed=seed, epochs=None, min_steps=args.fit_steps)
-        without = _accuracy(TensorDataset(*few), few[0], test, args.steps, seed, device)
-        with_swap = _accuracy(augment.wrap(TensorDataset(*few)), few[0], test, args.steps, seed, device)
-        gains.append((without, with_swap))
-        print(f"images and seed {seed}: {without:.1f} % without the swap, {with_swap:.1f} % with it", flush=True)
-    without, with_swap = (statistics.mean(column) for column in zip(*gains, strict=True))
-    differences = [after - before for before, after in gains]
-    spread = f" ± {statistics.stdev(differences):.1f}" if len(differences) > 1 else ""
-    gain = f"{with_swap - without:+.1f}{spread} points"
-    print(f"mean of {args.seeds}: {without:.1f} % without, {with_swap:.1f} % with, {gain}")
-    scale = max(1, _GRID_HEIGHT // augment.generator.image_shape[1])
+        few = demo_data.draw_few(splits, args.per_class, seed=seed)
+        augment = GLICOAugment.fit(few, device=device, seed=seed, min_steps=args.fit_steps)
+        qualities.append(augment.quality.r2)
+        budget: dict[str, Any] = {"n_classes": len(splits.names), "steps": args.steps, "seed": seed, "device": device}
+        for name, dataset in rows(few, augment).items():
+            accuracies.setdefault(name, []).append(accuracy(dataset, splits.test, **budget))
+        shown = ", ".join(f"{name} {values[-1]:.1f} %" for name, values in accuracies.items())
+        print(f"draw {seed + 1} of {args.seeds}: {shown}; R² of the fit {qualities[-1]:.3f}", flush=True)
+    print(table(accuracies))
+    print(f"R² of the fits: {statistics.mean(qualities):.3f} on average, {min(qualities):.3f} at worst")
+    print(verdict(accuracies))
+    _draw_paths(augment, args)
+
+
+def rows(few: demo_data.Images, augment: GLICOAugment) -> dict[str, Dataset[Any]]:
+    """The training set of each row: as it is, with the swap, with another image's style, and with both."""
+    style = LocalStyle(few)
+    return {
+        "none": few,
+        "glico": augment.wrap(few),
+        "style": demo_data.Images(few.images, few.labels, transform=style),
+        "both": augment.wrap(few, transform=style),
+    }
+
+
+def table(accuracies: Mapping[str, Sequence[float]]) -> str:
+    """Mean accuracy of each row, and its gain on the first with the half-width of its 95 % interval."""
+    first, *others = accuracies
+    lines = [f"{'':<6} {'accuracy':>9}  gain on {first}", f"{first:<6} {statistics.mean(accuracies[first]):7.1f} %"]
+    for name in others:
+        gain, half = gain_and_interval(accuracies[first], accuracies[name])
+        shown = f"{gain:+5.1f}" if math.isinf(half) else f"{gain:+5.1f} ± {half:.1f}"
+        lines.append(f"{name:<6} {statistics.mean(accuracies[name]):7.1f} %  {shown}")
+    return "\n".join(lines)
+
+
+def verdict(accuracies: Mapping[str, Sequence[float]]) -> str:
+    """Which gains on the first row are beyond the noise of the draws, and which are not."""
+    first, *others = accuracies
+    count = len(accuracies[first])
+    if count < 2:
+        return "one draw says nothing about the noise"
+    kinds: dict[str, list[str]] = {"better beyond the noise": [], "worse beyond the noise": [], "within the noise": []}
+    for name in others:
+        gain, half = gain_and_interval(accuracies[first], accuracies[name])
+        better_or_worse = "better beyond the noise" if gain > 0 else "worse beyond the noise"
+        kinds["within the noise" if abs(gain) <= half else better_or_worse].append(name)
+    said = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
+    return f"against {first}, by 95 % intervals (±) over {count} draws: {said}"
+
+
+def gain_and_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """The mean of the paired differences and half of its 95 % interval (Student's), infinite for one pair."""
+    differences = [with_it - without for without, with_it in zip(before, after, strict=True)]
+    if len(differences) < 2:
+        return differences[0], math.inf
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    return statistics.mean(differences), _student(len(differences) - 1) * error
+
+
+def _student(degrees: int) -> float:
+    """The 97.5 % quantile of Student's distribution, to a hundredth; scipy is no dependency."""
+    small = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+    return small[degrees - 1] if degrees <= len(small) else 1.96 + 2.37 / degrees + 2.82 / degrees**2
+
+
+def _draw_paths(augment: GLICOAugment, args: argparse.Namespace) -> None:
     generator = torch.Generator().manual_seed(0)
-    pairs = random_pairs(augment, torch.arange(len(names)), generator=generator)
+    pairs = random_pairs(augment, torch.arange(len(augment.classes)), generator=generator)
+    scale = max(1, _GRID_HEIGHT // augment.generator.image_shape[1])
     save_grid(paths(augment, *pairs, steps=10), args.output, columns=10, scale=scale)
-    print(f"paths between two training images of each class: {args.output}")
-
-
-Split = tuple[Tensor, Tensor]
-
-
-def digits() -> tuple[Split, Split, tuple[str, ...]]:
-    """Scikit-learn's handwritten digits, half to train on and half to test: uint8 images, labels, and class names.
-
-    Raises:
-        ModuleNotFoundError: without scikit-learn.
-    """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            "the digits of the demo come with scikit-learn: pip install 'glico-augment[demo]', or --data FOLDER"
-        ) from error
-    loaded = load_digits()
-    images = torch.from_numpy(loaded.images * (255 / 16)).round().to(torch.uint8)[:, None]
-    labels = torch.from_numpy(loaded.target)
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-    train, test = order.tensor_split(2)
-    return (images[train], labels[train]), (images[test], labels[test]), tuple(map(str, range(10)))
-
-
-def _folder(folder: Path) -> tuple[Split, Split, tuple[str, ...]]:
-    for part in ("train", "test"):
-        if not (folder / part).is_dir():
-            raise FileNotFoundError(f"no such folder: {folder / part} (expected {folder} to hold train/ and test/)")
-    train, test = ImageFolder(folder / "train"), ImageFolder(folder / "test")
-    if train.classes != test.classes:
-        raise ValueError(f"train/ and test/ hold different classes: {train.classes} and {test.classes}")
-    train_set = read_image_set(train)
-    test_set = read_image_set(test, image_size=train_set.image_shape[1:])
-    return (train_set.images, train_set.labels), (test_set.images, test_set.labels), tuple(train.classes)
-
-
-def _few(images: Tensor, labels: Tensor, count: int, names: tuple[str, ...], seed: int) -> Split:
-    generator = torch.Generator().manual_seed(seed)
-    chosen = []
-    for label, name in enumerate(names):
-        members = (labels == label).nonzero().flatten()
-        if len(members) < count:
-            raise ValueError(f"--per-class {count}: class {name!r} has {len(members)} training images")
-        chosen.append(members[torch.randperm(len(members), generator=generator)[:count]])
-    indices = torch.cat(chosen)
-    return images[indices], labels[indices]
-
-
-def _accuracy(dataset: Any, images: Tensor, test: Split, steps: int, seed: int, device: torch.device) -> float:
-    """Train a classifier from the same start and return its accuracy on ``test`` in percent."""
-    torch.manual_seed(seed)
-    side = images.shape[-1]
-    network = _network(images.shape[1], int(test[1].max()) + 1, side).to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    shift = v2.RandomCrop(images.shape[-2:], padding=max(1, side // 8), padding_mode="edge")
-    for batch, labels in _batches(dataset, steps):
-        shifted = torch.stack([shift(image) for image in batch]).to(device)
-        loss = F.cross_entropy(network(shifted.float() / 255), labels.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    network.eval()
-    with torch.no_grad():
-        guesses = [network(chunk.to(device).float() / 255).argmax(1).cpu() for chunk in test[0].split(256)]
-    return 100 * (torch.cat(guesses) == test[1]).float().mean().item()
-
-
-def _batches(dataset: Any, steps: int) -> Iterator[list[Tensor]]:
-    sampler = RandomSampler(dataset, num_samples=steps * min(_BATCH_SIZE, len(dataset)))
-    yield from DataLoader(dataset, batch_size=min(_BATCH_SIZE, len(dataset)), sampler=sampler)
-
-
-def _network(channels: int, n_classes: int, side: int) -> nn.Module:
-    """Convolutions that halve the image until it is small, 32 channels wide and wider."""
-    layers: list[nn.Module] = [nn.BatchNorm2d(channels)]
-    width_in, width = channels, 32
-    while True:
-        layers += [nn.Conv2d(width_in, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-        width_in, width = width, min(2 * width, 128)
-        if side < 6:
-            break
-        layers.append(nn.MaxPool2d(2))
-        side //= 2
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width_in, n_classes))
+    print(f"paths between two training images of each class, by the last fit: {args.output}")

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from glico_augment import __version__
-from glico_augment.config import LOSS_NAMES, PRECISIONS, SCHEDULES, FitConfig
+from glico_augment.config import LOSS_NAMES, PRECISIONS, PRESETS, SCHEDULES, FitConfig, SwapConfig
 
 EXIT_INPUT, EXIT_STOPPED = 1, 130
-_DEFAULTS = FitConfig()
+
+_BY_IMAGES = {
+    "epochs": "100, or as many as make --min-steps; published: 202",
+    "steps": "those of the epochs",
+    "batch_size": "32; published: 128, or 32 above 64 pixels; at most all images",
+    "vgg_weights": "those in torchvision's cache",
+    "image_size": "that of the images, or 64 where sizes differ",
+}
+"""What the settings that are None come to, in both presets."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +76,7 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     fit = _add_command(commands, "fit", "Fit GLICO to FOLDER/<class>/<image>.")
     fit.add_argument("folder", type=Path, metavar="FOLDER", help="images in one folder a class")
     fit.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="safetensors file to write")
-    fit.add_argument("--preset", choices=["default", "published"], default="default", help="settings to start from")
+    fit.add_argument("--preset", choices=PRESETS, default="default", help="settings to start from")
     fit.add_argument("--per-class", type=_at_least(1), metavar="N", help="use N random images of each class")
     fit.add_argument("--unlabeled", type=Path, metavar="FOLDER", help="further images, in any subfolders")
     fit.add_argument("--device", help="cuda, mps or cpu; the best at hand if left out")
@@ -93,18 +101,28 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "code_lr": float,
         "vgg_weights": str,
     }.items():
-        _add_setting(settings, name, type=kind)
-    _add_setting(settings, "loss", choices=LOSS_NAMES)
-    _add_setting(settings, "schedule", choices=SCHEDULES)
-    _add_setting(settings, "precision", choices=PRECISIONS)
-    _add_setting(settings, "image_size", type=_size, metavar="SIDE|HEIGHTxWIDTH")
+        _add_setting(settings, name, FitConfig, type=kind)
+    _add_setting(settings, "loss", FitConfig, choices=LOSS_NAMES)
+    _add_setting(settings, "schedule", FitConfig, choices=SCHEDULES)
+    _add_setting(settings, "precision", FitConfig, choices=PRECISIONS)
+    _add_setting(settings, "image_size", FitConfig, type=_size, metavar="SIDE|HEIGHTxWIDTH")
+    swap = fit.add_argument_group("settings of the swap", "Kept in the file; they can be changed after the fit.")
+    _add_setting(swap, "p", SwapConfig, "probability that an image is swapped", type=float)
+    _add_setting(swap, "max_ratio", SwapConfig, "how far to go to the partner", type=float)
 
 
-def _add_setting(group: argparse._ArgumentGroup, name: str, **options: object) -> None:
-    default = next(field.default for field in dataclasses.fields(FitConfig) if field.name == name)
-    option = f"--{name.replace('_', '-')}"
-    shown = "automatic" if default is None else default
-    group.add_argument(option, default=argparse.SUPPRESS, help=f"default preset: {shown}", **options)  # type: ignore[arg-type]
+def _add_setting(
+    group: argparse._ArgumentGroup,
+    name: str,
+    config: type[FitConfig] | type[SwapConfig],
+    description: str = "",
+    **options: Any,
+) -> None:
+    """An option for a field of a config, whose help says what the presets have."""
+    default, published = (getattr(preset, name) for preset in (config(), config.published()))
+    shown = _BY_IMAGES.get(name) or (f"{default}" if default == published else f"{default}; published: {published}")
+    shown = f"{description}, default preset: {shown}" if description else f"default preset: {shown}"
+    group.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=shown, **options)
 
 
 def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -134,14 +152,19 @@ def _add_interpolate(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    demo = _add_command(commands, "demo", "Fit, then train a small classifier with and without the swap, and compare.")
+    demo = _add_command(
+        commands, "demo", "Fit, then train a small classifier without and with the swap, a style, and both; compare."
+    )
     demo.add_argument(
         "--data", type=Path, metavar="FOLDER", help="with train/ and test/; scikit-learn's digits if left out"
     )
-    demo.add_argument("--per-class", type=_at_least(1), default=10, help="training images of each class")
-    demo.add_argument("--seeds", type=_at_least(1), default=5, help="repetitions, each on other images")
-    demo.add_argument("--steps", type=_at_least(1), default=400, help="optimiser steps of a classifier")
-    demo.add_argument("--fit-steps", type=_at_least(1), default=600, help="optimiser steps of a fit")
+    demo.add_argument(
+        "--image-size", type=_size, metavar="SIDE|HEIGHTxWIDTH", help="size to bring the images to; theirs if left out"
+    )
+    demo.add_argument("--per-class", type=_at_least(1), default=5, help="training images of each class")
+    demo.add_argument("--seeds", type=_at_least(1), default=7, help="draws of the training images")
+    demo.add_argument("--steps", type=_at_least(1), default=300, help="optimiser steps of a classifier")
+    demo.add_argument("--fit-steps", type=_at_least(1), default=300, help="fewest optimiser steps of a fit")
     demo.add_argument("--device", help="cuda, mps or cpu; the best at hand if left out")
     demo.add_argument("-o", "--output", type=Path, default=Path("glico_demo.png"), help="interpolation grid to write")
 
