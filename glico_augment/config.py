@@ -129,6 +129,8 @@ class FitConfig:
             "max_grad_norm": None,
             "schedule": "step",
         }
+        if overrides.get("steps") is not None:
+            published["epochs"] = None
         return cls(**{**published, **overrides})
 
     def replace(self, **overrides: Any) -> FitConfig:

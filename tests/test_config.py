@@ -249,6 +249,10 @@ def test_the_published_taps_and_batches_depend_on_the_size(side, n_taps, batch_s
     assert batch_size in (None, config.batch_size)
 
 
+def test_steps_stand_in_place_of_the_published_epochs():
+    assert FitConfig.published(32, n_images=50, steps=7).resolved(50, SHAPE).steps == 7
+
+
 def test_published_settings_can_be_overridden():
     assert FitConfig.published(32, epochs=2, loss="laplacian", loss_weights=None) == FitConfig.published(32).replace(
         epochs=2, loss="laplacian", loss_weights=None
