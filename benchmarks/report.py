@@ -132,11 +132,17 @@ def readme_table(results: dict[str, Scores]) -> str:
     return markdown(
         ["", *IN_README],
         (
-            [f"{title(name)}, {seeds(results, name)} seeds"] + [accuracy(results, name, method) for method in IN_README]
+            [f"{title(name)}, {seeds(results, name)} seeds"] + [shown(results, name, method) for method in IN_README]
             for name in listed(results)
             if seeds(results, name) >= FEWEST
         ),
     )
+
+
+def shown(results: dict[str, Scores], name: str, method: str) -> str:
+    """An accuracy of the README, where a figure without a spread has no place."""
+    count = len(results[name].get(method, {}))
+    return MISSING if 0 < count < FEWEST else accuracy(results, name, method)
 
 
 def parts_table(results: dict[str, Scores]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-from accuracy.paired import Interval, Scores, gains
+from accuracy.paired import FEWEST, Interval, Scores, gains
 
 mpl.use("Agg")
 
@@ -50,20 +50,24 @@ def plot_gains(tables: dict[str, Scores], methods: Sequence[str], path: Path) ->
 
 
 def plot_accuracy(tables: dict[str, dict[int, Scores]], path: Path) -> None:
-    """A panel a data set: mean accuracy over images a class, at the seeds that none has as well."""
+    """A panel a data set, over images a class: none's mean accuracy, and on it the paired gains of at least 3 seeds.
+
+    Not the means of the methods themselves, which may have other seeds than none has.
+    """
     figure, panels = plt.subplots(1, len(tables), figsize=(4 * len(tables), 4), squeeze=False)
     for panel, (title, by_count) in zip(panels[0], tables.items(), strict=True):
         for method, colour in COLOURS.items():
             points = {
-                count: statistics.mean(table[method][seed] for seed in paired)
+                count: statistics.mean(table["none"].values()) + statistics.mean(paired.values())
                 for count, table in sorted(by_count.items())
-                if (paired := gains(table, method, "none"))
+                if len(paired := gains(table, method, "none")) >= FEWEST
             }
             panel.plot(points.keys(), points.values(), marker="o", label=method if points else None, color=colour)
-        panel.set(title=title, xlabel="training images a class", ylabel="mean test accuracy, %")
+        panel.set(title=title, xlabel="training images a class", ylabel="accuracy of none + paired gain, %")
         panel.set_xticks(sorted(by_count))
         panel.grid(alpha=0.3)
-        panel.legend(fontsize=8)
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend(fontsize=8)
     save(figure, path)
 
 
