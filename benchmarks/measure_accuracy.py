@@ -24,7 +24,7 @@ from accuracy.methods import METHODS, Method, find_method
 from accuracy.rows import append_row, identity, key, machine, read_rows
 from accuracy.settings import CPU_SETTINGS, SEEDS, Setting, find_setting
 from accuracy.swaps import GLICOSwap, PixelAveraging, StyleChange, fitted
-from accuracy.training import Batches, Swap, accuracy, train
+from accuracy.training import Batches, Swap, accuracy, precision, train
 from torch import Tensor
 
 from glico_augment import SwapConfig
@@ -103,7 +103,7 @@ def run(job: Job, args: argparse.Namespace, deadline: float) -> None:
             network = train(split, setting, batches, method.objective, job.seed, lr=lr, weight_decay=decay)
             row["accuracy"] = accuracy(network, batches, split.eval_images, split.eval_labels)
             row |= details | {"fit_seconds": fitted_at - start, "train_seconds": time.perf_counter() - fitted_at}
-            append_row(args.out, row | machine(device))
+            append_row(args.out, row | {"precision": precision(device)} | machine(device))
             print(
                 f"{setting.data} {setting.per_class} a class, seed {job.seed}, {text}: {row['accuracy']:.1f} %",
                 flush=True,

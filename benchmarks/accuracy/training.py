@@ -93,6 +93,11 @@ class Batches:
             yield
 
 
+def precision(device: torch.device) -> str:
+    """bfloat16 on a GPU alone: a processor without its instructions takes ten times as long for it."""
+    return "bfloat16" if device.type == "cuda" else "float32"
+
+
 def cross_entropy(network: nn.Module, batches: Batches, indices: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(network(batches(indices)).float(), labels)
 
@@ -117,7 +122,7 @@ def train(
         indices, order = order[: setting.batch_size].to(device), order[setting.batch_size :]
         batches.share_done = step / setting.steps
         # No cache: weights cast while MixMatch guesses, without gradients, must not serve the pass with gradients.
-        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision(device) == "bfloat16", cache_enabled=False):
             loss = objective(network, batches, indices, split.labels[indices])
         optimizer.zero_grad()
         loss.backward()
@@ -129,6 +134,6 @@ def train(
 @torch.no_grad()
 def accuracy(network: nn.Module, batches: Batches, images: Tensor, labels: Tensor) -> float:
     """Share of images put in the right class, in percent."""
-    with torch.autocast(images.device.type, torch.bfloat16):
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision(images.device) == "bfloat16"):
         predicted = torch.cat([network(batches.normalize(chunk)).argmax(1) for chunk in images.split(250)])
     return 100 * (predicted == labels).float().mean().item()
