@@ -42,7 +42,9 @@ class Fit:
     codes of its batch, with Adam's moments of those alone, so its cost does not grow with the set.
 
     A fit that still draws the mean image, or one colour, after a seventh of its steps starts again from other weights
-    at a third of the learning rates, at most twice.
+    at a third of the learning rates, at most twice. The squared distance is then replaced by the cross-entropy of pixel
+    values: where a few bright pixels are all that tells images apart, the others take every image to black, and there
+    the sigmoid passes the gradient of the cross-entropy alone.
 
     In a process group all processes draw the same batches, and each computes the part of a batch that it owns.
 
@@ -83,6 +85,7 @@ class Fit:
         distances = (self.targets.unit(each) - self._mean_image for each in torch.arange(self._n_labeled).split(256))
         total = sum(float(distance.square().sum(dtype=torch.float64)) for distance in distances)
         self._spread = max(total / self._labeled_images.numel(), ROUNDING)
+        self._surprise = self._surprise_of_mean()
         self.restarts = 0
         self.is_stopped = False
         self._start()
@@ -175,10 +178,23 @@ class Fit:
         loss = self.targets.compare(outputs, indices)
         if self.config.pixel_weight:
             loss = loss + self.config.pixel_weight * F.l1_loss(outputs, self.targets.unit(indices))
-        if self.config.squared_weight:
+        if self.config.squared_weight and self.restarts == 0:
             squared = F.mse_loss(outputs, self.targets.unit(indices))
             loss = loss + self.config.squared_weight / self._spread * squared
+        elif self.config.squared_weight:
+            entropy = cross_entropy_of_pixels(outputs, self.targets.unit(indices))
+            loss = loss + self.config.squared_weight / self._surprise * entropy
         return loss
+
+    def _surprise_of_mean(self) -> float:
+        """What the mean image has above the images themselves of the cross-entropy of pixels, at least rounding."""
+        surprises = []
+        for each in torch.arange(self._n_labeled).split(256):
+            real = self.targets.unit(each)
+            mean = self._mean_image.expand_as(real)
+            surprise = cross_entropy_of_pixels(mean, real) - cross_entropy_of_pixels(real, real)
+            surprises.append(float(surprise) * len(each))
+        return max(sum(surprises) / self._n_labeled, ROUNDING)
 
     def _classification_loss(self, logits: Tensor | None, indices: Tensor, n_classified: int) -> Tensor:
         """The cross-entropy of the labelled images among ``indices``, over the number of them in all processes."""
@@ -306,6 +322,12 @@ class _Networks(nn.Module):
     def forward(self, codes: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
         images = self.generator(codes, noise).float()
         return images, None if self.classifier is None else self.classifier(images)
+
+
+def cross_entropy_of_pixels(outputs: Tensor, targets: Tensor) -> Tensor:
+    """``−mean(t·ln o + (1 − t)·ln(1 − o))``, a scalar, of images ``(k, channels, height, width)`` in ``[0, 1]``."""
+    with torch.autocast(outputs.device.type, enabled=False):  # which refuses it
+        return F.binary_cross_entropy(outputs.float(), targets)
 
 
 def learning_rate_factor(schedule: str, share_done: float, epochs_done: float) -> float:

@@ -274,6 +274,28 @@ def test_every_start_again_has_a_third_of_the_rates(dataset):
         assert run.network_adam.param_groups[0]["lr"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_the_mean_image_costs_the_distance_of_pixels_once(dataset, restarts):
+    run = new_fit(dataset, squared_weight=3.0)
+    run.restarts = restarts
+    every = torch.arange(len(LABELS))
+    real = run.targets.unit(every)
+    mean = real.mean(dim=0, keepdim=True).expand_as(real)
+    more = run._reconstruction_loss(mean, every) - run._reconstruction_loss(real, every)
+    assert more - run.targets.compare(mean, every) == pytest.approx(3.0, rel=1e-4)
+
+
+def test_after_a_start_again_a_black_image_is_still_drawn_to_a_bright_pixel(dataset):
+    run = new_fit(dataset)
+    gradients = []
+    for run.restarts in (0, 1):
+        logits = torch.full((1, *run.image_set.image_shape), -20.0, requires_grad=True)
+        run._reconstruction_loss(logits.sigmoid(), torch.tensor([0])).backward()
+        gradients.append(logits.grad.abs().max().item())
+    assert gradients[0] < 1e-8
+    assert gradients[1] > 1e-4
+
+
 def test_a_fit_starts_again_twice_at_most_and_says_that_it_has_not_learned(dataset, monkeypatch):
     stuck(monkeypatch, times=9)
     with pytest.warns(UserWarning, match=r"R² is -?0\.\d+ .*after 2 starts at lower rates.*min_steps=, now 200 steps"):
