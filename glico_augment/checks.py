@@ -101,5 +101,15 @@ def optional(check: Check) -> Check:
     return lambda name, value: None if value is None else check(name, value)
 
 
+def shown(text: str) -> str:
+    """Text that came from a file, as it may be printed: what is not printable is escaped as in Python.
+
+    So a class name can neither steer a terminal nor forge a line of its own.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
+
+
 def _wrong(kind: type[Exception], name: str, expected: str, value: Any) -> Exception:
     return kind(f"{name} must be {expected}; got {value!r}")

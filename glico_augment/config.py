@@ -14,6 +14,8 @@ SCHEDULES = ("cosine", "step", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
 PRESETS = ("default", "published")
 INTERPOLATIONS = ("slerp", "lerp")
+DEFAULT_SIDE = 64
+"""Pixels of the side to which images of many sizes are brought where no ``image_size`` is set."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -31,6 +34,26 @@ def choose_device(device: torch.device | str | None) -> torch.device:
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device {str(device)!r} was asked for but torch sees no Apple GPU; leave device=None")
     return chosen
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes of memory that a device has in all; for the CPU no more than its container allows.
+
+    A quarter of a TiB where the system does not say.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    try:
+        memory = max(0, os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # no POSIX system
+        memory = 0
+    texts = [file.read_text(encoding="ascii").strip() for file in _CONTAINER_LIMITS if os.access(file, os.R_OK)]
+    limits = [int(text) for text in texts if text.isdecimal()]  # it may be "max"
+    return min([memory or _UNKNOWN_MEMORY, *limits])
+
+
+_UNKNOWN_MEMORY = 2**38
+_CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def to_device(rows: Tensor, device: torch.device) -> Tensor:

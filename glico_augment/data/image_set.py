@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
-from glico_augment.data.labels import read_label
+from glico_augment import checks
+from glico_augment.config import DEFAULT_SIDE
+from glico_augment.data.reader import Sample, Unreadable, read_samples
 from glico_augment.data.samples import split_sample
 from glico_augment.images import convert, values
-from glico_augment.images.identity import digest, fingerprint, glimpse
+from glico_augment.images.identity import digest, fingerprint
 
-DEFAULT_SIZE = (64, 64)  # of images that come in many sizes
+DEFAULT_SIZE = (DEFAULT_SIDE, DEFAULT_SIDE)  # of images that come in many sizes
 LARGEST_IMPLICIT_SIDE = 512  # larger images need an explicit image_size
+ON_ERROR = ("raise", "skip")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class ImageSet:
         digests: ``(n,)`` int64, :func:`digest` of each image as its dataset yields it.
         glimpses: ``(n,)`` int64, its glimpse.
         class_names: a name for each distinct label, in ascending order of the labels.
+        skipped: a line for each image that could not be read and is not among them: which, its file and why.
     """
 
     images: Tensor
@@ -37,6 +41,7 @@ class ImageSet:
     digests: Tensor
     glimpses: Tensor
     class_names: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -59,6 +64,7 @@ def read_image_set(
     unlabeled: Dataset[Any] | Sequence[Any] | None = None,
     image_size: int | tuple[int, int] | None = None,
     num_workers: int = 0,
+    on_error: str = "raise",
 ) -> ImageSet:
     """Read every sample of a dataset of ``(image, label)`` once.
 
@@ -68,28 +74,41 @@ def read_image_set(
         image_size: side in pixels or ``(height, width)`` to bring images to. None keeps a common size, and takes
             64 × 64 where sizes differ.
         num_workers: processes that read; 0 for this one.
+        on_error: ``"raise"``, or ``"skip"`` to leave out images that cannot be read.
 
     Raises:
         TypeError: if it is not a map-style dataset, a sample is not a pair, or a label no integer.
-        ValueError: if it is empty, or an image cannot be read; the message names the index.
+        ValueError: if it is empty, or an image cannot be read; the message names the index, and the file where the
+            dataset has ``samples`` as torchvision's folders do. With ``"skip"``, if none can be read, or none of a
+            class.
     """
+    checks.choice(ON_ERROR)("on_error", on_error)
     check_dataset(dataset, "dataset")
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     collector = _Collector(size)
     labels: list[int] = []
-    for image, identity, label in _read(dataset, size, num_workers, with_labels=True, name="image"):
-        collector.add(image, identity)
-        labels.append(label)
-    _warn_if_random(dataset, collector.identities[0].digest)
+    skipped: list[Unreadable] | None = [] if on_error == "skip" else None
+    for sample in read_samples(dataset, size, num_workers, with_labels=True, name="image", unreadable=skipped):
+        if not labels:
+            first = sample
+        collector.add(sample)
+        labels.append(sample.label)
+    _check_every_class(dataset, skipped or [], set(labels))
+    _warn_if_random(dataset, first)
     if unlabeled is not None:
         check_dataset(unlabeled, "unlabeled")
-        for image, identity, _ in _read(unlabeled, size, num_workers, with_labels=False, name="unlabeled image"):
-            collector.add(image, identity)
+        more: list[Unreadable] | None = None if skipped is None else []
+        for sample in read_samples(
+            unlabeled, size, num_workers, with_labels=False, name="unlabeled image", unreadable=more
+        ):
+            collector.add(sample)
+        skipped = [*(skipped or []), *(more or [])]
     images = collector.finish()
     digests, glimpses = (torch.tensor(column, dtype=torch.int64) for column in zip(*collector.identities, strict=True))
     label_tensor = torch.tensor(labels, dtype=torch.int64)
     distinct = torch.unique(label_tensor).tolist()
-    return ImageSet(images, label_tensor, digests, glimpses, _class_names(dataset, distinct))
+    lines = tuple(image.line for image in skipped or [])
+    return ImageSet(images, label_tensor, digests, glimpses, _class_names(dataset, distinct), lines)
 
 
 def check_dataset(dataset: Any, name: str) -> None:
@@ -103,67 +122,23 @@ def check_dataset(dataset: Any, name: str) -> None:
         raise ValueError(f"{name} is empty: it must hold at least one image")
 
 
-def _warn_if_random(dataset: Any, first_digest: int) -> None:
+def _check_every_class(dataset: Any, skipped: Sequence[Unreadable], labels: set[int]) -> None:
+    """Raise ValueError if all images of a class were skipped."""
+    for image in skipped:
+        if image.label is not None and image.label not in labels:
+            (name,) = _class_names(dataset, [image.label])
+            raise ValueError(f"none of the images of class {name!r} could be read; {image.line}")
+
+
+def _warn_if_random(dataset: Any, first: Sample) -> None:
     """Warn if reading the first image again gives another image."""
-    if digest(convert.to_uint8(split_sample(dataset[0])[0])) != first_digest:
+    if digest(convert.to_uint8(split_sample(dataset[first.index])[0])) != first.digest:
         warnings.warn(
-            "reading image 0 twice gave two different images: the dataset applies a random transform. Fit on the "
-            "plain images and give the transform to wrap(), so that each code belongs to one image",
+            f"reading image {first.index} twice gave two different images: the dataset applies a random transform. "
+            "Fit on the plain images and give the transform to wrap(), so that each code belongs to one image",
             UserWarning,
             stacklevel=5,
         )
-
-
-class _Identity(NamedTuple):
-    digest: int
-    glimpse: int
-
-
-class _Reader(Dataset[Any]):
-    """Canonical images, so that decoding and resizing run in the workers."""
-
-    def __init__(self, dataset: Any, size: tuple[int, int] | None, *, with_labels: bool) -> None:
-        self.dataset = dataset
-        self.size = size
-        self.with_labels = with_labels
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, _Identity, int] | Exception:
-        # An exception is handed over, not raised: a worker would turn its message into a traceback.
-        try:
-            sample = self.dataset[index]
-            if self.with_labels:
-                image, label = split_sample(sample)
-                label = read_label(label)
-            else:
-                image, label = (sample[0] if isinstance(sample, (tuple, list)) else sample), 0
-            canonical = convert.to_uint8(image)
-            identity = _Identity(digest(canonical), glimpse(canonical))
-            if self.size is not None:
-                canonical = values.resize(canonical[None], self.size)[0]
-            return canonical, identity, label
-        except TypeError as error:
-            return TypeError(str(error))
-        except Exception as error:
-            return ValueError(f"{error}" or type(error).__name__)
-
-
-def _read(
-    dataset: Any, size: tuple[int, int] | None, num_workers: int, *, with_labels: bool, name: str
-) -> Iterator[tuple[Tensor, _Identity, int]]:
-    # The generator keeps the loader from drawing its seed from torch's global one.
-    loader: DataLoader[Any] = DataLoader(
-        _Reader(dataset, size, with_labels=with_labels),
-        batch_size=None,
-        num_workers=num_workers,
-        generator=torch.Generator(),
-    )
-    for index, item in enumerate(loader):
-        if isinstance(item, Exception):
-            raise type(item)(f"{name} {index} could not be read: {item}") from item
-        yield item
 
 
 class _Collector:
@@ -173,10 +148,11 @@ class _Collector:
         self.size = size
         self.is_settled = size is not None
         self.images: list[Tensor] = []
-        self.identities: list[_Identity] = []
+        self.identities: list[tuple[int, int]] = []
 
-    def add(self, image: Tensor, identity: _Identity) -> None:
-        self.identities.append(identity)
+    def add(self, sample: Sample) -> None:
+        image = sample.image
+        self.identities.append((sample.digest, sample.glimpse))
         shape = (image.shape[-2], image.shape[-1])
         if self.size is None:
             self.size = shape

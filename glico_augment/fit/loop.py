@@ -126,6 +126,9 @@ class Fit:
         callbacks = list(callbacks)
         check_every = 1 if self.device.type == "cpu" else _FINITE_CHECK_EVERY
         while self.steps_done < self.total_steps and not self.is_stopped:
+            if self._has_failed_trial():  # before a step, so that a fit continued from just there looks as well
+                self.restarts += 1
+                self._start()
             self.step()
             if self.steps_done % check_every == 0 or self.steps_done == self.total_steps:
                 self.check_finite()
@@ -133,9 +136,6 @@ class Fit:
             progress = FitProgress(self.steps_done, self.total_steps, self.restarts, self.model, row, self.finish)
             answers = [callback(progress) is True for callback in callbacks]
             self.is_stopped = self.ranks.any(any(answers), self.device)
-            if not self.is_stopped and self._has_failed_trial():
-                self.restarts += 1
-                self._start()
         self.check_finite()
         self._share_codes()
         self._check_images()

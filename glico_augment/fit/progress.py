@@ -1,7 +1,9 @@
-"""What can be seen of a running fit: the argument of a callback, and a progress bar."""
+"""What can be seen of a running fit: the argument of a callback, a progress bar, and a log."""
 
 from __future__ import annotations
 
+import logging
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +17,9 @@ from glico_augment.model.model import GLICOModel
 
 LOSS_PARTS = ("loss", "reconstruction", "classification")
 
+logger = logging.getLogger("glico_augment")
+
+_STEPS_TO_ESTIMATE = 20
 _LOSSES_EVERY = 10  # steps; showing a loss waits for the device
 
 
@@ -69,12 +74,18 @@ class ProgressBar:
             from tqdm.auto import tqdm
         except ImportError:
             warnings.warn(
-                "no progress bar: tqdm is not installed (pip install 'glico-augment[progress]', or progress=False)",
+                "no progress bar: tqdm is not installed (pip install 'glico-augment[progress]', or progress=False); "
+                "the logger 'glico_augment' says how far a fit is",
                 UserWarning,
                 stacklevel=4,
             )
             return
         self._bar = tqdm(initial=steps_done, total=total_steps, desc="GLICO fit", unit="step", dynamic_ncols=True)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a bar."""
+        return self._bar is not None
 
     def __call__(self, progress: FitProgress) -> None:
         """Show a step."""
@@ -104,3 +115,45 @@ class ProgressBar:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+class ProgressLog:
+    """A callback that logs how long a fit still takes, at level INFO: after 20 steps, and then at each tenth.
+
+    Args:
+        once: log the first time only, as where a bar shows the rest.
+    """
+
+    def __init__(self, *, once: bool) -> None:
+        self._once = once
+        self._steps_made = 0
+        self._start = 0.0
+
+    def __call__(self, progress: FitProgress) -> None:
+        """Log a step, if it is one to be logged."""
+        now = time.monotonic()
+        self._steps_made += 1
+        if self._steps_made == 1:
+            self._start = now  # the first step is slower than the others
+        is_first = self._steps_made == _STEPS_TO_ESTIMATE
+        is_tenth = self._steps_made > _STEPS_TO_ESTIMATE and progress.step % max(1, progress.total_steps // 10) == 0
+        steps_left = progress.total_steps - progress.step
+        if steps_left == 0 or not (is_first or (is_tenth and not self._once)):
+            return
+        seconds = (now - self._start) / (self._steps_made - 1) * steps_left
+        logger.info(
+            "step %d of %d, loss %.3f: about %s to go",
+            progress.step,
+            progress.total_steps,
+            progress.losses["loss"],
+            duration(seconds),
+        )
+
+
+def duration(seconds: float) -> str:
+    """A time in words, in the largest unit of which there are two: ``"4 minutes"``."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}s"
+    whole = max(1, round(seconds))
+    return f"{whole} second{'s' * (whole > 1)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +13,16 @@ from torch import Tensor
 
 from glico_augment import checks
 from glico_augment.config import PRESETS, FitConfig
-from glico_augment.data.image_set import ImageSet, read_image_set
+from glico_augment.data.image_set import ON_ERROR, ImageSet, check_dataset, read_image_set
 from glico_augment.devices import choose_device
 from glico_augment.files.format import check_writable
 from glico_augment.fit.checkpoint import Checkpoint
+from glico_augment.fit.cost import check_cost
+from glico_augment.fit.interrupt import Interrupts
 from glico_augment.fit.loop import Fit
-from glico_augment.fit.progress import Callback, ProgressBar
-from glico_augment.fit.quality import LEAST_R2, FitQuality
+from glico_augment.fit.notes import log_end, log_start, warn_if_poor, warn_of_equal_images, warn_of_skipped
+from glico_augment.fit.progress import Callback, ProgressBar, ProgressLog
+from glico_augment.fit.quality import FitQuality
 from glico_augment.fit.ranks import Ranks
 from glico_augment.fit.record import FitRecord
 from glico_augment.model.model import GLICOModel
@@ -48,6 +50,7 @@ def fit_model(
     checkpoint: str | Path | None,
     checkpoint_every: int,
     num_workers: int,
+    on_error: str,
     finish: Callable[[Fitted], Any],
 ) -> Fitted:
     """Fit a model, on the CPU when done, and record how. Arguments and errors are those of :meth:`GLICOAugment.fit`.
@@ -58,16 +61,27 @@ def fit_model(
     seed = checks.integer(0)("seed", seed)
     checkpoint_every = checks.integer(1)("checkpoint_every", checkpoint_every)
     num_workers = checks.integer(0)("num_workers", num_workers)
+    checks.choice(ON_ERROR)("on_error", on_error)
     _check_preset(preset, config)
     config = (config or FitConfig()).replace(**overrides)  # and checked, before images are read
     if checkpoint is not None:
         check_writable(checkpoint)
-    image_set = read_image_set(dataset, unlabeled=unlabeled, image_size=config.image_size, num_workers=num_workers)
+    ranks = Ranks()
+    _check_before_reading(
+        config, overrides, dataset, unlabeled, preset=preset, device=chosen_device, n_processes=ranks.count
+    )
+    image_set = read_image_set(
+        dataset, unlabeled=unlabeled, image_size=config.image_size, num_workers=num_workers, on_error=on_error
+    )
     _check_classes(image_set)
     if preset == "published":
         overrides = {**overrides, "image_size": image_set.image_shape[1:]}
         config = FitConfig.published(n_images=len(image_set), **overrides)
     config = config.resolved(len(image_set), image_set.image_shape)
+    shape, n_classes = image_set.image_shape, len(image_set.class_names)
+    check_cost(config, len(image_set), shape, n_classes, device=chosen_device, n_processes=ranks.count)
+    if ranks.is_first:
+        warn_of_equal_images(image_set)
 
     record = FitRecord.of(image_set, config, seed)
     images = image_set.images[: len(image_set.labels)]
@@ -78,7 +92,6 @@ def fit_model(
 
     # Whatever context the caller is in, gradients are needed here.
     with torch.inference_mode(False), torch.enable_grad():
-        ranks = Ranks()
         ranks.check_equal("images, labels, settings and seed", record.identity())
         ranks.check_equal(
             "checkpoint_every, and whether there is a checkpoint,", [checkpoint is None, checkpoint_every]
@@ -96,15 +109,45 @@ def fit_model(
             saved.restore()
             ranks.check_equal("the checkpoint", [run.steps_done, run.restarts])
             callbacks.insert(0, saved)
-        with ProgressBar(run.steps_done, run.total_steps, enabled=progress and ranks.is_first) as bar:
-            run.run([bar, *callbacks])
-            quality = run.quality()
-            bar.finish(quality)
-        if saved is not None:
-            saved.write()
-    if quality.is_poor and ranks.is_first:
-        _warn_of_poor(quality, run)
+        is_shown = progress and ranks.is_first
+        if ranks.is_first:
+            log_start(image_set, run)
+        with Interrupts(saved, ranks, chosen_device) as interrupts:
+            with ProgressBar(run.steps_done, run.total_steps, enabled=is_shown) as bar:
+                log = [ProgressLog(once=bar.is_shown)] if ranks.is_first else []
+                run.run([bar, *log, *callbacks, interrupts])
+                quality = run.quality()
+                bar.finish(quality)
+            if saved is not None:
+                saved.write()
+    if ranks.is_first:
+        log_end(quality, run)
+        warn_of_skipped(image_set)
+        warn_if_poor(quality, run)
     return keep(run.model.cpu(), quality)
+
+
+def _check_before_reading(
+    config: FitConfig,
+    overrides: dict[str, Any],
+    dataset: Any,
+    unlabeled: Any,
+    *,
+    preset: str,
+    device: torch.device,
+    n_processes: int,
+) -> None:
+    """Refuse what is too large whatever the images look like."""
+    check_dataset(dataset, "dataset")
+    if unlabeled is not None:
+        check_dataset(unlabeled, "unlabeled")
+    n_images = len(dataset) + (0 if unlabeled is None else len(unlabeled))
+    size = config.image_size or 1  # if none is asked for
+    height, width = (size, size) if isinstance(size, int) else size
+    if preset == "published":
+        config = FitConfig.published(n_images=n_images, **overrides)
+    shape = (1, height, width)
+    check_cost(config.resolved(n_images, shape), n_images, shape, 2, device=device, n_processes=n_processes)
 
 
 def _check_preset(preset: str, config: FitConfig | None) -> None:
@@ -119,15 +162,3 @@ def _check_classes(image_set: ImageSet) -> None:
             f"expected images of at least two classes, got {len(image_set.labels)} images that all have label "
             f"{image_set.labels[0]}"
         )
-
-
-def _warn_of_poor(quality: FitQuality, run: Fit) -> None:
-    restarts = f", after {run.restarts} starts at lower rates" if run.restarts else ""
-    warnings.warn(
-        f"the generator has not learned its images: R² is {quality.r2:.2f} of its reconstructions{restarts}, and under "
-        f"{LEAST_R2:g} a swap costs accuracy. Fit longer (epochs= or min_steps=, now {run.total_steps} steps), with a "
-        f"lower lr (now {run.config.lr:g}) or a larger latent_dim (now {run.config.latent_dim}), and look at "
-        "augment.reconstruct()",
-        UserWarning,
-        stacklevel=4,
-    )

@@ -87,6 +87,7 @@ class GLICOAugment(SwapMaker, nn.Module):
         checkpoint: str | Path | None = None,
         checkpoint_every: int = 200,
         num_workers: int = 0,
+        on_error: str = "raise",
         labels_getter: samples.LabelsGetter | None = None,
         **overrides: Any,
     ) -> GLICOAugment:
@@ -111,12 +112,15 @@ class GLICOAugment(SwapMaker, nn.Module):
                 file continues an interrupted fit, and returns at once after one that ended.
             checkpoint_every: steps between writes.
             num_workers: processes that read the dataset.
+            on_error: what to do with an image that cannot be read: ``"raise"``, or ``"skip"``. Those skipped are
+                listed in a warning when the fit ends; codes and their indices are those of the others.
             labels_getter: see :class:`GLICOAugment`.
             overrides: fields of :class:`FitConfig` and :class:`SwapConfig`, as in ``fit(dataset, epochs=50, p=0.3)``;
                 ``noise_std`` is set in both.
 
         Warns:
-            UserWarning: if the generator has not learned the images (``augment.quality``).
+            UserWarning: if the generator has not learned the images (``augment.quality``), if all images are the same,
+                and of images skipped.
 
         Raises:
             TypeError, ValueError: for input that cannot be fitted; the message says what was expected.
@@ -140,6 +144,7 @@ class GLICOAugment(SwapMaker, nn.Module):
             checkpoint=checkpoint,
             checkpoint_every=checkpoint_every,
             num_workers=num_workers,
+            on_error=on_error,
             finish=lambda state: cls(*state, swap, labels_getter=labels_getter),
         )
         return cls(*fitted, swap, labels_getter=labels_getter)

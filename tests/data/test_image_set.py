@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -216,23 +217,86 @@ def test_unlabelled_images_have_a_say_in_the_common_size():
 def test_a_corrupt_file_is_reported_with_its_index(folder, num_workers, damage):
     path = folder / "dog" / "1.png"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match=r"^image 3 could not be read: .+"):
+    with pytest.raises(ValueError, match=rf"^image 3 \({re.escape(str(path))}\) could not be read: .+"):
         read_image_set(ImageFolder(folder), num_workers=num_workers)
+
+
+def test_a_corrupt_file_is_named_through_subsets_and_concatenations(folder):
+    path = folder / "cat" / "1.png"
+    path.write_bytes(b"no picture")
+    dataset = ImageFolder(folder)
+    nested = ConcatDataset([Subset(dataset, [4, 3]), Subset(Subset(dataset, [2, 1]), [1])])
+    with pytest.raises(ValueError, match=rf"^image 2 \({re.escape(str(path))}\) could not be read"):
+        read_image_set(nested)
+
+
+def test_the_name_of_a_corrupt_file_cannot_steer_a_terminal(folder):
+    (folder / "cat" / "\x1b[2J.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"cat/\\x1b\[2J\.png\) could not be read"):
+        read_image_set(ImageFolder(folder))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_unreadable_images_are_skipped_on_demand_and_listed(folder, num_workers):
+    for name in ("cat/0", "dog/1"):
+        (folder / f"{name}.png").write_bytes(b"no picture")
+    more = [IMAGES[0], torch.full((3, 9, 7), -2.0), IMAGES[1]]
+    read = read_image_set(ImageFolder(folder), unlabeled=more, num_workers=num_workers, on_error="skip")
+    assert torch.equal(read.images, IMAGES[[1, 2, 4, 0, 1]])
+    assert read.labels.tolist() == [0, 1, 1]
+    assert read.digests.tolist() == [digest(image) for image in read.images]
+    assert [line.split(" could")[0] for line in read.skipped] == [
+        f"image 0 ({folder / 'cat' / '0.png'})",
+        f"image 3 ({folder / 'dog' / '1.png'})",
+        "unlabeled image 1",
+    ]
+    assert read_image_set(pairs(), on_error="skip").skipped == ()
+
+
+def test_a_class_of_which_nothing_can_be_read_is_an_error_even_when_skipping(folder):
+    for name in ("0", "1"):
+        (folder / "cat" / f"{name}.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"none of the images of class 'cat' could be read; image 0 \(.*0\.png\)"):
+        read_image_set(ImageFolder(folder), on_error="skip")
+
+
+@pytest.mark.parametrize("name", ["dataset", "unlabeled"])
+def test_a_set_of_which_nothing_can_be_read_is_an_error_even_when_skipping(name):
+    broken = [(torch.full((3, 2, 2), -2.0), 0)] * 2
+    sets = {"dataset": pairs(), "unlabeled": pairs(), name: broken}
+    with pytest.raises(ValueError, match=r"none of the 2 images could be read; .*image 0 could not .*normalis"):
+        read_image_set(sets["dataset"], unlabeled=sets["unlabeled"], on_error="skip")
+
+
+@pytest.mark.parametrize("sample", [(IMAGES[0], "cat"), IMAGES[0], {"image": IMAGES[0]}])
+def test_what_is_wrong_with_the_dataset_and_not_with_an_image_is_not_skipped(sample):
+    with pytest.raises(TypeError, match=r"^image 6 could not be read"):
+        read_image_set([*pairs(), sample], on_error="skip")
+
+
+def test_another_word_for_on_error_is_refused():
+    with pytest.raises(ValueError, match="on_error must be one of 'raise', 'skip'; got 'ignore'"):
+        read_image_set(pairs(), on_error="ignore")
+
+
+def test_the_first_image_is_read_again_even_if_those_before_it_are_skipped():
+    with pytest.warns(UserWarning, match="reading image 1 twice gave two different images"):
+        read_image_set(ConcatDataset([Broken([OSError("gone")]), Flickering()]), on_error="skip")
 
 
 class Broken(Dataset):
     """Raises what it holds where an image should be."""
 
-    def __init__(self, samples):
-        self.samples = samples
+    def __init__(self, items):
+        self.items = items
 
     def __len__(self):
-        return len(self.samples)
+        return len(self.items)
 
     def __getitem__(self, index):
-        if isinstance(self.samples[index], Exception):
-            raise self.samples[index]
-        return self.samples[index]
+        if isinstance(self.items[index], Exception):
+            raise self.items[index]
+        return self.items[index]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

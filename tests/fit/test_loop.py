@@ -307,16 +307,15 @@ def test_a_fit_starts_again_twice_at_most_and_says_that_it_has_not_learned(datas
 def test_a_fit_that_started_again_resumes_to_the_same_bits(dataset, monkeypatch, tmp_path):
     stuck(monkeypatch, times=1)
     whole = quick_fit(dataset, epochs=100)
-    for stop in (20, 40):  # of the steps after the start, before and after the trial
+    # At the end of the trial, and of the steps after the new start, before and after its trial.
+    for restarts, stop in ((0, 30), (1, 20), (1, 40)):
         stuck(monkeypatch, times=1)
-        seen = []
 
-        def stop_late(progress, seen=seen, stop=stop):
-            seen.append(progress.step)
-            if progress.restarts == 1 and progress.step == stop:
+        def stop_late(progress, restarts=restarts, stop=stop):
+            if (progress.restarts, progress.step) == (restarts, stop):
                 raise KeyboardInterrupt
 
-        path = tmp_path / f"{stop}"
+        path = tmp_path / f"{restarts} {stop}"
         with pytest.raises(KeyboardInterrupt):
             quick_fit(dataset, epochs=100, checkpoint=path, checkpoint_every=5, callback=stop_late)
         monkeypatch.undo()

@@ -1,0 +1,124 @@
+import logging
+
+import pytest
+import torch
+from conftest import quick_fit, smooth_images
+from torch.utils.data import TensorDataset
+
+from glico_augment.fit import progress as module
+from glico_augment.fit.progress import ProgressLog, duration
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "1 second"),
+        (1.4, "1 second"),
+        (20, "20 seconds"),
+        (119, "119 seconds"),
+        (120, "2 minutes"),
+        (250, "4 minutes"),
+        (7200, "2 hours"),
+        (3 * 86400, "3 days"),
+    ],
+)
+def test_a_time_is_told_in_its_largest_unit(seconds, words):
+    assert duration(seconds) == words
+
+
+class Clock:
+    """Three seconds pass between two looks at it."""
+
+    now = 0.0
+
+    def monotonic(self):
+        self.now += 3
+        return self.now
+
+
+def lines_of(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == "glico_augment"]
+
+
+@pytest.fixture
+def log(caplog, monkeypatch):
+    caplog.set_level(logging.INFO, logger="glico_augment")
+    monkeypatch.setattr(module, "time", Clock())
+    return caplog
+
+
+def test_a_fit_says_what_it_fits_how_long_it_takes_and_how_good_it_is(dataset, log):
+    augment = quick_fit(dataset, epochs=None, steps=60, unlabeled=TensorDataset(smooth_images(2, seed=3)))
+    lines = lines_of(log)
+    assert lines[0] == (
+        "fitting 8 images of 3 classes and 2 unlabelled at 12 × 10 pixels, 3 channels: 60 steps of 4 images on cpu"
+    )
+    assert "step 20 of 60, loss " in lines[1]
+    assert lines[1].endswith(": about 2 minutes to go")  # 40 steps of 3 seconds
+    assert [line.split(",")[0] for line in lines[2:-1]] == [f"step {step} of 60" for step in (24, 30, 36, 42, 48, 54)]
+    assert lines[-2].endswith(": about 18 seconds to go")
+    assert lines[-1] == f"fitted in 60 steps: R² {augment.quality.r2:.3f} of the reconstructions"
+
+
+def test_beside_a_bar_the_time_is_logged_once(dataset, log):
+    quick_fit(dataset, epochs=None, steps=60, progress=False, callback=ProgressLog(once=True))
+    steps = [line for line in lines_of(log) if line.startswith(("step 24 ", "step 20 "))]
+    assert len(steps) == 3
+
+
+def test_a_continued_fit_counts_from_where_it_goes_on(dataset, log, tmp_path):
+    def stop(progress):
+        if progress.step == 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quick_fit(dataset, epochs=None, steps=60, checkpoint=tmp_path / "c", checkpoint_every=10, callback=stop)
+    log.clear()
+    quick_fit(dataset, epochs=None, steps=60, checkpoint=tmp_path / "c")
+    lines = lines_of(log)
+    assert lines[0].endswith("60 steps of 4 images on cpu, 30 of them made before")
+    assert lines[1].startswith("step 50 of 60")
+    assert lines[1].endswith("about 30 seconds to go")
+
+
+def test_images_that_are_all_the_same_are_warned_of():
+    labels = torch.tensor([0, 0, 1, 1])
+    white = TensorDataset(torch.full((4, 3, 8, 8), 255, dtype=torch.uint8), labels)
+    with pytest.warns(UserWarning, match=r"all 4 images are of one colour, \(255, 255, 255\) of 255.*load_image"):
+        quick_fit(white)
+    same = TensorDataset(smooth_images(1).expand(4, -1, -1, -1), labels)
+    with pytest.warns(UserWarning, match="all 4 images are the same picture"):
+        quick_fit(same)
+
+
+def test_images_of_which_one_differs_are_not_warned_of(recwarn):
+    images = torch.full((4, 3, 8, 8), 255, dtype=torch.uint8)
+    images[3, 0, 0, 0] = 254
+    quick_fit(TensorDataset(images, torch.tensor([0, 0, 1, 1])))
+    assert not any("all 4 images" in str(warning.message) for warning in recwarn)
+
+
+def test_skipped_images_are_listed_and_the_others_keep_their_codes(dataset):
+    images = [image for image, _ in dataset]
+    labels = dataset.tensors[1].tolist()
+    broken = torch.full((3, 12, 10), -2.0)
+    spoiled = [
+        (broken, 3),
+        *zip(images[:4], labels[:4], strict=True),
+        (broken, -1),
+        *zip(images[4:], labels[4:], strict=True),
+    ]
+    with pytest.warns(UserWarning, match=r"skipped 2 images that could not be read:\n  image 0 could.*\n  image 5 "):
+        augment = quick_fit(spoiled, on_error="skip")
+    assert torch.equal(augment.images, dataset.tensors[0])
+    assert augment.codes.labels.tolist() == labels
+    assert torch.equal(augment.reconstruct(), quick_fit(dataset).reconstruct())
+    # In the set as it is, broken images left out by the reader, each image starts from its own code.
+    readable = [sample for sample in spoiled if sample[0] is not broken]
+    swapped = augment.wrap(torch.utils.data.Subset(spoiled, [1, 2, 3, 4, 6, 7, 8, 9]))
+    augment.p, augment.max_ratio, augment.noise_std = 1.0, 0.0, 0.0
+    for index in range(len(readable)):
+        made, label = swapped[index]
+        expected = (augment.reconstruct([index])[0] * 255).round()
+        assert label == labels[index]
+        assert (made.float() - expected).abs().max() <= 1
