@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from glico_augment import checks
 from glico_augment.data.labels import as_integers
 from glico_augment.images.values import to_unit
+from glico_augment.pictures.curves import smooth
 from glico_augment.pictures.grids import make_pixels
 from glico_augment.pictures.paths import paths, positions_of, random_pairs, with_ends
 
@@ -107,13 +107,6 @@ def plot_losses(augment: SwapMaker) -> Figure:
     if axes.lines:
         axes.legend()
     return figure
-
-
-def smooth(values: Sequence[float]) -> list[float]:
-    """Means over a fiftieth of the values about each."""
-    side = len(values) // 100
-    padded = F.pad(torch.tensor(values)[None, None], (side, side), mode="replicate")
-    return F.avg_pool1d(padded, 2 * side + 1, stride=1).flatten().tolist()
 
 
 def _show(images: Tensor, rows: Sequence[str], columns: Sequence[str]) -> Figure:

@@ -53,7 +53,7 @@ def test_a_data_uri_is_the_png(images):
 def test_a_grid_is_written_whole_or_not_at_all(images, tmp_path):
     save_grid(images, tmp_path / "grid.png", columns=4)
     assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
-    with pytest.raises(ValueError, match="ends in .png, not grid.jpg"):
+    with pytest.raises(ValueError, match=r"ends in \.png, not grid\.jpg"):
         save_grid(images, tmp_path / "grid.jpg", columns=4)
     with pytest.raises(OSError, match="there is no folder"):
         save_grid(images, tmp_path / "nothing" / "grid.png", columns=4)

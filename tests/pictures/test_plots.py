@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from glico_augment import GLICOAugment
 from glico_augment.images.values import to_unit
-from glico_augment.pictures.plots import smooth
+from glico_augment.pictures.curves import smooth
 
 METHODS = ["plot_paths", "plot_reconstructions", "plot_samples", "plot_losses"]
 
