@@ -24,6 +24,7 @@ from glico_augment.images import convert, values
 from glico_augment.images.identity import digest
 from glico_augment.pictures.grids import save_grid
 from glico_augment.pictures.paths import paths, positions_of, random_pairs, with_ends
+from glico_augment.report.page import check_name, write_report
 from glico_augment.swap.augment import GLICOAugment
 
 # What a wrong input raises. Anything else is a defect of this library and keeps its traceback.
@@ -137,6 +138,32 @@ def interpolate(args: argparse.Namespace) -> None:
     print(f"{len(positions)} paths of {args.steps} images in {args.output}")
 
 
+def report(args: argparse.Namespace) -> None:
+    """``glico report FILE -o PAGE.html``."""
+    check_name(args.output)
+    check_writable(args.output)
+    augment = GLICOAugment.load(args.file)
+    names = None if args.data is None else _file_names(augment, args.data)
+    write_report(augment, args.output, title=args.file.name, names=names)
+    print(f"report on {args.file} in {args.output}; it shows training images")
+
+
+def _file_names(augment: GLICOAugment, folder: Path) -> dict[int, str]:
+    """The file of each fitted image, relative to a folder, by the hash of its pixels."""
+    dataset = image_folder(folder)
+    indices_of: dict[int, list[int]] = {}
+    for index, value in enumerate(augment.record.digests[: augment.codes.n_labeled].tolist()):
+        indices_of.setdefault(value, []).append(index)
+    names = {
+        index: Path(path).relative_to(folder).as_posix()
+        for (path, _), (image, _) in zip(dataset.samples, dataset, strict=True)
+        for index in indices_of.get(digest(convert.to_uint8(image)), [])
+    }
+    if not names:
+        raise ValueError(f"{folder} holds none of the fitted images")
+    return names
+
+
 def _real_images(augment: GLICOAugment, folder: Path, indices: torch.Tensor) -> torch.Tensor:
     """The fitted images ``indices``, found in a folder by their hash, ``(k, channels, height, width)`` in [0, 1]."""
     wanted = {int(augment.record.digests[index]): index for index in indices.tolist()}
@@ -205,5 +232,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "inspect": inspect,
     "sample": sample,
     "interpolate": interpolate,
+    "report": report,
     "demo": demo,
 }
