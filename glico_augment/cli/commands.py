@@ -16,13 +16,15 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader
 from torchvision.utils import save_image
 
 from glico_augment.cli.demo import demo
-from glico_augment.cli.grids import paths, random_pairs, save_grid
 from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.errors import DivergenceError
 from glico_augment.files.format import check_writable, write_atomically
 from glico_augment.fit.ranks import process_group
 from glico_augment.images import convert, values
 from glico_augment.images.identity import digest
+from glico_augment.pictures.grids import save_grid
+from glico_augment.pictures.paths import paths, positions_of, random_pairs, with_ends
+from glico_augment.report.page import check_name, write_report
 from glico_augment.swap.augment import GLICOAugment
 
 # What a wrong input raises. Anything else is a defect of this library and keeps its traceback.
@@ -123,25 +125,43 @@ def _check_folder_names(names: tuple[str, ...]) -> None:
 def interpolate(args: argparse.Namespace) -> None:
     """``glico interpolate FILE -o GRID.png``."""
     augment = GLICOAugment.load(args.file)
-    positions = _class_positions(augment, args.classes).repeat_interleave(args.pairs)
+    names = None if args.classes is None else args.classes.split(",")
+    positions = positions_of(augment, names).repeat_interleave(args.pairs)
     pairs = random_pairs(augment, positions, generator=torch.Generator().manual_seed(args.seed))
     rows = paths(augment, *pairs, steps=args.steps)
     columns = args.steps
     if args.data is not None:
         real = [_real_images(augment, args.data, indices) for indices in pairs]
-        rows = torch.stack([real[0], *rows.unflatten(0, (-1, columns)).unbind(1), real[1]], dim=1).flatten(0, 1)
+        rows = with_ends(real[0], rows, real[1])
         columns += 2
     save_grid(rows, args.output, columns=columns, scale=args.scale)
     print(f"{len(positions)} paths of {args.steps} images in {args.output}")
 
 
-def _class_positions(augment: GLICOAugment, names: str | None) -> torch.Tensor:
-    if names is None:
-        return torch.arange(len(augment.classes))
-    unknown = [name for name in names.split(",") if name not in augment.classes]
-    if unknown:
-        raise ValueError(f"--classes: {', '.join(unknown)} not among {', '.join(augment.classes)}")
-    return torch.tensor([augment.classes.index(name) for name in names.split(",")])
+def report(args: argparse.Namespace) -> None:
+    """``glico report FILE -o PAGE.html``."""
+    check_name(args.output)
+    check_writable(args.output)
+    augment = GLICOAugment.load(args.file)
+    names = None if args.data is None else _file_names(augment, args.data)
+    write_report(augment, args.output, title=args.file.name, names=names)
+    print(f"report on {args.file} in {args.output}; it shows training images")
+
+
+def _file_names(augment: GLICOAugment, folder: Path) -> dict[int, str]:
+    """The file of each fitted image, relative to a folder, by the hash of its pixels."""
+    dataset = image_folder(folder)
+    indices_of: dict[int, list[int]] = {}
+    for index, value in enumerate(augment.record.digests[: augment.codes.n_labeled].tolist()):
+        indices_of.setdefault(value, []).append(index)
+    names = {
+        index: Path(path).relative_to(folder).as_posix()
+        for (path, _), (image, _) in zip(dataset.samples, dataset, strict=True)
+        for index in indices_of.get(digest(convert.to_uint8(image)), [])
+    }
+    if not names:
+        raise ValueError(f"{folder} holds none of the fitted images")
+    return names
 
 
 def _real_images(augment: GLICOAugment, folder: Path, indices: torch.Tensor) -> torch.Tensor:
@@ -212,5 +232,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "inspect": inspect,
     "sample": sample,
     "interpolate": interpolate,
+    "report": report,
     "demo": demo,
 }

@@ -55,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     inspect.add_argument("file", type=Path, metavar="FILE", help="a file that `glico fit` wrote")
     _add_sample(commands)
     _add_interpolate(commands)
+    _add_report(commands)
     _add_demo(commands)
     return parser
 
@@ -149,6 +150,15 @@ def _add_interpolate(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     interpolate.add_argument("--scale", type=_at_least(1), default=1, help="enlarge the grid this many times")
     interpolate.add_argument("--seed", type=int, default=0, help="of the choice of images")
+
+
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    report = _add_command(commands, "report", "Write one HTML page that shows what a file holds and how good it is.")
+    report.add_argument("file", type=Path, metavar="FILE", help="a file that `glico fit` wrote")
+    report.add_argument("-o", "--output", type=Path, required=True, metavar="PAGE.html", help="page to write")
+    report.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="the fitted images: puts the names of their files on the page"
+    )
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -20,13 +20,14 @@ from glico_augment.fit.record import FitRecord
 from glico_augment.fit.run import fit_model
 from glico_augment.images import convert, values
 from glico_augment.model.model import GLICOModel
+from glico_augment.pictures.mixin import Pictures
 from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.dataset import GLICODataset
 from glico_augment.swap.draw import draw_rows
 from glico_augment.swap.make import SwapMaker
 
 
-class GLICOAugment(SwapMaker, nn.Module):
+class GLICOAugment(Pictures, SwapMaker, nn.Module):
     """Swap images for synthetic ones of the same class, made by a generator fitted on a small labelled set.
 
     Method: `Generative Latent Implicit Conditional Optimization when Learning from Small Sample

@@ -1,0 +1,80 @@
+"""Grids of images, as pixels and as PNG."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import PIL.Image
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from glico_augment.files.format import write_atomically
+from glico_augment.images import values
+
+
+def visible(images: Tensor) -> Tensor:
+    """Images of any number of channels as RGB: alpha on white, and the first three channels of more than four.
+
+    Args:
+        images: ``(k, channels, height, width)``, uint8 or float in ``[0, 1]``.
+
+    Returns:
+        ``(k, 3, height, width)`` float32 in ``[0, 1]``.
+    """
+    unit = values.to_unit(images)
+    channels = unit.shape[1]
+    if channels > 4:
+        return unit[:, :3]
+    if channels in (2, 4):
+        colour, alpha = unit[:, :-1], unit[:, -1:]
+        unit = alpha * colour + (1 - alpha)
+    return unit.expand(-1, 3, -1, -1)
+
+
+def make_pixels(images: Tensor, *, columns: int, scale: int = 1) -> Tensor:
+    """Images in rows, white between them.
+
+    Args:
+        images: ``(k, channels, height, width)``, uint8 or float in ``[0, 1]``.
+        columns: images a row.
+        scale: pixels, each way, that a pixel becomes.
+
+    Returns:
+        uint8 ``(3, rows · (scale · height + scale) + scale, columns · (scale · width + scale) + scale)``.
+    """
+    enlarged = F.interpolate(visible(images), scale_factor=scale, mode="nearest")
+    grid = make_grid(enlarged, nrow=columns, padding=scale, pad_value=1.0)
+    return values.from_unit(grid, torch.uint8)
+
+
+def to_png(pixels: Tensor) -> bytes:
+    """A PNG file of uint8 ``(3, height, width)``."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG file as the address of an image, with nothing to fetch."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def save_grid(images: Tensor, path: Path, *, columns: int, scale: int = 1) -> None:
+    """Write images ``(k, channels, height, width)`` in ``[0, 1]`` as one PNG, row by row, atomically.
+
+    Raises:
+        ValueError: unless the name ends in .png.
+        OSError: if it cannot be written.
+    """
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"a grid is written as PNG; give a name that ends in .png, not {path.name}")
+    png = to_png(make_pixels(images, columns=columns, scale=scale))
+
+    def write(partial: Path) -> None:
+        partial.write_bytes(png)
+
+    write_atomically(path, write)

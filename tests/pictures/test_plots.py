@@ -1,0 +1,174 @@
+import dataclasses
+import html
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import LABELS
+from matplotlib.figure import Figure
+
+from glico_augment import GLICOAugment
+from glico_augment.images.values import to_unit
+from glico_augment.pictures.curves import smooth
+
+METHODS = ["plot_paths", "plot_reconstructions", "plot_samples", "plot_losses"]
+
+
+def names(figure: Figure) -> tuple[list[str], list[str]]:
+    """The names of rows and of columns."""
+    axes = figure.axes[0]
+    return [text.get_text() for text in axes.get_yticklabels()], [text.get_text() for text in axes.get_xticklabels()]
+
+
+def tiles(figure: Figure, augment: GLICOAugment) -> torch.Tensor:
+    """The images that a figure shows, ``(rows, columns, height, width, 3)``."""
+    height, width = augment.images.shape[-2:]
+    pixels = torch.from_numpy(np.asarray(figure.axes[0].images[0].get_array()))
+    rows = pixels[1:, 1:]
+    return rows.unfold(0, height, height + 1).unfold(1, width, width + 1).permute(0, 1, 3, 4, 2)
+
+
+def bytes_of(images: torch.Tensor) -> torch.Tensor:
+    return (to_unit(images) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_figures_draw_and_touch_no_global_state(method, augment):
+    before = torch.get_rng_state()
+    options = {"generator": torch.Generator().manual_seed(0)} if method in ("plot_paths", "plot_samples") else {}
+    figure = getattr(augment, method)(**options)
+    assert isinstance(figure, Figure)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_figures_leave_pyplot_alone(tmp_path, augment):
+    augment.save(tmp_path / "a.safetensors")
+    code = (
+        "import sys; from glico_augment import GLICOAugment; augment = GLICOAugment.load(sys.argv[1])\n"
+        "assert 'matplotlib' not in sys.modules, 'before the first figure'\n"
+        f"for method in {METHODS}: getattr(augment, method)()\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.safetensors")], check=True)
+
+
+def test_paths_have_the_real_images_at_their_ends(augment):
+    figure = augment.plot_paths([(0, 2), (6, 7)], steps=4)
+    assert names(figure) == (["3", "40"], ["real", "0", "0.33", "0.67", "1", "real"])
+    shown = tiles(figure, augment)
+    assert torch.equal(shown[:, 0], bytes_of(augment.images[[0, 6]]))
+    assert torch.equal(shown[:, -1], bytes_of(augment.images[[2, 7]]))
+    for row, pair in zip(shown, ((0, 2), (6, 7)), strict=True):
+        assert torch.equal(row[1:-1], bytes_of(augment.interpolate(*pair, steps=4)))
+
+
+def test_paths_of_classes_stay_within_them(augment):
+    figure = augment.plot_paths(classes=["40", "-1"], steps=2)
+    assert names(figure)[0] == ["40", "-1"]
+    for row, label in zip(tiles(figure, augment), (40, -1), strict=True):
+        of_class = bytes_of(augment.images[label == LABELS])
+        for end in (row[0], row[-1]):
+            assert (of_class == end).flatten(1).all(1).any()
+
+
+def test_reconstructions_are_the_worst_under_the_real_ones(augment):
+    figure = augment.plot_reconstructions()
+    worst = list(augment.quality.worst)
+    rows, columns = names(figure)
+    assert rows == ["real", "rebuilt"]
+    assert [int(column.split("\n")[1]) for column in columns] == worst
+    shown = tiles(figure, augment)
+    assert torch.equal(shown[0], bytes_of(augment.images[worst]))
+    assert torch.equal(shown[1], bytes_of(augment.reconstruct(worst)))
+    assert names(augment.plot_reconstructions([5, 0]))[1] == ["-1\n5", "3\n0"]
+
+
+def test_samples_are_those_of_the_swap(augment):
+    figure = augment.plot_samples(3, classes=["3"], generator=torch.Generator().manual_seed(5))
+    expected, _ = augment.synthesize([3, 3, 3], generator=torch.Generator().manual_seed(5))
+    assert torch.equal(tiles(figure, augment)[0], bytes_of(expected))
+
+
+def test_losses_have_a_line_and_its_average_for_each_part(augment):
+    lines = augment.plot_losses().axes[0].lines
+    assert len(lines) == 6
+    for average, line, values in zip(lines[::2], lines[1::2], augment.history.values(), strict=True):
+        assert list(line.get_ydata()) == values
+        assert len(average.get_ydata()) == len(values)
+
+
+def test_a_part_of_weight_0_has_no_line(augment):
+    losses = augment.record.losses.clone()
+    losses[:, 2] = 0
+    augment.record = dataclasses.replace(augment.record, losses=losses)
+    assert [text.get_text() for text in augment.plot_losses().axes[0].get_legend().get_texts()] == [
+        "loss",
+        "reconstruction",
+    ]
+
+
+def test_the_average_is_over_a_fiftieth():
+    values = torch.rand(300).tolist()
+    smoothed = smooth(values)
+    assert smoothed[100] == pytest.approx(sum(values[97:104]) / 7)
+    assert smooth(values[:50]) == pytest.approx(values[:50])
+
+
+def test_names_of_classes_are_no_formulas_and_stay_short(augment):
+    augment.record = dataclasses.replace(augment.record, class_names=("$\\frac$", "x" * 200, "c"))
+    for method in METHODS:
+        getattr(augment, method)()._repr_png_()
+    rows, _ = names(augment.plot_samples(1))
+    assert rows == ["$\\frac$", "x" * 23 + "…", "c"]
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "error", "message"),
+    [
+        ("plot_paths", {"pairs": [(0, 1)], "classes": ["3"]}, ValueError, "either pairs or classes"),
+        ("plot_paths", {"pairs": (0, 1)}, ValueError, r"as in \[\(0, 3\), \(4, 7\)\]; got \(0, 1\)"),
+        ("plot_paths", {"pairs": [(0, 1, 2), (3, 4, 5)]}, ValueError, "must be pairs"),
+        ("plot_paths", {"pairs": []}, ValueError, "nothing to show"),
+        ("plot_paths", {"pairs": [(0, 8)]}, IndexError, r"in \[0, 8\); got"),
+        ("plot_paths", {"steps": 1}, ValueError, "steps must be an integer of at least 2"),
+        ("plot_paths", {"classes": ["5"]}, ValueError, "5 not among -1, 3, 40"),
+        ("plot_samples", {"classes": "40"}, TypeError, "a sequence of names; got the string '40'"),
+        ("plot_samples", {"classes": []}, ValueError, "no name was given"),
+        ("plot_samples", {"n_per_class": 0}, ValueError, "n_per_class"),
+        ("plot_reconstructions", {"indices": [-1]}, IndexError, "labelled images"),
+        ("plot_reconstructions", {"indices": []}, ValueError, "nothing to show"),
+    ],
+)
+def test_bad_input_is_told_apart(method, arguments, error, message, augment):
+    with pytest.raises(error, match=message):
+        getattr(augment, method)(**arguments)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_matplotlib_the_extra_is_named(method, augment, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "glico_augment.pictures.plots", raising=False)
+    monkeypatch.delattr("glico_augment.pictures.plots", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'glico-augment\[plots\]'"):
+        getattr(augment, method)()
+
+
+def test_a_notebook_shows_samples_and_the_quality_without_matplotlib(augment, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    before = torch.get_rng_state()
+    shown = augment._repr_html_()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert shown == augment._repr_html_()
+    assert f"{augment.quality.r2:.3f}" in shown
+    assert shown.count('<img src="data:image/png;base64,') == 1
+    assert html.escape(repr(augment)) in shown
+
+
+def test_a_notebook_shows_names_as_text(augment):
+    augment.record = dataclasses.replace(augment.record, class_names=("<script>x</script>", '"', "&"))
+    shown = augment._repr_html_()
+    assert set(re.findall(r"</?(\w+)", shown)) == {"div", "p", "code", "img"}
