@@ -28,6 +28,7 @@ from glico_augment.data.image_set import ImageSet, read_image_set
 from glico_augment.fit.loop import Fit
 from glico_augment.fit.quality import measure
 from glico_augment.fit.record import FitRecord
+from glico_augment.fit.run import Fitted
 
 SIDE = 32
 SIZES = ((500, 10), (5_000, 10), (5_000, 100), (5_000, 1_000), (50_000, 10), (50_000, 1_000))
@@ -59,7 +60,7 @@ class World:
         # Nothing was learned, which changes neither a draw nor a file; a look at a few images makes a whole record.
         quality = measure(self.fit.model, image_set.images, limit=64)
         record = dataclasses.replace(FitRecord.of(image_set, self.fit.config, 0), quality=quality)
-        self.augment = GLICOAugment(copy.deepcopy(self.fit.model), image_set.images, record)
+        self.augment = GLICOAugment(Fitted(copy.deepcopy(self.fit.model), image_set.images, record))
         self.labels = image_set.labels[torch.randint(count, (512,))]
         self.path = folder / f"{count}-{n_classes}.safetensors"
 

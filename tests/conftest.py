@@ -33,7 +33,7 @@ def smooth_images(count: int, *, channels: int = 3, height: int = 12, width: int
 
 def quick_fit(dataset, **settings):
     """A fit of a second, without a bar."""
-    return GLICOAugment.fit(dataset, QUICK, **{"progress": False, "device": "cpu", **settings})
+    return GLICOAugment.fit(dataset, config=QUICK, **{"progress": False, "device": "cpu", **settings})
 
 
 @pytest.fixture(scope="session")

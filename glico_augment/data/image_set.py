@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
+from torch.utils.data import Dataset, IterableDataset
 
 from glico_augment import checks
 from glico_augment.config import DEFAULT_SIDE
+from glico_augment.data.class_names import ClassNames, check_class_names, names_of_classes
 from glico_augment.data.reader import Sample, Unreadable, read_samples
-from glico_augment.data.samples import split_sample
+from glico_augment.data.samples import PLAIN, SampleLayout
 from glico_augment.images import convert, values
 from glico_augment.images.identity import digest, fingerprint
 
 DEFAULT_SIZE = (DEFAULT_SIDE, DEFAULT_SIDE)  # of images that come in many sizes
 LARGEST_IMPLICIT_SIDE = 512  # larger images need an explicit image_size
 ON_ERROR = ("raise", "skip")
+_READ_TWICE = 8  # images, spread over the set: a flip with p = 0.5 escapes all of them once in 256 fits
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ImageSet:
         labels: ``(m,)`` int64, labels of the first ``m`` images.
         digests: ``(n,)`` int64, :func:`digest` of each image as its dataset yields it.
         glimpses: ``(n,)`` int64, its glimpse.
-        class_names: a name for each distinct label, in ascending order of the labels.
+        class_names: of each distinct label, in ascending order of the labels; None where nobody gave one.
         skipped: a line for each image that could not be read and is not among them: which, its file and why.
     """
 
@@ -40,7 +42,7 @@ class ImageSet:
     labels: Tensor
     digests: Tensor
     glimpses: Tensor
-    class_names: tuple[str, ...]
+    class_names: tuple[str | None, ...]
     skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -62,44 +64,49 @@ def read_image_set(
     dataset: Dataset[Any] | Sequence[Any],
     *,
     unlabeled: Dataset[Any] | Sequence[Any] | None = None,
+    layout: SampleLayout = PLAIN,
+    class_names: ClassNames | None = None,
     image_size: int | tuple[int, int] | None = None,
     num_workers: int = 0,
     on_error: str = "raise",
 ) -> ImageSet:
-    """Read every sample of a dataset of ``(image, label)`` once.
+    """Read every sample of a dataset once.
 
     Args:
         dataset: map-style; images as :func:`convert.to_uint8` takes them, labels integers.
         unlabeled: further images; their labels, if any, are ignored.
+        layout: where a sample has its image and its label.
+        class_names: see :func:`check_class_names`; None takes those of the dataset.
         image_size: side in pixels or ``(height, width)`` to bring images to. None keeps a common size, and takes
             64 × 64 where sizes differ.
         num_workers: processes that read; 0 for this one.
         on_error: ``"raise"``, or ``"skip"`` to leave out images that cannot be read.
 
     Raises:
-        TypeError: if it is not a map-style dataset, a sample is not a pair, or a label no integer.
+        TypeError: if it is not a map-style dataset, a sample has not both, or a label is no integer.
         ValueError: if it is empty, or an image cannot be read; the message names the index, and the file where the
             dataset has ``samples`` as torchvision's folders do. With ``"skip"``, if none can be read, or none of a
             class.
     """
     checks.choice(ON_ERROR)("on_error", on_error)
     check_dataset(dataset, "dataset")
+    names = _names(dataset, class_names, layout)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     collector = _Collector(size)
     labels: list[int] = []
+    seen: list[tuple[int, int]] = []  # positions in the dataset, and digests
     skipped: list[Unreadable] | None = [] if on_error == "skip" else None
-    for sample in read_samples(dataset, size, num_workers, with_labels=True, name="image", unreadable=skipped):
-        if not labels:
-            first = sample
+    for sample in read_samples(dataset, layout, size, num_workers, with_labels=True, name="image", unreadable=skipped):
         collector.add(sample)
         labels.append(sample.label)
-    _check_every_class(dataset, skipped or [], set(labels))
-    _warn_if_random(dataset, first)
+        seen.append((sample.index, sample.digest))
+    _check_every_class(names, skipped or [], set(labels))
+    _warn_if_random(dataset, layout, seen)
     if unlabeled is not None:
         check_dataset(unlabeled, "unlabeled")
         more: list[Unreadable] | None = None if skipped is None else []
         for sample in read_samples(
-            unlabeled, size, num_workers, with_labels=False, name="unlabeled image", unreadable=more
+            unlabeled, layout, size, num_workers, with_labels=False, name="unlabeled image", unreadable=more
         ):
             collector.add(sample)
         skipped = [*(skipped or []), *(more or [])]
@@ -108,7 +115,7 @@ def read_image_set(
     label_tensor = torch.tensor(labels, dtype=torch.int64)
     distinct = torch.unique(label_tensor).tolist()
     lines = tuple(image.line for image in skipped or [])
-    return ImageSet(images, label_tensor, digests, glimpses, _class_names(dataset, distinct), lines)
+    return ImageSet(images, label_tensor, digests, glimpses, tuple(names.get(label) for label in distinct), lines)
 
 
 def check_dataset(dataset: Any, name: str) -> None:
@@ -122,23 +129,31 @@ def check_dataset(dataset: Any, name: str) -> None:
         raise ValueError(f"{name} is empty: it must hold at least one image")
 
 
-def _check_every_class(dataset: Any, skipped: Sequence[Unreadable], labels: set[int]) -> None:
+def _names(dataset: Any, class_names: ClassNames | None, layout: SampleLayout) -> dict[int, str]:
+    if class_names is not None:
+        return check_class_names(class_names)
+    return names_of_classes(dataset, label_key=layout.label_key) or {}
+
+
+def _check_every_class(names: Mapping[int, str], skipped: Sequence[Unreadable], labels: set[int]) -> None:
     """Raise ValueError if all images of a class were skipped."""
     for image in skipped:
         if image.label is not None and image.label not in labels:
-            (name,) = _class_names(dataset, [image.label])
+            name = names.get(image.label, str(image.label))
             raise ValueError(f"none of the images of class {name!r} could be read; {image.line}")
 
 
-def _warn_if_random(dataset: Any, first: Sample) -> None:
-    """Warn if reading the first image again gives another image."""
-    if digest(convert.to_uint8(split_sample(dataset[first.index])[0])) != first.digest:
-        warnings.warn(
-            f"reading image {first.index} twice gave two different images: the dataset applies a random transform. "
-            "Fit on the plain images and give the transform to wrap(), so that each code belongs to one image",
-            UserWarning,
-            stacklevel=5,
-        )
+def _warn_if_random(dataset: Any, layout: SampleLayout, seen: Sequence[tuple[int, int]]) -> None:
+    """Warn if reading some images again gives other images."""
+    for index, first_digest in seen[:: -(-len(seen) // _READ_TWICE)]:
+        if digest(convert.to_uint8(layout.image(dataset[index]))) != first_digest:
+            warnings.warn(
+                f"reading image {index} twice gave two different images: the dataset applies a random transform. Fit "
+                "on the plain images and give the transform to wrap(), so that each code belongs to one image",
+                UserWarning,
+                stacklevel=5,
+            )
+            return
 
 
 class _Collector:
@@ -183,16 +198,3 @@ class _Collector:
             image, self.images[index] = self.images[index], torch.empty(0)
             stacked[index] = values.promote_channels(image[None], channels)[0]
         return stacked
-
-
-def _class_names(dataset: Any, labels: Sequence[int]) -> tuple[str, ...]:
-    """Names from the dataset's ``classes``, as torchvision's datasets carry it; else the labels themselves.
-
-    A ``target_transform`` renumbers the labels, so that ``classes`` no longer says what they mean.
-    """
-    while isinstance(dataset, (Subset, ConcatDataset)):
-        dataset = dataset.dataset if isinstance(dataset, Subset) else dataset.datasets[0]
-    names = getattr(dataset, "classes", None) if getattr(dataset, "target_transform", None) is None else None
-    if isinstance(names, (list, tuple)) and all(0 <= label < len(names) for label in labels):
-        return tuple(str(names[label]) for label in labels)
-    return tuple(str(label) for label in labels)

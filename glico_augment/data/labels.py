@@ -14,12 +14,15 @@ def read_label(label: Any) -> int:
 
     Raises:
         TypeError: unless it is an int, a numpy integer or a 0-d integer tensor.
+        ValueError: if it takes more than 64 bits.
     """
-    if isinstance(label, Tensor) and label.ndim == 0 and not (label.is_floating_point() or label.is_complex()):
+    if isinstance(label, Tensor) and label.ndim == 0 and _is_integer(label):
         return int(label)
     if isinstance(label, np.ndarray) and label.ndim == 0:
         label = label[()]
-    if isinstance(label, (int, np.integer, np.bool_)):
+    if isinstance(label, (int, np.integer)) and not isinstance(label, bool):
+        if not -(2**63) <= int(label) < 2**63:
+            raise ValueError(f"labels must fit into 64 bits, got {label}: number the classes 0, 1, 2, …")
         return int(label)
     shown = f"a tensor of {label.dtype} {tuple(label.shape)}" if isinstance(label, Tensor) else repr(label)
     raise TypeError(
@@ -33,7 +36,7 @@ def as_integers(name: str, values: Any) -> Tensor:
     tensor = torch.as_tensor(values, device="cpu")
     if len(tensor.shape) > 0 and tensor.numel() == 0:
         return tensor.to(torch.int64)
-    if tensor.is_floating_point() or tensor.dtype == torch.bool:
+    if not _is_integer(tensor):
         raise TypeError(f"{name} must be integers, got {tensor.dtype}")
     return tensor.to(torch.int64).flatten()
 
@@ -55,7 +58,7 @@ def check_labels(labels: Any, images: Tensor) -> Tensor:
             if isinstance(labels, np.ndarray)
             else torch.tensor([read_label(label) for label in labels])
         )
-    if labels.is_floating_point() or labels.ndim != 1:
+    if not _is_integer(labels) or labels.ndim != 1:
         raise TypeError(
             f"labels of a batch must be integers of shape (k,), got {labels.dtype} {tuple(labels.shape)}; put "
             "GLICOAugment before MixUp, CutMix and one-hot encoding"
@@ -63,3 +66,7 @@ def check_labels(labels: Any, images: Tensor) -> Tensor:
     if len(labels) != len(images):
         raise ValueError(f"got {len(images)} images but {len(labels)} labels")
     return labels.to(torch.int64)
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)

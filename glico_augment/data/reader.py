@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from glico_augment.checks import shown
 from glico_augment.data.labels import read_label
-from glico_augment.data.samples import split_sample
+from glico_augment.data.samples import SampleLayout, check_sample
 from glico_augment.images import convert, values
 from glico_augment.images.identity import digest, glimpse
 
@@ -39,6 +39,7 @@ class Unreadable(NamedTuple):
 
 def read_samples(
     dataset: Any,
+    layout: SampleLayout,
     size: tuple[int, int] | None,
     num_workers: int,
     *,
@@ -50,20 +51,21 @@ def read_samples(
 
     Args:
         dataset: map-style.
+        layout: where a sample has its image and its label.
         size: ``(height, width)`` to bring images to; None leaves them.
         num_workers: processes that read; 0 for this one.
-        with_labels: whether a sample is a pair ``(image, label)``; else what may stand beside an image is ignored.
+        with_labels: whether a label is read; else what may stand beside an image is ignored.
         name: what an image is called in messages.
         unreadable: takes the images that cannot be read, which are left out; None raises instead.
 
     Raises:
-        TypeError: if a sample is not a pair or a label no integer, whatever ``unreadable`` is.
+        TypeError: if a sample has no image and label or a label is no integer, whatever ``unreadable`` is.
         TypeError, ValueError: for an image that cannot be read, where ``unreadable`` is None.
         ValueError: if none can be read.
     """
     # The generator keeps the loader from drawing its seed from torch's global one.
     loader: DataLoader[Any] = DataLoader(
-        _Reader(dataset, size, with_labels=with_labels),
+        _Reader(dataset, layout, size, with_labels=with_labels),
         batch_size=None,
         num_workers=num_workers,
         generator=torch.Generator(),
@@ -92,8 +94,9 @@ class _Failure(NamedTuple):
 class _Reader(Dataset[Any]):
     """Canonical images, so that decoding and resizing run in the workers."""
 
-    def __init__(self, dataset: Any, size: tuple[int, int] | None, *, with_labels: bool) -> None:
+    def __init__(self, dataset: Any, layout: SampleLayout, size: tuple[int, int] | None, *, with_labels: bool) -> None:
         self.dataset = dataset
+        self.layout = layout
         self.size = size
         self.with_labels = with_labels
 
@@ -121,8 +124,9 @@ class _Reader(Dataset[Any]):
 
     def _split(self, sample: Any) -> tuple[Any, int]:
         if not self.with_labels:
-            return sample[0] if isinstance(sample, (tuple, list)) else sample, 0
-        image, label = split_sample(sample)
+            return self.layout.image(sample), 0
+        image, label = self.layout.split(sample)
+        check_sample(sample)
         return image, read_label(label)
 
 

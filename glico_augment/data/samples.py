@@ -1,26 +1,164 @@
-"""Find the image and the label in whatever structure a transform is called with."""
+"""Find the image and the label in a sample of any structure, and put others in their places."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import PIL.Image
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from torchvision import tv_tensors
 
 LabelsGetter = Callable[[Any], Any]
+Key = str | int
+
+_IMAGE_KEYS = ("image", "img")  # of several images in a mapping, the one under such a key is meant
+
+
+@dataclass(frozen=True)
+class SampleLayout:
+    """Where a sample has its image and its label.
+
+    Args:
+        image_key: key of a mapping or position in a tuple. None: the first item of a tuple, the one image of a mapping.
+        label_key: key of a mapping or position in a tuple. None: the second item of a tuple, or the item of a mapping
+            (the sample itself, or its second item) whose key is ``label`` or ``labels`` in any case or else contains
+            ``label``.
+        labels_getter: a function from the sample to its label, or to the labels of a batch, in place of a key.
+
+    Raises:
+        TypeError: if a key is neither a string nor an integer, or the getter cannot be called.
+        ValueError: if a key and a getter are given for the label.
+    """
+
+    image_key: Key | None = None
+    label_key: Key | None = None
+    labels_getter: LabelsGetter | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("image_key", "label_key"):
+            key = getattr(self, name)
+            if key is not None and (isinstance(key, bool) or not isinstance(key, (str, int))):
+                raise TypeError(f"{name} must be a key of a mapping, a position in a tuple, or None; got {key!r}")
+        if self.labels_getter is not None and not callable(self.labels_getter):
+            raise TypeError(
+                f"labels_getter must be a function from a sample to its label or labels; got {self.labels_getter!r}"
+            )
+        if self.labels_getter is not None and self.label_key is not None:
+            raise ValueError("give label_key or labels_getter, not both")
+
+    def labels(self, sample: Any) -> Any:
+        """The label, or the labels of a batch.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if self.labels_getter is not None:
+            return self.labels_getter(sample)
+        return find_labels(sample) if self.label_key is None else _item(sample, self.label_key, "label_key")
+
+    def split(self, sample: Any) -> tuple[Any, Any]:
+        """The image and the label of a dataset's sample.
+
+        Raises:
+            TypeError: unless it is a mapping, or a tuple or list of at least two items.
+            ValueError: if it has no image or no label, or several that may be meant.
+        """
+        if not isinstance(sample, (Mapping, tuple, list)) or (not isinstance(sample, Mapping) and len(sample) < 2):
+            shown = f"{type(sample).__name__} of {len(sample)}" if isinstance(sample, (tuple, list)) else type(sample)
+            raise TypeError(
+                f"a sample must be (image, label), a longer tuple or a mapping that has both; got {shown}. For arrays "
+                "of images and labels call fit(images, labels)"
+            )
+        return self.image(sample), self.labels(sample)
+
+    def image(self, sample: Any) -> Any:
+        """The image of a sample, or a sample that is an image itself."""
+        key = self._image_key(sample)
+        return sample if key is None else _item(sample, key, "image_key")
+
+    def replace(self, sample: Any, image: Any) -> Any:
+        """The sample with another image in place of its own, in the same structure."""
+        key = self._image_key(sample)
+        return image if key is None else _put(sample, key, image)
+
+    def replace_label(self, sample: Any, label: Any) -> Any:
+        """The sample with another label in place of its own, in the same structure.
+
+        Raises:
+            ValueError: if a getter alone knows where the label is.
+        """
+        if self.labels_getter is not None:
+            raise ValueError("with a labels_getter nobody knows where to put a label back: give label_key instead")
+        if self.label_key is not None:
+            return _put(sample, self.label_key, label)
+        if isinstance(sample, Mapping):
+            return _put(sample, _label_key(sample), label)
+        if isinstance(sample[1], Mapping):
+            label = _put(sample[1], _label_key(sample[1]), label)
+        return _put(sample, 1, label)
+
+    def find(self, sample: Any, labels: Any) -> tuple[Any, Callable[[Any], Any]]:
+        """The image, list of images or batch in a sample of any structure, and what puts another in its place.
+
+        Args:
+            sample: as a transform is called with.
+            labels: its label or labels, which are no image even where they have two dimensions.
+
+        Raises:
+            ValueError: if there is no image or several, or an annotation that a swap would falsify.
+        """
+        check_sample(sample)
+        key = self.image_key
+        if key is None and isinstance(sample, Mapping):
+            lists = [name for name, value in sample.items() if _is_list_of_images(value)]
+            key = lists[0] if len(lists) == 1 else None
+        if key is not None:
+            return _item(sample, key, "image_key"), lambda image: _put(sample, key, image)
+        leaves, structure = tree_flatten(sample)
+        position = find_image(leaves, labels)
+        return leaves[position], lambda image: tree_unflatten(
+            [*leaves[:position], image, *leaves[position + 1 :]], structure
+        )
+
+    def changed(self, image_key: Key | None, label_key: Key | None, labels_getter: LabelsGetter | None) -> SampleLayout:
+        """A copy with what is not None set otherwise."""
+        if label_key is None and labels_getter is None:
+            label_key, labels_getter = self.label_key, self.labels_getter
+        return SampleLayout(self.image_key if image_key is None else image_key, label_key, labels_getter)
+
+    def _image_key(self, sample: Any) -> Key | None:
+        if self.image_key is not None:
+            return self.image_key
+        if isinstance(sample, (tuple, list)):
+            return 0
+        if not isinstance(sample, Mapping):
+            return None
+        named = [key for key in sample if isinstance(key, str) and key.lower() in _IMAGE_KEYS]
+        found = named or [key for key, value in sample.items() if _is_image(value)]
+        if len(found) != 1:
+            raise ValueError(
+                f"expected one image in the sample, found {len(found)} among the keys {list(sample)}; pass image_key="
+            )
+        return found[0]
+
+
+PLAIN = SampleLayout()
+"""The layout of torchvision's samples."""
 
 
 def find_labels(sample: Any) -> Any:
     """The label or labels of a sample, found as torchvision's ``v2.CutMix`` finds them.
 
     The second item of a tuple or list, or the item of a mapping (the sample itself, or its second item) whose key
-    is ``labels`` in any case or else contains ``label``.
+    is ``labels`` or ``label`` in any case or else contains ``label``.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or if several keys may be meant.
     """
     if isinstance(sample, (tuple, list)) and len(sample) > 1:
         sample = sample[1]
@@ -29,13 +167,24 @@ def find_labels(sample: Any) -> Any:
             "GLICOAugment swaps within a class and needs the label: call augment(image, label) or "
             f"augment(images, labels); got a {type(sample).__name__} alone"
         )
-    if not isinstance(sample, Mapping):
-        return sample
+    return sample[_label_key(sample)] if isinstance(sample, Mapping) else sample
+
+
+def _label_key(sample: Mapping[Any, Any]) -> str:
     names = [key for key in sample if isinstance(key, str)]
-    candidates = [key for key in names if key.lower() == "labels"] or [key for key in names if "label" in key.lower()]
-    if not candidates:
-        raise ValueError(f"no key with 'label' among {names}; pass labels_getter=, a function from sample to labels")
-    return sample[candidates[0]]
+    for is_candidate in (
+        lambda key: key.lower() == "labels",
+        lambda key: key.lower() == "label",
+        lambda key: "label" in key.lower(),
+    ):
+        candidates = [key for key in names if is_candidate(key)]
+        if len(candidates) > 1:
+            raise ValueError(f"the keys {candidates} may all hold the label; pass label_key=")
+        if candidates:
+            return candidates[0]
+    raise ValueError(
+        f"no key with 'label' among {names}; pass label_key=, or labels_getter=, a function that finds it in a sample"
+    )
 
 
 def find_image(leaves: list[Any], labels: Any, *, keeps_geometry: bool = False) -> int:
@@ -48,22 +197,11 @@ def find_image(leaves: list[Any], labels: Any, *, keeps_geometry: bool = False) 
     Raises:
         ValueError: if there is no image or several, or such an annotation without ``keeps_geometry``.
     """
-    for leaf in leaves:
-        if not keeps_geometry and isinstance(leaf, tv_tensors.TVTensor) and not isinstance(leaf, tv_tensors.Image):
-            raise ValueError(
-                f"GLICOAugment does not support {type(leaf).__name__}: a synthetic image has only its class in common "
-                "with the real one"
-            )
+    if not keeps_geometry:
+        _refuse_geometry(leaves)
     found = [index for index, leaf in enumerate(leaves) if isinstance(leaf, (PIL.Image.Image, tv_tensors.Image))]
     if not found:
-        found = [
-            index
-            for index, leaf in enumerate(leaves)
-            if isinstance(leaf, (Tensor, np.ndarray))
-            and not isinstance(leaf, tv_tensors.TVTensor)
-            and leaf.ndim >= 2
-            and leaf is not labels
-        ][:1]
+        found = [index for index, leaf in enumerate(leaves) if _is_image(leaf) and leaf is not labels][:1]
     if not found:
         raise ValueError("expected an image or a batch of images in the sample, found 0")
     if len(found) > 1:
@@ -71,18 +209,51 @@ def find_image(leaves: list[Any], labels: Any, *, keeps_geometry: bool = False) 
     return found[0]
 
 
-def split_sample(sample: Any) -> tuple[Any, Any]:
-    """The image and the label of a dataset's sample.
+def _refuse_geometry(leaves: Sequence[Any]) -> None:
+    for leaf in leaves:
+        if isinstance(leaf, tv_tensors.TVTensor) and not isinstance(leaf, tv_tensors.Image):
+            raise ValueError(
+                f"GLICOAugment does not support {type(leaf).__name__}: a synthetic image has only its class in common "
+                "with the real one"
+            )
 
-    Raises:
-        TypeError: unless it is a pair.
-    """
-    if isinstance(sample, dict):
-        raise TypeError(
-            f"a sample must be a pair (image, label), got a dict with keys {sorted(map(str, sample))}. Wrap the "
-            "dataset in one whose __getitem__ returns (sample['image'], sample['label'])"
+
+def check_sample(sample: Any) -> None:
+    """Raise ValueError for a sample with boxes, masks and the like, which a swap would falsify."""
+    _refuse_geometry(tree_leaves(sample))
+
+
+def _is_image(value: Any) -> bool:
+    """Whether a value of a mapping may be an image, and is no annotation of one."""
+    if isinstance(value, tv_tensors.TVTensor):
+        return isinstance(value, tv_tensors.Image)
+    return isinstance(value, PIL.Image.Image) or (isinstance(value, (Tensor, np.ndarray)) and value.ndim >= 2)
+
+
+def _is_list_of_images(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(map(_is_image, value))
+
+
+def _item(sample: Any, key: Key, name: str) -> Any:
+    try:
+        return sample[key]
+    except (KeyError, IndexError, TypeError) as error:
+        keys = (
+            f"the keys {list(sample)}" if isinstance(sample, Mapping) else f"{type(sample).__name__} {_length(sample)}"
         )
-    if not isinstance(sample, (tuple, list)) or len(sample) != 2:
-        shown = f"{type(sample).__name__} of {len(sample)}" if isinstance(sample, (tuple, list)) else type(sample)
-        raise TypeError(f"a sample must be a pair (image, label), got {shown}")
-    return sample[0], sample[1]
+        raise ValueError(f"{name}={key!r} is not in a sample with {keys}") from error
+
+
+def _length(sample: Any) -> str:
+    return f"of {len(sample)} items" if isinstance(sample, (tuple, list)) else "that has no items"
+
+
+def _put(sample: Any, key: Key, value: Any) -> Any:
+    """A copy of a mapping, tuple, named tuple or list with one item replaced."""
+    if isinstance(sample, (Mapping, list)):
+        changed: Any = copy.copy(sample) if isinstance(sample, (dict, list)) else dict(sample)
+        changed[key] = value
+        return changed
+    items = list(sample)
+    items[int(key)] = value
+    return type(sample)(*items) if hasattr(sample, "_fields") else type(sample)(items)

@@ -77,8 +77,8 @@ def load_model(path: str | Path) -> tuple[GLICOModel, Tensor, FitRecord, SwapCon
 
 def _read_record(tensors: dict[str, Tensor], info: dict[str, Any], codes: SphereCodes) -> FitRecord:
     names, shape, seed, restarts = info["class_names"], info["image_shape"], info["seed"], info["restarts"]
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise TypeError("class_names must be a list of strings")
+    if not (isinstance(names, list) and all(name is None or isinstance(name, str) for name in names)):
+        raise TypeError("class_names must be a list of strings and nulls")
     if not (isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)):
         raise TypeError("image_shape must be three positive integers")
     if not isinstance(seed, int) or not isinstance(restarts, int) or not isinstance(info["fingerprint"], str):

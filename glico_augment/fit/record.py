@@ -22,7 +22,7 @@ class FitRecord:
 
     Attributes:
         config: the hyper-parameters, resolved.
-        class_names: names of the classes, in ascending order of their labels.
+        class_names: of each label, in ascending order of the labels; None where nobody gave one.
         image_shape: ``(channels, height, width)``.
         digests: ``(n,)`` int64 hashes of the images as their dataset yields them.
         glimpses: ``(n,)`` int64 hashes of a few of their pixels, by which fitted images are recognised.
@@ -34,7 +34,7 @@ class FitRecord:
     """
 
     config: FitConfig
-    class_names: tuple[str, ...]
+    class_names: tuple[str | None, ...]
     image_shape: tuple[int, int, int]
     digests: Tensor
     glimpses: Tensor

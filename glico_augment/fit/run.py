@@ -13,7 +13,9 @@ from torch import Tensor
 
 from glico_augment import checks
 from glico_augment.config import PRESETS, FitConfig
+from glico_augment.data.class_names import ClassNames
 from glico_augment.data.image_set import ON_ERROR, ImageSet, check_dataset, read_image_set
+from glico_augment.data.samples import SampleLayout
 from glico_augment.devices import choose_device
 from glico_augment.files.format import check_writable
 from glico_augment.fit.checkpoint import Checkpoint
@@ -41,6 +43,8 @@ def fit_model(
     config: FitConfig | None,
     overrides: dict[str, Any],
     *,
+    layout: SampleLayout,
+    class_names: ClassNames | None,
     preset: str,
     unlabeled: Any,
     device: torch.device | str | None,
@@ -71,7 +75,13 @@ def fit_model(
         config, overrides, dataset, unlabeled, preset=preset, device=chosen_device, n_processes=ranks.count
     )
     image_set = read_image_set(
-        dataset, unlabeled=unlabeled, image_size=config.image_size, num_workers=num_workers, on_error=on_error
+        dataset,
+        unlabeled=unlabeled,
+        layout=layout,
+        class_names=class_names,
+        image_size=config.image_size,
+        num_workers=num_workers,
+        on_error=on_error,
     )
     _check_classes(image_set)
     if preset == "published":

@@ -7,24 +7,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
-from torchvision import tv_tensors
 
 from glico_augment.config import FitConfig, SwapConfig, split_overrides
-from glico_augment.data import samples
-from glico_augment.data.labels import check_labels, read_label
-from glico_augment.devices import choose_device, to_device
+from glico_augment.data.class_names import ClassNames
+from glico_augment.data.image_set import check_dataset
+from glico_augment.data.samples import Key, LabelsGetter, SampleLayout
+from glico_augment.data.sources import as_dataset
+from glico_augment.devices import choose_device
 from glico_augment.files.fitted import load_model, save_model
 from glico_augment.fit.progress import Callback
-from glico_augment.fit.record import FitRecord
-from glico_augment.fit.run import fit_model
-from glico_augment.images import convert, values
-from glico_augment.model.model import GLICOModel
+from glico_augment.fit.run import Fitted, fit_model
 from glico_augment.pictures.mixin import Pictures
+from glico_augment.swap.apply import swap_batch, swap_list
 from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.dataset import GLICODataset
-from glico_augment.swap.draw import draw_rows
 from glico_augment.swap.make import SwapMaker
+from glico_augment.swap.recognition import Recognizer, find_overlap
+from glico_augment.swap.restrict import restricted
 
 
 class GLICOAugment(Pictures, SwapMaker, nn.Module):
@@ -45,13 +44,12 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
         was not in the fitted set passes its image through, with one warning.
 
     Args:
-        model: codes, generator and classifier.
-        images: ``(m, channels, height, width)`` uint8, the labelled images at the fitted size.
-        record: how they were made.
+        fitted: codes and networks, the labelled images, and how they were made.
         swap: how images are swapped; None for the defaults. Its fields ``p``, ``max_ratio``, ``interpolation`` and
             ``noise_std`` are attributes that may be set at any time; workers of a ``DataLoader`` have them as they were
             when the workers started.
-        labels_getter: finds the label or labels in a sample; None looks where ``v2.CutMix`` looks.
+        layout: where a sample has its image and its label; None looks where ``v2.CutMix`` looks.
+        settings: fields of ``swap`` to set otherwise.
 
     Example::
 
@@ -61,23 +59,28 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
 
     def __init__(
         self,
-        model: GLICOModel,
-        images: Tensor,
-        record: FitRecord,
+        fitted: Fitted | None = None,
         swap: SwapConfig | None = None,
         *,
-        labels_getter: samples.LabelsGetter | None = None,
+        layout: SampleLayout | None = None,
+        **settings: Any,
     ) -> None:
-        super().__init__(model, images, record, swap)
-        self.labels_getter = labels_getter or samples.find_labels
+        if not isinstance(fitted, Fitted):
+            raise TypeError(
+                "a GLICOAugment is made by GLICOAugment.fit(dataset, p=0.5) or GLICOAugment.load(path, p=0.5); got "
+                f"{'no fit' if fitted is None else repr(fitted)}"
+            )
+        super().__init__(*fitted, (swap or SwapConfig()).replace(**settings))
+        self.layout = layout or SampleLayout()
         self._has_checked_values = False
 
     @classmethod
     def fit(
         cls,
         dataset: Any,
-        config: FitConfig | None = None,
+        labels: Any = None,
         *,
+        config: FitConfig | None = None,
         swap: SwapConfig | None = None,
         preset: str = "default",
         unlabeled: Any = None,
@@ -89,7 +92,10 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
         checkpoint_every: int = 200,
         num_workers: int = 0,
         on_error: str = "raise",
-        labels_getter: samples.LabelsGetter | None = None,
+        class_names: ClassNames | None = None,
+        image_key: Key | None = None,
+        label_key: Key | None = None,
+        labels_getter: LabelsGetter | None = None,
         **overrides: Any,
     ) -> GLICOAugment:
         """Learn a generator and one code an image.
@@ -98,8 +104,10 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
         they share the work of each batch and all return the result. The first writes the checkpoint, which all read.
 
         Args:
-            dataset: map-style, of pairs ``(image, label)``: PIL images, or uint8, uint16 or float tensors and
-                arrays; integer labels of at least two classes. Read once, and held as uint8.
+            dataset: map-style, of ``(image, label)``, longer tuples, or mappings that have both: PIL images, or uint8,
+                uint16 or float tensors and arrays; integer labels of at least two classes. Read once, and held as
+                uint8. Or the images alone, a tensor, array or sequence, with
+            labels: their labels.
             config: the hyper-parameters of the fit; None for those of the preset.
             swap: how images are swapped; None for that of the preset.
             preset: ``"default"``, or ``"published"`` for the paper's fit and the paper's swap.
@@ -115,7 +123,10 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
             num_workers: processes that read the dataset.
             on_error: what to do with an image that cannot be read: ``"raise"``, or ``"skip"``. Those skipped are
                 listed in a warning when the fit ends; codes and their indices are those of the others.
-            labels_getter: see :class:`GLICOAugment`.
+            class_names: names in the order of the labels, or by label; None takes those of the dataset.
+            image_key: of the image in a sample, see :class:`SampleLayout`; for ``wrap`` and calls as well.
+            label_key: of the label, alike.
+            labels_getter: a function from sample to label or labels, in place of ``label_key``.
             overrides: fields of :class:`FitConfig` and :class:`SwapConfig`, as in ``fit(dataset, epochs=50, p=0.3)``;
                 ``noise_std`` is set in both.
 
@@ -132,10 +143,13 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
         fit_overrides, swap_overrides = split_overrides(overrides)
         swap = swap or (SwapConfig.published() if preset == "published" else SwapConfig())
         swap = swap.replace(**swap_overrides)
+        layout = SampleLayout(image_key, label_key, labels_getter)
         fitted = fit_model(
-            dataset,
+            as_dataset(dataset, labels),
             config,
             fit_overrides,
+            layout=layout,
+            class_names=class_names,
             preset=preset,
             unlabeled=unlabeled,
             device=device,
@@ -146,9 +160,9 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
             checkpoint_every=checkpoint_every,
             num_workers=num_workers,
             on_error=on_error,
-            finish=lambda state: cls(*state, swap, labels_getter=labels_getter),
+            finish=lambda state: cls(state, swap, layout=layout),
         )
-        return cls(*fitted, swap, labels_getter=labels_getter)
+        return cls(fitted, swap, layout=layout)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, *inputs: Any) -> Any:
@@ -170,40 +184,17 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
                 it would be waited for.
         """
         sample = inputs if len(inputs) > 1 else inputs[0]
-        labels = self.labels_getter(sample)
-        leaves, structure = tree_flatten(sample)
-        position = samples.find_image(leaves, labels)
-        image = leaves[position]
-        is_batch = isinstance(image, Tensor) and image.ndim == 4
-        leaves[position] = self._swap_batch(image, labels) if is_batch else self._swap_one(image, labels)
-        return tree_unflatten(leaves, structure)
-
-    def _swap_one(self, image: Any, label: Any) -> Any:
-        convert.check_image(image)
-        labels = torch.tensor([read_label(label)])
-        is_known = self.find_known(labels)
-        rows = draw_rows(1, self.p)
-        if len(rows) == 0 or not is_known.item():
-            return image
-        return convert.like(self.transform(self.make_params(labels))[0], image)
-
-    def _swap_batch(self, images: Tensor, labels: Any) -> Tensor:
-        labels = to_device(check_labels(labels, images), images.device)
-        values.check_dtype(images)
+        labels = self.layout.labels(sample)
+        image, put_back = self.layout.find(sample, labels)
+        if isinstance(image, (list, tuple)):
+            return put_back(swap_list(self, image, labels))
+        if not (isinstance(image, Tensor) and image.ndim == 4):
+            return put_back(swap_list(self, [image], [labels])[0])
         # Looking at values makes an accelerator wait, so there it is done on the first batch alone.
-        is_cpu = images.device.type == "cpu"
-        if is_cpu or not self._has_checked_values:
-            values.check_values(images)
-            self.find_known(labels)
-            self._has_checked_values |= not is_cpu
-        rows = to_device(draw_rows(len(images), self.p), images.device)
-        if len(rows) == 0:
-            return images
-        params = self.make_params(labels[rows])
-        synthetic = values.like_shape(self.transform(params), tuple(images.shape[1:]))
-        synthetic = values.from_unit(synthetic, images.dtype)
-        swapped = values.replace_rows(images.as_subclass(Tensor), rows, synthetic, params.is_known)
-        return tv_tensors.wrap(swapped, like=images) if isinstance(images, tv_tensors.TVTensor) else swapped
+        is_cpu = image.device.type == "cpu"
+        swapped = swap_batch(self, image, labels, look=is_cpu or not self._has_checked_values)
+        self._has_checked_values |= not is_cpu
+        return put_back(swapped)
 
     def wrap(
         self,
@@ -213,16 +204,43 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
         *,
         real_transform: Any = None,
         bank: SyntheticBank | None = None,
+        class_names: ClassNames | None = None,
+        image_key: Key | None = None,
+        label_key: Key | None = None,
+        labels_getter: LabelsGetter | None = None,
     ) -> GLICODataset:
-        """Wrap a dataset of ``(image, label)`` so that its images are swapped; see :class:`GLICODataset`."""
+        """Wrap a dataset so that its images are swapped; see :class:`GLICODataset`, and :meth:`fit` for the keys."""
         return GLICODataset(
             dataset,
             self,
+            layout=self.layout.changed(image_key, label_key, labels_getter),
             transform=transform,
             target_transform=target_transform,
             real_transform=real_transform,
             bank=bank,
+            class_names=class_names,
         )
+
+    def restrict(self, dataset: Any) -> GLICOAugment:
+        """An augmentation that draws anchors and partners among the images of ``dataset`` alone.
+
+        For a fit on more images than are trained on. The networks are the same: they have learned the other images as
+        well, so that an honest validation needs a fit on the training images alone.
+
+        Args:
+            dataset: map-style, of fitted images with their labels; others in it are ignored.
+
+        Raises:
+            TypeError: unless it is map-style, with samples of an image and an integer label.
+            ValueError: if none of its images was fitted.
+        """
+        check_dataset(dataset, "dataset")
+        recognizer = Recognizer(self.record, self.codes)
+        overlap = find_overlap(dataset, self.layout, recognizer, self.codes.n_labeled, whole=True)
+        if not len(overlap.codes):
+            raise ValueError(f"none of the {len(dataset)} images was fitted under its label: there is nothing to draw")
+        fitted = restricted(Fitted(self.model, self.images, self.record), overlap.codes)
+        return type(self)(fitted, self.swap, layout=self.layout)
 
     def save(self, path: str | Path) -> None:
         """Write everything to one safetensors file, atomically.
@@ -238,23 +256,40 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
         path: str | Path,
         *,
         device: torch.device | str = "cpu",
-        labels_getter: samples.LabelsGetter | None = None,
+        image_key: Key | None = None,
+        label_key: Key | None = None,
+        labels_getter: LabelsGetter | None = None,
+        **settings: Any,
     ) -> GLICOAugment:
         """Read a file of :meth:`save`. The same images come out, bit for bit; nothing is unpickled.
 
         Args:
             path: the file.
             device: where to have the networks ready for the first batch.
-            labels_getter: see :class:`GLICOAugment`.
+            image_key: see :meth:`fit`.
+            label_key: see :meth:`fit`.
+            labels_getter: see :meth:`fit`.
+            settings: fields of :class:`SwapConfig` to set otherwise than in the file.
 
         Raises:
             FileNotFoundError: if there is no such file.
             FileFormatError: if it is truncated, not such a file, or of another format version.
         """
         chosen_device = choose_device(device)
-        augment = cls(*load_model(path), labels_getter=labels_getter)
+        layout = SampleLayout(image_key, label_key, labels_getter)
+        model, images, record, swap = load_model(path)
+        augment = cls(Fitted(model, images, record), swap, layout=layout, **settings)
         augment.model_on(chosen_device)
         return augment
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A misspelt setting would be an attribute that nobody reads.
+        is_own = type(self) is GLICOAugment
+        if is_own and not (name.startswith("_") or name in _ATTRIBUTES or hasattr(type(self), name)):
+            raise AttributeError(
+                f"GLICOAugment has no setting {name!r}; a swap has {', '.join(SwapConfig().to_json())}"
+            )
+        super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_has_checked_values": False}
@@ -266,3 +301,6 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
             f"images={self.codes.n_labeled}, classes={len(self.classes)}, size={channels}×{height}×{width}, "
             f"latent_dim={self.codes.latent_dim}, R²={self.quality.r2:.3f})"
         )
+
+
+_ATTRIBUTES = ("images", "record", "swap", "layout", "training")

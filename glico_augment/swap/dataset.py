@@ -2,46 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
+from glico_augment.data.class_names import ClassNames, check_class_names, first_difference, names_of_classes
 from glico_augment.data.image_set import check_dataset
 from glico_augment.data.labels import read_label
-from glico_augment.data.samples import split_sample
-from glico_augment.images import convert, identity
-from glico_augment.images.identity import digest
+from glico_augment.data.samples import SampleLayout, check_sample
+from glico_augment.images import convert
 from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.draw import draw_anchors, draw_rows
 from glico_augment.swap.make import SwapMaker
+from glico_augment.swap.recognition import Recognizer, find_overlap, warn_of_overlap
+
+_OF_THE_DATASET = ("targets", "classes", "class_to_idx", "samples", "imgs", "features")
 
 
 class GLICODataset(Dataset[Any]):
-    """A map-style dataset of ``(image, label)`` with each image swapped with probability ``augment.p``.
+    """A map-style dataset with each image swapped with probability ``augment.p``.
 
-    A fitted image is recognised by its size and up to 16 × 16 of its pixels, wherever it stands, and swapped for an
-    interpolation that starts from its own code. Any other image starts from a random code of its class. Images of a
-    label that was not fitted pass through, with one warning.
+    A sample is ``(image, label)``, a longer tuple or a mapping, and keeps its structure. A fitted image is recognised
+    by its size and up to 16 × 16 of its pixels, wherever it stands, and swapped for an interpolation that starts from
+    its own code. Any other image starts from a random code of its class. Images of a label that was not fitted pass
+    through, with one warning.
 
     The transform sees real and synthetic images alike, in the same type and size, so it is the place for flips,
-    crops, policies such as ``AutoAugment``, conversion and normalisation.
+    crops, policies such as ``AutoAugment``, conversion and normalisation. One of albumentations is called as
+    ``transform(image=array)["image"]``.
     Parameters are drawn from torch's global generator, as transforms do: workers differ, and a seeded loader repeats
     itself. Everything runs on the CPU.
+
+    The images are looked at once, to say which were fitted: all of them up to 2,000, else 500. ``dataset[10:20]`` is a
+    dataset of those images, swapped alike. ``targets``, ``classes``, ``class_to_idx``, ``samples`` and ``features`` are
+    those of the wrapped dataset, where it has them.
 
     Args:
         dataset: the images. A random transform of its own would keep images from being recognised.
         augment: the fitted augmentation; its settings may be changed at any time in the same process.
-        transform: applied to each image, v1 or v2.
+        layout: where a sample has its image and its label.
+        transform: applied to each image, v1 or v2; may be set later.
         real_transform: applied before it to those images that were not swapped.
         target_transform: applied to each label.
         bank: images made ahead, to take from instead of running the generator.
+        class_names: names in the order of the labels, or by label, where the dataset has none.
+
+    Warns:
+        UserWarning: if less than half of the images were fitted, or fitted images are not among them.
 
     Raises:
-        TypeError: unless ``dataset`` is map-style and yields pairs of an image and an integer label.
-        ValueError: if its first image is normalised or otherwise out of range, or the bank is of another fit.
+        TypeError: unless ``dataset`` is map-style and has samples with an image and an integer label, and transforms
+            can be called.
+        ValueError: if an image is normalised or otherwise out of range, the bank is of another fit, or the class
+            names contradict those of the fit.
     """
 
     def __init__(
@@ -49,54 +67,64 @@ class GLICODataset(Dataset[Any]):
         dataset: Any,
         augment: SwapMaker,
         *,
-        transform: Callable[[Any], Any] | None = None,
+        layout: SampleLayout | None = None,
+        transform: Callable[..., Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,
-        real_transform: Callable[[Any], Any] | None = None,
+        real_transform: Callable[..., Any] | None = None,
         bank: SyntheticBank | None = None,
+        class_names: ClassNames | None = None,
     ) -> None:
-        if bank is not None and bank.augment.record.fingerprint != augment.record.fingerprint:
-            raise ValueError("the bank is of another fit: make it of the augmentation that wraps the dataset")
         check_dataset(dataset, "dataset")
         self.dataset = dataset
         self.augment = augment
-        self.transform = transform
-        self.target_transform = target_transform
-        self.real_transform = real_transform
-        self.bank = bank
-        if len(dataset):
-            image, label = split_sample(dataset[0])
-            convert.to_uint8(image)
-            read_label(label)
-        labels = augment.codes.labels.tolist()
-        glimpses = augment.record.glimpses[: len(labels)].tolist()
-        self._digests = augment.record.digests.tolist()
-        self._codes_of: dict[tuple[int, int], list[int]] = {}
-        for code, glimpse_and_label in enumerate(zip(glimpses, labels, strict=True)):
-            self._codes_of.setdefault(glimpse_and_label, []).append(code)
+        self.layout = layout or SampleLayout()
+        self.transform = _check_transform("transform", transform)
+        self.target_transform = _check_transform("target_transform", target_transform)
+        self.real_transform = _check_transform("real_transform", real_transform)
+        self.bank = _check_bank(bank, augment)
+        self._recognizer = Recognizer(augment.record, augment.codes)
+        self._check_names(class_names)
+        first = dataset[0]
+        check_sample(first)
+        image, label = self.layout.split(first)
+        convert.to_uint8(image)
+        if target_transform is not None:
+            self.layout.replace_label(first, label)
+        overlap = find_overlap(dataset, self.layout, self._recognizer, augment.codes.n_labeled, whole=False)
+        warn_of_overlap(overlap)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        return self.__getitems__([index])[0]
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self._part(range(len(self))[index])
+        return self.__getitems__([operator.index(index)])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, Any]]:
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """The samples of a batch, their synthetic images made in one generator pass."""
-        pairs = [split_sample(sample) for sample in self._read(indices)]
+        originals = self._read(indices)
+        pairs = [self.layout.split(sample) for sample in originals]
         synthetic = self._synthetic(indices, [image for image, _ in pairs], [label for _, label in pairs])
         samples = []
-        for position, (image, label) in enumerate(pairs):
+        for position, (sample, (image, label)) in enumerate(zip(originals, pairs, strict=True)):
             if position in synthetic:
                 image = synthetic[position]
             elif self.real_transform is not None:
-                image = self.real_transform(image)
-            samples.append(
-                (
-                    image if self.transform is None else self.transform(image),
-                    label if self.target_transform is None else self.target_transform(label),
-                )
-            )
+                image = _apply(self.real_transform, image)
+            if self.transform is not None:
+                image = _apply(self.transform, image)
+            sample = self.layout.replace(sample, image)
+            if self.target_transform is not None:
+                sample = self.layout.replace_label(sample, self.target_transform(label))
+            samples.append(sample)
         return samples
+
+    def _part(self, indices: Sequence[int]) -> GLICODataset:
+        """Some of the images, as a dataset with the same settings."""
+        part = object.__new__(type(self))
+        part.__dict__ = {**self.__dict__, "dataset": Subset(self.dataset, indices)}
+        return part
 
     def _read(self, indices: Sequence[int]) -> list[Any]:
         read_batch = getattr(self.dataset, "__getitems__", None)
@@ -109,7 +137,7 @@ class GLICODataset(Dataset[Any]):
         rows = [row for row in draw_rows(len(labels), self.augment.p).tolist() if is_known[row]]
         if not rows:
             return {}
-        anchors = torch.tensor([self._own_code(indices[row], images[row], int(labels[row])) for row in rows])
+        anchors = torch.tensor([self._recognizer.code_of(indices[row], images[row], int(labels[row])) for row in rows])
         made: Iterable[Tensor]
         if self.bank is None:
             made = self.augment.transform(self.augment.make_params(labels[rows], anchors=anchors))
@@ -117,13 +145,53 @@ class GLICODataset(Dataset[Any]):
             made = self.bank.take(draw_anchors(self.augment.model, labels[rows], anchors)[0])
         return {row: convert.like(image, images[row]) for row, image in zip(rows, made, strict=True)}
 
-    def _own_code(self, index: int, image: Any, label: int) -> int:
-        """The code of an image that was fitted under its label, −1 for any other."""
-        codes = self._codes_of.get((identity.glimpse(image), label), [])
-        if len(codes) > 1:  # a look at every pixel tells sparse images apart; of identical ones, each has its own
-            own = digest(convert.to_uint8(image))
-            codes = [code for code in codes if self._digests[code] == own]
-        return index if index in codes else codes[0] if codes else -1
+    def _check_names(self, class_names: ClassNames | None) -> None:
+        """Raise ValueError if a label means one class here and another in the fit."""
+        given = names_of_classes(self.dataset, label_key=self.layout.label_key)
+        names = given if class_names is None else check_class_names(class_names)
+        labels = self.augment.codes.classes.tolist()
+        fitted = {
+            label: name for label, name in zip(labels, self.augment.record.class_names, strict=True) if name is not None
+        }
+        if names and (difference := first_difference(fitted, names)):
+            raise ValueError(
+                f"the classes of the fit and of the wrapped dataset are numbered differently: {difference}. Fit on "
+                "this dataset, renumber its labels with its target_transform, or say with class_names= what they mean"
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_THE_DATASET and "dataset" in self.__dict__:
+            return getattr(self.dataset, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} images, augment={self.augment!r}, transform={self.transform!r})"
+
+
+def _check_transform(name: str, transform: Any) -> Any:
+    if transform is not None and not callable(transform):
+        what = "a label" if name == "target_transform" else "an image"
+        raise TypeError(f"{name} must be a function or transform of {what}, or None; got {transform!r}")
+    return transform
+
+
+def _check_bank(bank: Any, augment: SwapMaker) -> SyntheticBank | None:
+    if bank is None:
+        return None
+    if not isinstance(bank, SyntheticBank):
+        raise TypeError(f"bank must be a SyntheticBank(augment), or None; got {bank!r}")
+    mine, other = augment.codes, bank.augment.codes
+    # Codes are learned, so that those of another seed, size or set differ.
+    if not (torch.equal(mine.codes, other.codes) and torch.equal(mine.labels, other.labels)):
+        raise ValueError("the bank is of another fit: make it of the augmentation that wraps the dataset")
+    return bank
+
+
+def _apply(transform: Callable[..., Any], image: Any) -> Any:
+    """The transform of an image; those of albumentations take an array by name and return a mapping."""
+    if type(transform).__module__.partition(".")[0] != "albumentations":
+        return transform(image)
+    if isinstance(image, Tensor):
+        image = image.permute(1, 2, 0).numpy() if image.ndim == 3 else image.numpy()
+    changed: Mapping[str, Any] = transform(image=np.asarray(image))
+    return changed["image"]

@@ -106,8 +106,11 @@ class SwapMaker:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in ascending order of their labels."""
-        return self.record.class_names
+        """Names of the classes, in ascending order of their labels; the label itself where it has no name."""
+        labels = self.codes.classes.tolist()
+        return tuple(
+            str(label) if name is None else name for label, name in zip(labels, self.record.class_names, strict=True)
+        )
 
     @property
     def history(self) -> dict[str, list[float]]:

@@ -11,7 +11,7 @@ from torchvision.datasets import ImageFolder
 
 from glico_augment.data.image_set import read_image_set
 from glico_augment.data.labels import read_label
-from glico_augment.data.samples import split_sample
+from glico_augment.data.samples import SampleLayout
 from glico_augment.images.identity import digest, fingerprint
 
 # torch warns of a read-only array once a process; test_image_types.py has a test of its own for it.
@@ -63,10 +63,10 @@ def test_images_of_any_kind_and_labels_of_any_integer_type_give_one_set(convert,
     assert read.fingerprint == read_image_set(pairs(labels=small)).fingerprint
 
 
-def test_labels_need_be_neither_contiguous_nor_positive_and_name_their_classes():
+def test_labels_need_be_neither_contiguous_nor_positive():
     read = read_image_set(pairs())
     assert read.labels.tolist() == LABELS
-    assert read.class_names == ("-2", "4", "1000000000000")
+    assert read.class_names == (None, None, None)
 
 
 def test_the_set_is_a_copy():
@@ -270,7 +270,7 @@ def test_a_set_of_which_nothing_can_be_read_is_an_error_even_when_skipping(name)
 
 @pytest.mark.parametrize("sample", [(IMAGES[0], "cat"), IMAGES[0], {"image": IMAGES[0]}])
 def test_what_is_wrong_with_the_dataset_and_not_with_an_image_is_not_skipped(sample):
-    with pytest.raises(TypeError, match=r"^image 6 could not be read"):
+    with pytest.raises((TypeError, ValueError), match=r"^image 6 could not be read"):
         read_image_set([*pairs(), sample], on_error="skip")
 
 
@@ -303,13 +303,13 @@ class Broken(Dataset):
 @pytest.mark.parametrize(
     ("sample", "error", "message"),
     [
-        (
-            {"image": IMAGES[0], "label": 0},
-            TypeError,
-            r"must be a pair \(image, label\), got a dict with keys.*'label'",
-        ),
-        ((IMAGES[0], 0, 0), TypeError, "must be a pair .*, got tuple of 3"),
-        (IMAGES[0], TypeError, "must be a pair .*Tensor"),
+        ({"image": IMAGES[0], "y": 0}, ValueError, r"no key with 'label' among \['image', 'y'\]; pass label_key="),
+        ({"a": IMAGES[0], "b": IMAGES[0], "label": 0}, ValueError, r"one image .* found 2 among .*pass image_key="),
+        ((IMAGES[0],), TypeError, r"must be \(image, label\), a longer tuple or a mapping .*got tuple of 1"),
+        (IMAGES[0], TypeError, r"must be \(image, label\).*Tensor.*fit\(images, labels\)"),
+        ((IMAGES[0], 2**63), ValueError, "labels must fit into 64 bits"),
+        ((IMAGES[0], True), TypeError, "labels must be integers, got True"),
+        ((IMAGES[0], torch.tensor(1j)), TypeError, "labels must be integers"),
         ((IMAGES[0], "cat"), TypeError, r"labels must be integers, got 'cat' \(str\).*Number the classes 0, 1, 2"),
         ((IMAGES[0], 1.0), TypeError, r"labels must be integers, got 1\.0 \(float\)"),
         ((IMAGES[0], np.float32(1)), TypeError, "labels must be integers"),
@@ -388,4 +388,4 @@ def test_a_random_transform_is_warned_of_with_the_remedy():
 
 def test_labels_and_samples_are_read_one_by_one():
     assert [read_label(label) for label in (3, np.uint8(3), torch.tensor(3), np.array(3))] == [3] * 4
-    assert split_sample(("image", 1)) == split_sample(["image", 1]) == ("image", 1)
+    assert SampleLayout().split(("image", 1)) == SampleLayout().split(["image", 1]) == ("image", 1)

@@ -5,10 +5,11 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from glico_augment.data.samples import find_image, find_labels
+from glico_augment.data.samples import SampleLayout, find_image, find_labels
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -57,7 +58,7 @@ def test_an_image_alone_is_refused_with_the_call_that_was_meant(sample):
 
 @pytest.mark.parametrize("sample", [{"image": 1, "target": 2}, (1, {"image": 1, "target": 2, 3: 4})])
 def test_a_mapping_without_labels_is_refused_with_its_keys_and_the_remedy(sample):
-    with pytest.raises(ValueError, match=r"no key with 'label' among \['image', 'target'\]; pass labels_getter="):
+    with pytest.raises(ValueError, match=r"no key with 'label' among \['image', 'target'\]; pass label_key="):
         find_labels(sample)
 
 
@@ -115,3 +116,91 @@ def test_none_or_several_images_are_refused_with_their_number(leaves, found):
 def test_annotations_that_a_swap_would_falsify_are_refused_by_name(annotation):
     with pytest.raises(ValueError, match=f"does not support {type(annotation).__name__}"):
         find_image([tv_tensors.Image(PLAIN), 3, annotation], 3)
+
+
+LONG = (PLAIN, 3, "path")
+NAMED = Pair(PLAIN, 3)
+MAPPING = {"image": PLAIN, "label": 3, "id": 7}
+NESTED = (PLAIN, {"label": 3, "id": 7})
+
+
+@pytest.mark.parametrize("sample", [(PLAIN, 3), [PLAIN, 3], LONG, NAMED, MAPPING, NESTED, {"img": PLAIN, "y_label": 3}])
+def test_a_layout_takes_image_and_label_out_and_puts_others_in_their_places(sample):
+    layout = SampleLayout()
+    changed = layout.replace_label(layout.replace(sample, "new"), 9)
+    assert type(changed) is type(sample)
+    image, label = SampleLayout(image_key=layout._image_key(sample)).split(changed)
+    assert (image, label) == ("new", 9)
+    assert layout.split(sample)[0] is PLAIN  # the sample itself is left alone
+    assert layout.split(sample)[1] == 3
+    others = [leaf for leaf in tree_leaves(sample) if leaf is not PLAIN and leaf != 3]
+    assert [leaf for leaf in tree_leaves(changed) if leaf not in ("new", 9)] == others
+
+
+def test_keys_and_positions_choose_among_several():
+    sample = {"left": PLAIN, "right": PLAIN + 1, "coarse_label": 1, "fine_label": 2}
+    layout = SampleLayout(image_key="right", label_key="fine_label")
+    assert layout.split(sample)[0] is sample["right"]
+    assert layout.labels(sample) == 2
+    assert layout.replace_label(sample, 5)["fine_label"] == 5
+    assert SampleLayout(image_key=2, label_key=0).split((4, "x", PLAIN)) == (PLAIN, 4)
+    getter = SampleLayout(labels_getter=lambda sample: sample["fine_label"] + 1, image_key="left")
+    assert getter.labels(sample) == 3
+    with pytest.raises(ValueError, match="give label_key instead"):
+        getter.replace_label(sample, 0)
+
+
+@pytest.mark.parametrize(
+    ("layout", "sample", "message"),
+    [
+        (
+            SampleLayout(),
+            {"coarse_label": 1, "fine_label": 2, "image": PLAIN},
+            "may all hold the label; pass label_key=",
+        ),
+        (SampleLayout(), {"a": PLAIN, "b": PLAIN, "label": 1}, "found 2 among the keys .*pass image_key="),
+        (SampleLayout(), {"label": 1}, "found 0 among the keys"),
+        (SampleLayout(image_key="x"), {"image": PLAIN, "label": 1}, r"image_key='x' is not in a sample with the keys"),
+        (SampleLayout(label_key=5), (PLAIN, 1), "label_key=5 is not in a sample with tuple of 2 items"),
+    ],
+)
+def test_what_is_missing_or_may_be_meant_twice_is_said_with_the_key_to_pass(layout, sample, message):
+    with pytest.raises(ValueError, match=message):
+        layout.split(sample)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"image_key": 1.5}, TypeError),
+        ({"label_key": True}, TypeError),
+        ({"labels_getter": 5}, TypeError),
+        ({"labels_getter": len, "label_key": "y"}, ValueError),
+    ],
+)
+def test_keys_that_are_none_are_refused(options, error):
+    with pytest.raises(error, match=next(iter(options))):
+        SampleLayout(**options)
+
+
+@pytest.mark.parametrize(
+    ("sample", "layout"),
+    [
+        ((PLAIN, 3), SampleLayout()),
+        ({"a": [PLAIN], "b": {"c": 1, "label": 2}, "label": 3}, SampleLayout(image_key="a")),
+        ({"image": [PLAIN, PLAIN], "label": [3, 4]}, SampleLayout()),
+        (("x", {"label": 3}, PLAIN), SampleLayout()),
+    ],
+)
+def test_an_image_is_found_in_any_structure_and_its_place_takes_another(sample, layout):
+    image, put_back = layout.find(sample, layout.labels(sample))
+    changed = put_back("new")
+    assert type(changed) is type(sample)
+    assert "new" in tree_leaves(changed)
+    assert len(tree_leaves(changed)) == len(tree_leaves(sample)) - (len(image) - 1 if isinstance(image, list) else 0)
+
+
+def test_a_list_of_images_is_found_as_one():
+    images, _ = SampleLayout().find({"image": [PLAIN, PLAIN], "label": [0, 1], "id": [[1, 2], [3]]}, [0, 1])
+    assert len(images) == 2
+    assert all(image is PLAIN for image in images)

@@ -376,7 +376,7 @@ def test_a_device_that_is_not_there_is_refused(dataset, device, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(ValueError, match=f"device .*{device}"):
-        GLICOAugment.fit(dataset, QUICK, device=device, progress=False)
+        GLICOAugment.fit(dataset, config=QUICK, device=device, progress=False)
 
 
 def test_no_device_picks_the_best_at_hand(monkeypatch):

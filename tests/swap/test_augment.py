@@ -11,6 +11,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from glico_augment import FitConfig, GLICOAugment, SwapConfig
+from glico_augment.data.samples import SampleLayout
 from glico_augment.images import convert
 from glico_augment.model import model as model_module
 
@@ -136,7 +137,7 @@ def test_other_entries_of_a_nested_sample_pass_through(always, images):
 
 
 def test_labels_getter_finds_labels_elsewhere(always, images):
-    always.labels_getter = lambda sample: sample["y"]
+    always.layout = SampleLayout(labels_getter=lambda sample: sample["y"])
     assert not torch.equal(always({"x": images[0], "y": 3})["x"], images[0])
 
 
@@ -392,7 +393,7 @@ def test_the_published_preset_is_the_papers_fit_and_the_papers_swap(images, data
     nearer = GLICOAugment.fit(dataset, preset="published", max_ratio=0.1, latent_dim=7, **settings)
     assert (nearer.max_ratio, nearer.config.latent_dim) == (0.1, 7)
     with pytest.raises(ValueError, match="give a config or preset='published', not both"):
-        GLICOAugment.fit(dataset, QUICK, preset="published")
+        GLICOAugment.fit(dataset, config=QUICK, preset="published")
     with pytest.raises(ValueError, match="preset must be one of 'default', 'published'; got 'paper'"):
         quick_fit(dataset, preset="paper")
     huge = [(torch.zeros(3, 513, 2, dtype=torch.uint8), label) for label in (0, 1)]

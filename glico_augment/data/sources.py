@@ -1,0 +1,55 @@
+"""What a fit may be given instead of a dataset: arrays of images and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+def as_dataset(dataset: Any, labels: Any) -> Any:
+    """A dataset of pairs from images and labels, or the dataset itself where there are no labels.
+
+    Args:
+        dataset: a dataset; or ``n`` images: a tensor, an array or a sequence of what a dataset may have as image.
+        labels: None; or ``n`` integers: a tensor, an array or a sequence.
+
+    Raises:
+        TypeError: for images without labels, or labels that are none.
+        ValueError: for another number of labels than of images.
+    """
+    if labels is None:
+        if isinstance(dataset, (Tensor, np.ndarray)):
+            raise TypeError(
+                f"got images of shape {tuple(dataset.shape)} without labels: call fit(images, labels), or give a "
+                "dataset of (image, label)"
+            )
+        return dataset
+    if isinstance(labels, (str, bytes)) or not isinstance(labels, (Tensor, np.ndarray, Sequence)):
+        raise TypeError(
+            f"the second argument of fit is the labels of images, fit(images, labels); got {labels!r}. Settings are "
+            "named: fit(dataset, epochs=50), fit(dataset, config=FitConfig(…))"
+        )
+    if not isinstance(dataset, (Tensor, np.ndarray, Sequence)):
+        raise TypeError(
+            f"with labels, images must be a tensor, an array or a sequence; got {type(dataset).__name__}. A dataset "
+            "that has its labels already is given alone"
+        )
+    if len(dataset) != len(labels):
+        raise ValueError(f"got {len(dataset)} images but {len(labels)} labels")
+    return _Pairs(dataset, labels)
+
+
+class _Pairs(Dataset[Any]):
+    def __init__(self, images: Any, labels: Any) -> None:
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        return self.images[index], self.labels[index]

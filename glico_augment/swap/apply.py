@@ -1,0 +1,66 @@
+"""Swap one image, a list of images or a batch, given their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from glico_augment.data.labels import check_labels, read_label
+from glico_augment.devices import to_device
+from glico_augment.images import convert, values
+from glico_augment.swap.draw import draw_rows
+from glico_augment.swap.make import SwapMaker
+
+
+def swap_list(maker: SwapMaker, images: Sequence[Any], raw_labels: Sequence[Any]) -> list[Any]:
+    """Swap images of any kind and size, each with its own coin, in one generator pass.
+
+    Raises:
+        TypeError: for images of another kind, or labels that are no integers.
+        ValueError: for normalised images, or labels and images of different numbers.
+    """
+    if len(images) != len(raw_labels):
+        raise ValueError(f"got {len(images)} images but {len(raw_labels)} labels")
+    for image in images:
+        convert.check_image(image)
+    labels = torch.tensor([read_label(label) for label in raw_labels], dtype=torch.int64)
+    is_known = maker.find_known(labels)
+    rows = [row for row in draw_rows(len(images), maker.p).tolist() if is_known[row]]
+    swapped = list(images)
+    if rows:
+        made = maker.transform(maker.make_params(labels[rows]))
+        for row, image in zip(rows, made, strict=True):
+            swapped[row] = convert.like(image, images[row])
+    return swapped
+
+
+def swap_batch(maker: SwapMaker, images: Tensor, labels: Any, *, look: bool) -> Tensor:
+    """Swap images of a batch ``(k, C, H, W)``, each with its own coin.
+
+    Args:
+        maker: of the synthetic images.
+        images: uint8, uint16 or float in ``[0, 1]``, on any device.
+        labels: ``(k,)`` integers.
+        look: whether values and labels are looked at, for which an accelerator is waited for.
+
+    Raises:
+        TypeError: for labels that are not integers, or images of another kind.
+        ValueError: for normalised images, or labels and images of different numbers.
+    """
+    labels = to_device(check_labels(labels, images), images.device)
+    values.check_dtype(images)
+    if look:
+        values.check_values(images)
+        maker.find_known(labels)
+    rows = to_device(draw_rows(len(images), maker.p), images.device)
+    if len(rows) == 0:
+        return images
+    params = maker.make_params(labels[rows])
+    synthetic = values.like_shape(maker.transform(params), tuple(images.shape[1:]))
+    synthetic = values.from_unit(synthetic, images.dtype)
+    swapped = values.replace_rows(images.as_subclass(Tensor), rows, synthetic, params.is_known)
+    return tv_tensors.wrap(swapped, like=images) if isinstance(images, tv_tensors.TVTensor) else swapped
