@@ -19,7 +19,7 @@ from glico_augment.cli.demo import demo
 from glico_augment.cli.grids import paths, random_pairs, save_grid
 from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.errors import DivergenceError
-from glico_augment.files.format import check_writable, write_atomically
+from glico_augment.files.atomic import check_writable, write_atomically
 from glico_augment.fit.ranks import process_group
 from glico_augment.images import convert, values
 from glico_augment.images.identity import digest

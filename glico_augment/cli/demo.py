@@ -15,7 +15,7 @@ from glico_augment.cli import demo_data
 from glico_augment.cli.demo_training import accuracy
 from glico_augment.cli.grids import paths, random_pairs, save_grid
 from glico_augment.devices import choose_device
-from glico_augment.files.format import check_writable
+from glico_augment.files.atomic import check_writable
 from glico_augment.style.local_style import LocalStyle
 from glico_augment.swap.augment import GLICOAugment
 

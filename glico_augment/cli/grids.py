@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.utils import save_image
 
-from glico_augment.files.format import write_atomically
+from glico_augment.files.atomic import write_atomically
 from glico_augment.swap.augment import GLICOAugment
 
 

@@ -16,7 +16,7 @@ from glico_augment import checks
 from glico_augment.config import PRESETS, FitConfig
 from glico_augment.data.image_set import ImageSet, read_image_set
 from glico_augment.devices import choose_device
-from glico_augment.files.format import check_writable
+from glico_augment.files.atomic import check_writable
 from glico_augment.fit.checkpoint import Checkpoint
 from glico_augment.fit.loop import Fit
 from glico_augment.fit.progress import Callback, ProgressBar
