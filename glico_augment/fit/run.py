@@ -60,10 +60,13 @@ def fit_model(
     num_workers = checks.integer(0)("num_workers", num_workers)
     _check_preset(preset, config)
     config = (config or FitConfig()).replace(**overrides)  # and checked, before images are read
-    if checkpoint is not None:
-        check_writable(checkpoint)
-    image_set = read_image_set(dataset, unlabeled=unlabeled, image_size=config.image_size, num_workers=num_workers)
-    _check_classes(image_set)
+    ranks = Ranks()
+    ranks.meet(chosen_device)
+    with ranks.together():
+        if checkpoint is not None:
+            check_writable(checkpoint)
+        image_set = read_image_set(dataset, unlabeled=unlabeled, image_size=config.image_size, num_workers=num_workers)
+        _check_classes(image_set)
     if preset == "published":
         overrides = {**overrides, "image_size": image_set.image_shape[1:]}
         config = FitConfig.published(n_images=len(image_set), **overrides)
@@ -78,7 +81,6 @@ def fit_model(
 
     # Whatever context the caller is in, gradients are needed here.
     with torch.inference_mode(False), torch.enable_grad():
-        ranks = Ranks()
         ranks.check_equal("images, labels, settings and seed", record.identity())
         ranks.check_equal(
             "checkpoint_every, and whether there is a checkpoint,", [checkpoint is None, checkpoint_every]
