@@ -16,14 +16,14 @@ from typing import Any
 Check = Callable[[str, Any], Any]
 
 
-def integer(low: int, why: str = "") -> Check:
-    """An integer of at least ``low``."""
-    expected = f"an integer of at least {low}{why}"
+def integer(low: int, why: str = "", *, high: int | None = None) -> Check:
+    """An integer of at least ``low``, and at most ``high`` if one is given."""
+    expected = f"an integer of at least {low}{'' if high is None else f' and at most {high}'}{why}"
 
     def check(name: str, value: Any) -> int:
         if not isinstance(value, numbers.Integral) or isinstance(value, bool):
             raise _wrong(TypeError, name, expected, value)
-        if int(value) < low:
+        if int(value) < low or (high is not None and int(value) > high):
             raise _wrong(ValueError, name, expected, value)
         return int(value)
 
@@ -111,5 +111,13 @@ def shown(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
 
 
+def quoted(value: Any, limit: int = 500) -> str:
+    """How a value that may come from a file is shown in a message: its ``repr``, which has no control characters, cut
+    to ``limit`` characters.
+    """
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def _wrong(kind: type[Exception], name: str, expected: str, value: Any) -> Exception:
-    return kind(f"{name} must be {expected}; got {value!r}")
+    return kind(f"{name} must be {expected}; got {shown(value)}")

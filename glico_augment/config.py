@@ -274,7 +274,8 @@ def _names(config: type[FitConfig] | type[SwapConfig]) -> list[str]:
 
 
 def _unknown(what: str, unknown: list[str], known: list[str]) -> str:
-    return f"unknown {what} {', '.join(sorted(unknown))}; the settings are: {', '.join(known)}"
+    names = ", ".join(checks.shown(name).strip("'\"") for name in sorted(unknown))
+    return f"unknown {what} {names}; the settings are: {', '.join(known)}"
 
 
 _DEFAULT_EPOCHS = 100
@@ -286,9 +287,9 @@ def _loss(name: str, value: Any) -> Any:
     if isinstance(value, str):
         if value in LOSS_NAMES or value.startswith("<"):  # "<MyLoss>": read back from a file
             return value
-        raise ValueError(f"{name} must be {expected}; got {value!r}")
+        raise ValueError(f"{name} must be {expected}; got {checks.shown(value)}")
     if isinstance(value, type) or not (callable(value) and hasattr(value, "parameters")):
-        raise TypeError(f"{name} must be {expected}; got {value!r}")
+        raise TypeError(f"{name} must be {expected}; got {checks.shown(value)}")
     return value
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from conftest import LABELS, smooth_images
+from conftest import LABELS, smooth_images, write_sealed
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
@@ -18,7 +18,7 @@ from torchvision.datasets import FakeData
 from torchvision.transforms import v2
 
 from glico_augment import FileFormatError, GLICOAugment, LocalStyle
-from glico_augment.files.format import CHECKPOINT, STYLE, read_file, write_file
+from glico_augment.files.format import CHECKPOINT, FORMAT, FORMAT_VERSION, STYLE, read_file, write_file
 from glico_augment.images import convert
 from glico_augment.images.values import with_channels
 from glico_augment.style import match_channels, style_of, transfer_style
@@ -740,18 +740,21 @@ def with_value(value, part):
         (STYLES, {"p": 0.5}, "lacks 'max_ratio'"),
         (STYLES, {"p": 2, "max_ratio": 1}, "p must be a number in"),
         (STYLES, {"p": 1, "max_ratio": "1"}, "max_ratio must be a number in"),
-        (STYLES, {"p": 1, "max_ratio": float("nan")}, "max_ratio must be a number in"),
+        (STYLES, {"p": 1, "max_ratio": 1.1}, "max_ratio must be a number in"),
         (STYLES.double(), {}, r"its styles must be float32 .* got torch.float64"),
         (STYLES[0], {}, r"must be float32 \(n, 2, channels, grid, grid\); got .*\(2, 3, 3, 3\)"),
         (STYLES[:, :1], {}, r"got .*\(2, 1, 3, 3, 3\)"),
         (STYLES[:0], {}, r"got .*\(0, 2, 3, 3, 3\)"),
         (STYLES[..., :2], {}, "as many rows as columns; got 3 and 2"),
-        *[(with_value(value, 0), {}, "must be means in") for value in (float("nan"), float("inf"), -0.1, 1.1)],
-        *[(with_value(value, 1), {}, "must be means in") for value in (float("nan"), float("inf"), -0.1, 0.6)],
+        *[(with_value(value, 0), {}, "holds NaN or an infinite value") for value in (float("nan"), float("inf"))],
+        *[(with_value(value, 0), {}, "must be means in") for value in (-0.1, 1.1)],
+        *[(with_value(value, 1), {}, "must be means in") for value in (-0.1, 0.6)],
     ],
 )
 def test_a_file_that_holds_no_styles_is_refused(tmp_path, styles, info, message):
-    write_file(tmp_path / "style", {"styles": styles.contiguous()}, info or {"p": 1.0, "max_ratio": 1.0}, kind=STYLE)
+    info = json.dumps(info or {"p": 1.0, "max_ratio": 1.0})
+    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "kind": STYLE, "info": info}
+    write_sealed(tmp_path / "style", {"styles": styles.contiguous()}, metadata)
     with pytest.raises(FileFormatError, match=f"style is damaged: .*{message}"):
         LocalStyle.load(tmp_path / "style")
 
@@ -800,7 +803,7 @@ def test_a_file_of_another_kind_is_refused_with_what_to_do(tmp_path, style, augm
     ]:
         with pytest.raises(FileFormatError, match=f"holds a {name}, expected a style: {remedy}"):
             LocalStyle.load(tmp_path / name)
-    with pytest.raises(FileFormatError, match="holds a novel, expected a style: it is damaged, or not of this"):
+    with pytest.raises(FileFormatError, match="holds a 'novel', expected a style: it is damaged, or not of this"):
         LocalStyle.load(tmp_path / "other")
 
 

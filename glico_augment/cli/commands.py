@@ -18,7 +18,7 @@ from torchvision.utils import save_image
 from glico_augment.cli.demo import demo
 from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.errors import DivergenceError
-from glico_augment.files.format import check_writable, write_atomically
+from glico_augment.files.atomic import check_writable, write_atomically
 from glico_augment.fit.ranks import process_group
 from glico_augment.images import convert, values
 from glico_augment.images.identity import digest

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from glico_augment.cli import demo_data
 from glico_augment.cli.demo_training import accuracy
 from glico_augment.devices import choose_device
-from glico_augment.files.format import check_writable
+from glico_augment.files.atomic import check_writable
 from glico_augment.pictures.grids import save_grid
 from glico_augment.pictures.paths import paths, random_pairs
 from glico_augment.style.local_style import LocalStyle

@@ -11,6 +11,7 @@ from torch import Tensor
 from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.errors import FileFormatError
 from glico_augment.files.format import read_file, write_file
+from glico_augment.files.tensors import check_tensors, under, with_prefix
 from glico_augment.fit.progress import LOSS_PARTS
 from glico_augment.fit.quality import FitQuality
 from glico_augment.fit.record import FitRecord
@@ -31,6 +32,10 @@ def save_model(path: str | Path, model: GLICOModel, images: Tensor, record: FitR
         images: ``(m, channels, height, width)`` uint8, the labelled images at the fitted size.
         record: of the fit.
         swap: how the images are to be swapped.
+
+    Raises:
+        ValueError: if the model is no longer what a fit makes, so that it could not be read again.
+        OSError: if the file cannot be written; an older file of that name is left as it was.
     """
     tensors = {
         "codes": model.codes.codes,
@@ -39,11 +44,16 @@ def save_model(path: str | Path, model: GLICOModel, images: Tensor, record: FitR
         "digests": record.digests,
         "glimpses": record.glimpses,
         "losses": record.losses,
-        **{f"generator.{name}": value for name, value in model.generator.state_dict().items()},
-        **{f"classifier.{name}": value for name, value in model.classifier.state_dict().items()},
+        **with_prefix("generator.", model.generator.state_dict()),
+        **with_prefix("classifier.", model.classifier.state_dict()),
     }
     quality = None if record.quality is None else record.quality.to_json()
     info = {**record.identity(), "restarts": record.restarts, "quality": quality, "swap": swap.to_json()}
+    tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    try:
+        _build(tensors, info)
+    except _WRONG as error:
+        raise ValueError(f"{path} is not written, as it could not be read again: {_reason(error)}") from error
     write_file(path, tensors, info)
 
 
@@ -56,23 +66,38 @@ def load_model(path: str | Path) -> tuple[GLICOModel, Tensor, FitRecord, SwapCon
     """
     tensors, info = read_file(path)
     try:
-        codes = SphereCodes(tensors["codes"], tensors["labels"])
-        if not torch.equal(codes.codes, tensors["codes"]):
-            raise ValueError("its codes are not on the unit sphere")
-        record = _read_record(tensors, info, codes)
-        swap = SwapConfig.from_json(info["swap"])
-        model = GLICOModel(codes, record.config, record.image_shape)
-        for name, network in (("generator.", model.generator), ("classifier.", model.classifier)):
-            network.load_state_dict(
-                {key.removeprefix(name): value for key, value in tensors.items() if key.startswith(name)}
-            )
-        images = tensors["images"]
-        if images.dtype != torch.uint8 or images.shape != (codes.n_labeled, *record.image_shape):
-            raise ValueError(f"its images must be uint8 of shape {(codes.n_labeled, *record.image_shape)}")
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise FileFormatError(f"{path} is damaged: {reason}") from error
+        return _build(tensors, info)
+    except _WRONG as error:
+        raise FileFormatError(f"{path} is damaged: {_reason(error)}") from error
+
+
+@torch.inference_mode(False)
+def _build(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[GLICOModel, Tensor, FitRecord, SwapConfig]:
+    """What :func:`load_model` returns, of the content of a file.
+
+    Raises:
+        KeyError, TypeError, ValueError, RuntimeError, OverflowError: if its parts do not fit together.
+    """
+    codes = SphereCodes.read(tensors)
+    record = _read_record(tensors, info, codes)
+    swap = SwapConfig.from_json(info["swap"])
+    # Without storage until the file is known to fill it: a width in a header costs nothing to claim.
+    model = GLICOModel(codes, record.config, record.image_shape, device="meta")
+    for prefix, network in (("generator.", model.generator), ("classifier.", model.classifier)):
+        stored = under(prefix, tensors)
+        check_tensors(stored, network.state_dict())
+        network.to_empty(device="cpu").load_state_dict(stored)
+    images = tensors["images"]
+    if images.dtype != torch.uint8 or images.shape != (codes.n_labeled, *record.image_shape):
+        raise ValueError(f"its images must be uint8 of shape {(codes.n_labeled, *record.image_shape)}")
     return model, images, record, swap
+
+
+_WRONG = (KeyError, TypeError, ValueError, RuntimeError, OverflowError)
+
+
+def _reason(error: Exception) -> str:
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _read_record(tensors: dict[str, Tensor], info: dict[str, Any], codes: SphereCodes) -> FitRecord:
@@ -84,12 +109,14 @@ def _read_record(tensors: dict[str, Tensor], info: dict[str, Any], codes: Sphere
     if not isinstance(seed, int) or not isinstance(restarts, int) or not isinstance(info["fingerprint"], str):
         raise TypeError("seed and restarts must be integers and fingerprint a string")
     losses, digests, glimpses = tensors["losses"], tensors["digests"], tensors["glimpses"]
-    if losses.ndim != 2 or losses.shape[1] != len(LOSS_PARTS):
-        raise ValueError(f"losses must have {len(LOSS_PARTS)} columns")
+    if losses.dtype != torch.float32 or losses.ndim != 2 or losses.shape[1] != len(LOSS_PARTS):
+        raise ValueError(f"losses must be float32 and have {len(LOSS_PARTS)} columns")
     config = FitConfig.from_json(info["config"])
     if codes.latent_dim != config.latent_dim or len(codes.classes) != len(names):
         raise ValueError("its codes and its header do not fit together")
-    if len(digests) != len(codes) or fingerprint(digests, codes.labels) != info["fingerprint"]:
+    if digests.dtype != torch.int64 or digests.shape != (len(codes),):
+        raise ValueError("its digests are not integers, one a code")
+    if fingerprint(digests, codes.labels) != info["fingerprint"]:
         raise ValueError("its fingerprint is not that of its labels and digests")
     if glimpses.dtype != torch.int64 or glimpses.shape != digests.shape:
         raise ValueError("its glimpses are not integers, one a digest")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from glico_augment.checks import quoted
 from glico_augment.errors import FileFormatError
 from glico_augment.files.format import CHECKPOINT, read_file, write_file
 from glico_augment.fit.loop import Fit
@@ -33,22 +36,37 @@ class Checkpoint:
         """Continue from the file, if there is one. Every process reads it.
 
         Raises:
-            FileFormatError: if it is no checkpoint.
+            FileFormatError: if it is no checkpoint, or damaged.
+            OSError: if it cannot be read.
             ValueError: if it is of another fit; the message names the differences.
         """
-        if not self.path.exists():
+        ranks = self.run.ranks
+        with ranks.together():
+            state = self._read()
+        ranks.check_equal("the checkpoint", None if state is None else state[1])
+        if state is None:
             return
-        tensors, info = read_file(self.path, kind=CHECKPOINT)
+        with ranks.together():
+            try:
+                self.run.restore(*state)
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise FileFormatError(f"checkpoint {self.path} is damaged: {error}") from error
+        self._written = self._place()
+
+    def _read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The state in the file; None if there is no file."""
+        try:
+            tensors, info = read_file(self.path, kind=CHECKPOINT)
+        except FileNotFoundError:
+            return None
         if differences := _differences(info.get("fit"), self._identity):
             raise ValueError(
                 f"checkpoint {self.path} is of another fit: {'; '.join(differences)}. Repeat that call to continue "
                 "it, or delete the file or name another to start anew"
             )
-        try:
-            self.run.restore(tensors, info["state"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise FileFormatError(f"checkpoint {self.path} is damaged: {error}") from error
-        self._written = self._place()
+        if not isinstance(state := info.get("state"), dict):
+            raise FileFormatError(f"checkpoint {self.path} is damaged: it does not say how far it is")
+        return tensors, state
 
     def __call__(self, progress: FitProgress) -> None:
         """Write every so many steps."""
@@ -56,14 +74,20 @@ class Checkpoint:
             self.write()
 
     def write(self) -> None:
-        """Write the state, unless it is written already; the first of several processes writes."""
+        """Write the state, unless it is written already; the first of several processes writes.
+
+        Raises:
+            DivergenceError: if the state holds NaN or infinite values.
+            OSError: in all processes, if the file cannot be written.
+        """
         state = self._place()
         if self._written == state:
             return
         self.run.check_finite()
         tensors, numbers = self.run.state()
-        if self.run.ranks.is_first:
-            write_file(self.path, tensors, {"fit": self._identity, "state": numbers}, kind=CHECKPOINT)
+        with self.run.ranks.together():
+            if self.run.ranks.is_first:
+                write_file(self.path, tensors, {"fit": self._identity, "state": numbers}, kind=CHECKPOINT)
         self._written = state
 
     def _place(self) -> tuple[int, int, bool]:
@@ -80,5 +104,5 @@ def _differences(found: Any, expected: dict[str, Any]) -> list[str]:
         elif name == "fingerprint" and found.get(name) != value:
             lines.append("the images, the labels or their order differ")
         elif found.get(name) != value:
-            lines.append(f"{name} was {found.get(name)!r}, is {value!r}")
+            lines.append(f"{name} was {quoted(found.get(name))}, is {quoted(value)}")
     return lines

@@ -56,7 +56,7 @@ class Interrupts:
 
     def __call__(self, progress: FitProgress) -> None:
         """End the fit after this step if a signal came to any of its processes."""
-        if self._checkpoint is None or not self._ranks.any(self._received is not None, self._device):
+        if self._checkpoint is None or not self._ranks.any(lambda: self._received is not None, self._device):
             return
         self._checkpoint.write()
         if self._ranks.is_first:

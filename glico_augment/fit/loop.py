@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from glico_augment import checks
 from glico_augment.config import FitConfig
 from glico_augment.data.image_set import ImageSet
 from glico_augment.devices import to_device
 from glico_augment.errors import DivergenceError
+from glico_augment.files.tensors import check_tensors, under, with_prefix
 from glico_augment.fit.code_adam import CodeAdam
 from glico_augment.fit.progress import LOSS_PARTS, Callback, FitProgress
 from glico_augment.fit.quality import ROUNDING, FitQuality, mean_image, measure
@@ -77,8 +79,8 @@ class Fit:
         self.total_steps = config.steps
         self.image_set = image_set
         self._n_labeled = len(image_set.labels)
-        loss = build_loss(config, image_set.image_shape).to(device)
-        with self._autocast():
+        with self.ranks.together(), self._autocast():
+            loss = build_loss(config, image_set.image_shape).to(device)
             self.targets = Targets(image_set.images.to(device), loss)
         self._labeled_images = self.targets.images[: self._n_labeled]
         self._mean_image = mean_image(self._labeled_images)
@@ -134,8 +136,7 @@ class Fit:
                 self.check_finite()
             row = self.history[self.steps_done - 1].detach()
             progress = FitProgress(self.steps_done, self.total_steps, self.restarts, self.model, row, self.finish)
-            answers = [callback(progress) is True for callback in callbacks]
-            self.is_stopped = self.ranks.any(any(answers), self.device)
+            self.is_stopped = self.ranks.any(lambda: _ask(callbacks, progress), self.device)  # noqa: B023
         self.check_finite()
         self._share_codes()
         self._check_images()
@@ -248,16 +249,23 @@ class Fit:
         return measure(self.model, self._labeled_images)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, int]]:
-        """All that the remaining steps depend on, as tensors and numbers."""
+        """All that the remaining steps depend on, as tensors and numbers.
+
+        Raises:
+            DivergenceError: if one of them is NaN or infinite.
+        """
         self._share_codes()
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"adam.codes.{name}": value for name, value in self.code_adam.state().items()}
+        tensors = with_prefix("model.", dict(self.model.named_parameters()))
+        tensors |= with_prefix("adam.codes.", self.code_adam.state())
         for index, state in self.network_adam.state_dict()["state"].items():
             tensors |= {f"adam.networks.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
         tensors["history"] = self.history[: self.steps_done]
         tensors["order"] = self._order
         tensors["order_rng"] = self._order_rng.get_state()
         tensors["noise_rng"] = self._noise_rng.get_state()
+        for name, value in tensors.items():
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise self._divergence(self.steps_done, f"{name} holds NaN or an infinite value")
         numbers = {"steps_done": self.steps_done, "restarts": self.restarts, "is_stopped": int(self.is_stopped)}
         return tensors, numbers
 
@@ -265,26 +273,47 @@ class Fit:
         """Continue from a :meth:`state` of a fit of the same images, config and seed.
 
         Raises:
-            KeyError, RuntimeError, ValueError: if it is of another fit.
+            KeyError, TypeError, ValueError: if it is of another fit.
         """
-        self.restarts = numbers["restarts"]
+        limits = {"steps_done": self.total_steps, "restarts": _MAX_RESTARTS, "is_stopped": 1}
+        steps_done, self.restarts, is_stopped = (
+            checks.integer(0, high=limit)(name, numbers[name]) for name, limit in limits.items()
+        )
         self._start()
-        self.model.load_state_dict(_under("model.", tensors))
-        self.code_adam.restore(_under("adam.codes.", tensors))
+        self._check_state(tensors, steps_done)
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(tensors[f"model.{name}"])
+        self.code_adam.restore(under("adam.codes.", tensors))
         state = self.network_adam.state_dict()
         parameters = dict(enumerate(self.network_adam.param_groups[0]["params"]))
         state["state"] = {
             index: {key: _as_state(value, parameter) for key, value in kept.items()}
             for index, parameter in parameters.items()
-            if (kept := _under(f"adam.networks.{index}.", tensors))
+            if (kept := under(f"adam.networks.{index}.", tensors))
         }
         self.network_adam.load_state_dict(state)
-        self.steps_done = numbers["steps_done"]
-        self.is_stopped = bool(numbers["is_stopped"])
+        self.steps_done = steps_done
+        self.is_stopped = bool(is_stopped)
         self.history[: self.steps_done] = tensors["history"].to(self.device)
         self._order = tensors["order"]
         self._order_rng.set_state(tensors["order_rng"])
         self._noise_rng.set_state(tensors["noise_rng"])
+
+    def _check_state(self, tensors: dict[str, Tensor], steps_done: int) -> None:
+        """Raise ValueError unless there is every tensor of a :meth:`state`, of its type and shape, and no other."""
+        expected = with_prefix("model.", dict(self.model.named_parameters()))
+        expected |= with_prefix("adam.codes.", self.code_adam.state())
+        if steps_done:
+            for index, parameter in enumerate(self.network_adam.param_groups[0]["params"]):
+                expected |= {f"adam.networks.{index}.{name}": parameter for name in ("exp_avg", "exp_avg_sq")}
+                expected[f"adam.networks.{index}.step"] = torch.zeros(())
+        expected["history"] = self.history[:steps_done]
+        expected["order"] = self._order.new_empty(tensors["order"].shape[:1])  # as long as it is
+        expected |= {"order_rng": self._order_rng.get_state(), "noise_rng": self._noise_rng.get_state()}
+        check_tensors(tensors, expected)
+        if not bool(((tensors["order"] >= 0) & (tensors["order"] < self.n_images)).all()):
+            raise ValueError("its order names images that are not there")
 
     def _share_codes(self) -> None:
         """Bring every process up to date with the codes that the others own, and with their moments."""
@@ -309,6 +338,17 @@ class Fit:
             and torch.cuda.is_bf16_supported(including_emulation=False)
         )
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half)
+
+
+def _ask(callbacks: list[Callback], progress: FitProgress) -> bool:
+    """Whether a callback wants to stop. All are called though one raises: they may sum over processes, which wait."""
+    if not callbacks:
+        return False
+    try:
+        answer = callbacks[0](progress) is True
+    finally:
+        others = _ask(callbacks[1:], progress)
+    return answer or others
 
 
 class _Networks(nn.Module):
@@ -353,7 +393,3 @@ def _as_state(value: Tensor, parameter: Tensor) -> Tensor | int:
     if value.shape == parameter.shape:
         return torch.empty_like(parameter).copy_(value)
     return value if value.is_floating_point() else int(value)
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

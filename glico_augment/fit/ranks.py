@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import pickle
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+PATIENCE = timedelta(minutes=5)
+"""How long the first processes to call ``fit`` wait for the last: one may still be downloading the images."""
 
 
 class Ranks:
@@ -40,9 +45,65 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
-    def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether ``flag`` is true in any process."""
-        return flag if self.count == 1 else bool(self.sum_(torch.tensor(int(flag), device=device)))
+    def meet(self, device: torch.device) -> None:
+        """Wait for all processes, so that one which is alone need not wait for ever.
+
+        Raises:
+            RuntimeError: if some are not here within :data:`PATIENCE`, or have ended.
+        """
+        if self.count == 1:
+            return
+        try:
+            if dist.get_backend() == "gloo":  # a sum that is given up would keep the process from ending
+                dist.destroy_process_group(dist.new_group(timeout=PATIENCE))
+            else:
+                dist.all_reduce(torch.zeros(1, device=device), async_op=True).wait(PATIENCE)
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"process {self.index} waited for all {self.count} processes of the group to call fit, and not all "
+                "did. Call it in every one, or end the group (torch.distributed.destroy_process_group) to fit in one "
+                f"alone ({error})"
+            ) from error
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A part of the work in which what is raised by one process is raised by all. It must not contain sums."""
+        error = None
+        try:
+            yield
+        except Exception as caught:
+            error = caught
+        self._raise_any(error)
+
+    def any(self, ask: Callable[[], bool], device: torch.device) -> bool:
+        """Whether ``ask()`` is true in any process; what it raises in one is raised by all."""
+        if self.count == 1:
+            return ask()
+        answer, error = False, None
+        try:
+            answer = ask()
+        except Exception as caught:
+            error = caught
+        n_true, n_failed = self.sum_(torch.tensor([int(answer), int(error is not None)], device=device)).tolist()
+        if n_failed:
+            self._raise_any(error)
+        return n_true > 0
+
+    def _raise_any(self, error: Exception | None) -> None:
+        """Raise the error of this process, or else that of the first process that has one."""
+        errors = self._gather(None if error is None else _portable(error))
+        if error is not None:
+            raise error
+        for index, other in enumerate(errors):
+            if other is not None:
+                raise other from RuntimeError(f"process {index} failed")
+
+    def _gather(self, value: Any) -> list[Any]:
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
 
     @torch.no_grad()
     def share_rows_(self, tensors: Iterable[Tensor]) -> None:
@@ -55,13 +116,18 @@ class Ranks:
 
     def check_equal(self, name: str, value: Any) -> None:
         """Raise ValueError unless ``value``, of JSON types, is the same in all processes."""
-        if self.count == 1:
-            return
-        values: list[Any] = [None] * self.count
-        dist.all_gather_object(values, value)
+        values = self._gather(value)
         for index, other in enumerate(values):
             if other != values[0]:
                 raise ValueError(f"{name} must be the same in all processes, but {index} has {other}, 0 {values[0]}")
+
+
+def _portable(error: Exception) -> Exception:
+    """An error as another process can make it again."""
+    try:
+        return pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from glico_augment.data.class_names import ClassNames
 from glico_augment.data.image_set import ON_ERROR, ImageSet, check_dataset, read_image_set
 from glico_augment.data.samples import SampleLayout
 from glico_augment.devices import choose_device
-from glico_augment.files.format import check_writable
+from glico_augment.files.atomic import check_writable
 from glico_augment.fit.checkpoint import Checkpoint
 from glico_augment.fit.cost import check_cost
 from glico_augment.fit.interrupt import Interrupts
@@ -68,22 +68,24 @@ def fit_model(
     checks.choice(ON_ERROR)("on_error", on_error)
     _check_preset(preset, config)
     config = (config or FitConfig()).replace(**overrides)  # and checked, before images are read
-    if checkpoint is not None:
-        check_writable(checkpoint)
     ranks = Ranks()
-    _check_before_reading(
-        config, overrides, dataset, unlabeled, preset=preset, device=chosen_device, n_processes=ranks.count
-    )
-    image_set = read_image_set(
-        dataset,
-        unlabeled=unlabeled,
-        layout=layout,
-        class_names=class_names,
-        image_size=config.image_size,
-        num_workers=num_workers,
-        on_error=on_error,
-    )
-    _check_classes(image_set)
+    ranks.meet(chosen_device)
+    with ranks.together():
+        if checkpoint is not None:
+            check_writable(checkpoint)
+        _check_before_reading(
+            config, overrides, dataset, unlabeled, preset=preset, device=chosen_device, n_processes=ranks.count
+        )
+        image_set = read_image_set(
+            dataset,
+            unlabeled=unlabeled,
+            layout=layout,
+            class_names=class_names,
+            image_size=config.image_size,
+            num_workers=num_workers,
+            on_error=on_error,
+        )
+        _check_classes(image_set)
     if preset == "published":
         overrides = {**overrides, "image_size": image_set.image_shape[1:]}
         config = FitConfig.published(n_images=len(image_set), **overrides)
@@ -113,19 +115,18 @@ def fit_model(
             seed=seed,
             finish=lambda model: finish(keep(copy.deepcopy(model).cpu(), run.quality())),
         )
-        callbacks = [] if callback is None else [callback]
         saved = None if checkpoint is None else Checkpoint(checkpoint, run, record, every=checkpoint_every)
         if saved is not None:
             saved.restore()
             ranks.check_equal("the checkpoint", [run.steps_done, run.restarts])
-            callbacks.insert(0, saved)
         is_shown = progress and ranks.is_first
         if ranks.is_first:
             log_start(image_set, run)
         with Interrupts(saved, ranks, chosen_device) as interrupts:
             with ProgressBar(run.steps_done, run.total_steps, enabled=is_shown) as bar:
                 log = [ProgressLog(once=bar.is_shown)] if ranks.is_first else []
-                run.run([bar, *log, *callbacks, interrupts])
+                # What sums over processes comes before the caller's, which may raise in one of them.
+                run.run(each for each in [bar, *log, saved, interrupts, callback] if each is not None)
                 quality = run.quality()
                 bar.finish(quality)
             if saved is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from glico_augment.errors import FileFormatError
 from glico_augment.files.format import read_file
 from glico_augment.model import sphere
 
@@ -56,8 +58,9 @@ class SphereCodes(nn.Module):
         rank = torch.empty_like(members)
         rank[members] = torch.arange(len(labels), device=labels.device) - first_member[class_indices[members]]
         self.register_buffer("labels", labels)
-        self.register_buffer("classes", classes)
-        self.register_buffer("class_indices", class_indices)
+        # Those derived from the labels are never part of a state, so that they cannot contradict them.
+        self.register_buffer("classes", classes, persistent=False)
+        self.register_buffer("class_indices", class_indices, persistent=False)
         self.register_buffer("_members", members, persistent=False)
         self.register_buffer("_first_member", first_member, persistent=False)
         self.register_buffer("_class_size", class_size, persistent=False)
@@ -82,10 +85,31 @@ class SphereCodes(nn.Module):
         """Read the codes and labels alone from a file written by :meth:`GLICOAugment.save`.
 
         Raises:
+            FileNotFoundError: if there is no such file.
             FileFormatError: if the file is not a whole glico-augment file of this format version.
         """
         tensors, _ = read_file(path, names=("codes", "labels"))
-        return cls(tensors["codes"], tensors["labels"]).to(device)
+        try:
+            return cls.read(tensors).to(device)
+        except ValueError as error:
+            raise FileFormatError(f"{path} is damaged: {error}") from error
+
+    @classmethod
+    def read(cls, tensors: Mapping[str, Tensor]) -> SphereCodes:
+        """The ``codes`` and ``labels`` of a file, on the CPU.
+
+        Raises:
+            KeyError: if one of them is missing.
+            ValueError: if they are not what a fit leaves there.
+        """
+        stored, labels = tensors["codes"], tensors["labels"]
+        if stored.dtype != torch.float32 or labels.dtype != torch.int64:
+            raise ValueError(f"its codes must be float32 and its labels int64; got {stored.dtype} and {labels.dtype}")
+        with torch.inference_mode(False):
+            codes = cls(stored, labels)
+        if not torch.equal(codes.codes, stored):
+            raise ValueError("its codes are not on the unit sphere")
+        return codes
 
     def __len__(self) -> int:
         return self.codes.shape[0]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from glico_augment.files.format import write_atomically
+from glico_augment.files.atomic import write_atomically
 from glico_augment.images import values
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from glico_augment import __version__
-from glico_augment.files.format import FORMAT_VERSION, write_atomically
+from glico_augment.files.atomic import write_atomically
+from glico_augment.files.format import FORMAT_VERSION
 from glico_augment.images.values import to_unit
 from glico_augment.pictures.paths import paths, positions_of, random_pairs, with_ends
 from glico_augment.report import charts, measure, pieces

@@ -1,22 +1,27 @@
 import json
+import math
+import os
 
 import pytest
 import torch
-from conftest import LABELS, quick_fit, smooth_images
+from conftest import LABELS, quick_fit, smooth_images, write_sealed
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load
 from torch import nn
 from torch.utils.data import TensorDataset
 
 from glico_augment import FileFormatError, GLICOAugment, SphereCodes
 
+CODES = SphereCodes.random(LABELS, 6, generator=torch.Generator().manual_seed(0)).codes.detach()
+
 
 def rewrite(path, *, tensors=None, **info):
-    """Change tensors or the header's JSON of a file."""
+    """Change tensors or the header's JSON of a file, with a right checksum; None takes a tensor out."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     metadata["info"] = json.dumps({**json.loads(metadata["info"]), **info})
-    save_file({**load_file(path), **(tensors or {})}, path, metadata)
+    kept = {name: value for name, value in {**load(path.read_bytes()), **(tensors or {})}.items() if value is not None}
+    write_sealed(path, kept, metadata)
 
 
 @pytest.fixture
@@ -75,33 +80,51 @@ def test_a_module_as_loss_is_recorded_by_name(dataset, tmp_path):
         ({"class_names": ["a"]}, "do not fit together"),
         ({"class_names": "abc"}, "class_names must be a list"),
         ({"image_shape": [3, 12]}, "image_shape must be three positive integers"),
-        ({"image_shape": [1, 12, 10]}, "size mismatch"),
+        ({"image_shape": [1, 12, 10]}, "'background' must be .*float32 of shape .*got"),
         ({"fingerprint": "0" * 32}, "fingerprint is not that of its labels"),
         ({"seed": "zero"}, "seed and restarts must be integers"),
         ({"tensors": {"codes": torch.ones(8, 6)}}, "not on the unit sphere"),
         ({"tensors": {"codes": torch.ones(2, 6)}}, "labels must have shape"),
-        ({"tensors": {"labels": LABELS.float()}}, "labels must be integers"),
+        ({"tensors": {"labels": LABELS.float()}}, "its labels int64; got .*float32"),
+        ({"tensors": {"codes": CODES.double()}}, "its codes must be float32 .*got .*float64"),
+        ({"tensors": {"codes": CODES * math.nan}}, "the tensor 'codes' holds NaN"),
+        ({"tensors": {"generator.background": torch.full((3, 12, 10), math.inf)}}, "background' holds NaN or an inf"),
+        ({"tensors": {"generator.background": torch.zeros(3, 12, 10).double()}}, "must be .*float32.*got .*float64"),
+        ({"tensors": {"generator.extra": torch.zeros(3)}}, "a tensor 'extra' too many"),
+        ({"tensors": {"generator.\x1b[2J": torch.zeros(3)}}, r"a tensor '\\x1b\[2J' too many"),
+        ({"config": {"\x1b[2J": 1}}, r"unknown fit setting \\x1b\[2J"),
+        ({"image_shape": [3, 10**9, 10**9]}, ""),
+        ({"config": {"loss": "x" * 10**6}}, "loss must be .*…$"),
         ({"tensors": {"labels": LABELS.roll(1)}}, "fingerprint is not that of its labels"),
-        ({"tensors": {"losses": torch.zeros(4)}}, "losses must have 3 columns"),
+        ({"tensors": {"losses": torch.zeros(4)}}, "losses must be float32 and have 3 columns"),
         ({"tensors": {"glimpses": torch.zeros(8)}}, "glimpses are not integers"),
         ({"tensors": {"glimpses": torch.zeros(7, dtype=torch.int64)}}, "glimpses are not integers, one a digest"),
         ({"tensors": {"images": torch.zeros(8, 3, 12, 10)}}, "images must be uint8 of shape"),
         ({"tensors": {"images": torch.zeros(7, 3, 12, 10, dtype=torch.uint8)}}, "images must be uint8 of shape"),
-        ({"tensors": {"generator.to_image.weight": torch.zeros(9)}}, "size mismatch"),
+        ({"tensors": {"generator.to_image.weight": torch.zeros(9)}}, r"'to_image.weight' must be .*got .*\(9,\)"),
     ],
 )
 def test_a_header_that_does_not_fit_its_tensors_is_refused(path, change, message):
     rewrite(path, **change)
-    with pytest.raises(FileFormatError, match=f"(?s)is damaged: .*{message}"):
+    with pytest.raises(FileFormatError, match=f"(?s)is damaged: .*{message}") as caught:
+        GLICOAugment.load(path)
+    assert str(caught.value).removeprefix(str(path)).isprintable()
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("width", [9, 10**9, 10**18, 10**30])
+def test_a_width_that_the_tensors_do_not_have_costs_no_memory(path, augment, width):
+    rewrite(path, config={**augment.config.to_json(), "generator_width": width})
+    with pytest.raises(FileFormatError, match="is damaged"):
         GLICOAugment.load(path)
 
 
 @pytest.mark.parametrize("name", ["codes", "digests", "glimpses", "generator.to_image.weight", "classifier.head.bias"])
 def test_a_missing_tensor_is_named(path, name):
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-    save_file({key: value for key, value in load_file(path).items() if key != name}, path, metadata)
-    with pytest.raises(FileFormatError, match=name.removeprefix("generator.").removeprefix("classifier.")):
+    rewrite(path, tensors={name: None})
+    with pytest.raises(
+        FileFormatError, match=f"lacks .*'{name.removeprefix('generator.').removeprefix('classifier.')}'"
+    ):
         GLICOAugment.load(path)
 
 
@@ -110,9 +133,71 @@ def test_a_missing_header_field_is_named(path):
         metadata = file.metadata()
     info = json.loads(metadata["info"])
     del info["seed"]
-    save_file(load_file(path), path, {**metadata, "info": json.dumps(info)})
-    with pytest.raises(FileFormatError, match="is damaged: lacks 'seed'"):
+    write_sealed(path, load(path.read_bytes()), {**metadata, "info": json.dumps(info)})
+    with pytest.raises(FileFormatError, match="is damaged: it lacks 'seed'"):
         GLICOAugment.load(path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"codes": torch.ones(8, 6)}, "is damaged: its codes are not on the unit sphere"),
+        ({"codes": CODES.double()}, "is damaged: its codes must be float32"),
+        ({"codes": CODES[:4].clone()}, "is damaged: labels must have shape"),
+        ({"labels": None}, "lacks the tensors labels"),
+    ],
+)
+def test_codes_that_are_none_are_refused_when_they_load_alone(path, tensors, message):
+    rewrite(path, tensors=tensors)
+    with pytest.raises(FileFormatError, match=message):
+        SphereCodes.load(path)
+
+
+@pytest.mark.parametrize("name", ["images", "codes", "generator.to_image.weight"])
+def test_one_wrong_bit_anywhere_is_refused_by_all_that_read_the_file(path, augment, name):
+    content = bytearray(path.read_bytes())
+    values = load(bytes(content))[name]
+    place = content.index(values.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    content[place + 5] ^= 1
+    path.write_bytes(content)
+    for read in (GLICOAugment.load, SphereCodes.load):
+        with pytest.raises(FileFormatError, match="is damaged: its checksum is not that of its content"):
+            read(path)
+
+
+def test_a_model_that_could_not_be_read_again_is_not_written(augment, path):
+    before = path.read_bytes()
+    background = augment.generator.background.data
+    for change, message in [(background.double(), "must be .*float32"), (background * math.nan, "holds NaN")]:
+        augment.generator.background.data = change
+        with pytest.raises(ValueError, match=message):
+            augment.save(path)
+    assert path.read_bytes() == before
+
+
+def test_what_was_loaded_does_not_change_with_the_file(path, augment):
+    loaded = GLICOAugment.load(path)
+    codes = SphereCodes.load(path)
+    with path.open("r+b") as file:  # in place, as cp does
+        file.seek(1000)
+        file.write(bytes(path.stat().st_size - 1000))
+    assert torch.equal(loaded.images, augment.images)
+    assert torch.equal(codes.codes, augment.codes.codes)
+
+
+def test_no_shared_memory_and_no_descriptor_is_needed_to_fit_save_and_load(dataset, path, monkeypatch):
+    def no_memory(*args):
+        raise RuntimeError("unable to allocate shared memory(shm)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", no_memory)
+    monkeypatch.setattr(torch.UntypedStorage, "share_memory_", no_memory)
+    monkeypatch.setattr(torch.UntypedStorage, "_new_shared", no_memory)
+    quick_fit(dataset, epochs=1, checkpoint=path.with_name("c")).save(path)
+    augments = [GLICOAugment.load(path)]
+    descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None  # noqa: PTH112, PTH208
+    augments += [GLICOAugment.load(path) for _ in range(200)]
+    if descriptors is not None:
+        assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
 
 
 def test_an_unwritable_path_is_refused(augment, tmp_path):

@@ -1,3 +1,5 @@
+import json
+import math
 import os
 import signal
 import subprocess
@@ -7,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import quick_fit, smooth_images
+from conftest import quick_fit, smooth_images, write_sealed
+from safetensors import safe_open
+from safetensors.torch import load
 from torch.utils.data import TensorDataset
 
-from glico_augment import FileFormatError
+from glico_augment import DivergenceError, FileFormatError
 from glico_augment.files.format import CHECKPOINT, read_file
 
 
@@ -142,3 +146,83 @@ def test_a_diverged_state_is_not_written(dataset, tmp_path):
     tensors, info = read_file(tmp_path / "c", kind=CHECKPOINT)
     assert info["state"] == {"steps_done": 4, "restarts": 0, "is_stopped": 0}
     assert all(value.isfinite().all() for value in tensors.values() if value.is_floating_point())
+
+
+def rewrite(path, change):
+    """Change the tensors and numbers of a checkpoint, with a right checksum."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors, info = load(path.read_bytes()), json.loads(metadata["info"])
+    change(tensors, info["state"])
+    write_sealed(path, tensors, {**metadata, "info": json.dumps(info)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors, numbers: tensors.pop("order"), "order"),
+        (
+            lambda tensors, numbers: tensors.pop("adam.networks.0.exp_avg"),
+            "it lacks the tensor 'adam.networks.0.exp_avg'",
+        ),
+        (lambda tensors, numbers: tensors.pop("adam.networks.0.step"), "it lacks the tensor 'adam.networks.0.step'"),
+        (lambda tensors, numbers: tensors.update(more=torch.ones(1)), "it has a tensor 'more' too many"),
+        (lambda tensors, numbers: tensors.update({"model.\x1b": torch.ones(1)}), r"a tensor 'model.\\x1b' too many"),
+        (lambda tensors, numbers: tensors.update(history=tensors["history"][:3].clone()), "'history' must be"),
+        (lambda tensors, numbers: tensors.update(order=torch.tensor([8])), "order names images that are not there"),
+        (lambda tensors, numbers: tensors.update(order_rng=tensors["order_rng"][:9].clone()), "'order_rng' must be"),
+        (
+            lambda tensors, numbers: tensors.update({"model.codes.codes": tensors["model.codes.codes"].double()}),
+            "'model.codes.codes' must be torch.float32",
+        ),
+        (lambda tensors, numbers: tensors["model.codes.codes"].fill_(math.nan), "holds NaN"),
+        (lambda tensors, numbers: numbers.update(steps_done=13), "steps_done must be .* at most 12"),
+        (lambda tensors, numbers: numbers.update(steps_done=-1), "steps_done must be"),
+        (lambda tensors, numbers: numbers.update(steps_done=4.0), "steps_done must be"),
+        (lambda tensors, numbers: numbers.update(steps_done=True), "steps_done must be"),
+        (lambda tensors, numbers: numbers.update(restarts=3), "restarts must be .* at most 2"),
+        (lambda tensors, numbers: numbers.update(is_stopped=2), "is_stopped must be"),
+        (lambda tensors, numbers: numbers.pop("restarts"), "restarts"),
+    ],
+)
+def test_a_state_that_is_none_is_refused(change, message, dataset, tmp_path):
+    fit_until(4, dataset, tmp_path / "c")
+    rewrite(tmp_path / "c", change)
+    with pytest.raises(FileFormatError, match=message):
+        quick_fit(dataset, checkpoint=tmp_path / "c")
+
+
+def test_rewriting_alone_changes_nothing(dataset, tmp_path):
+    fit_until(4, dataset, tmp_path / "c")
+    rewrite(tmp_path / "c", lambda tensors, numbers: None)
+    assert torch.equal(quick_fit(dataset, checkpoint=tmp_path / "c").codes.codes, quick_fit(dataset).codes.codes)
+
+
+def test_one_wrong_bit_in_a_checkpoint_is_refused_and_the_file_kept(dataset, tmp_path):
+    fit_until(4, dataset, tmp_path / "c")
+    content = bytearray((tmp_path / "c").read_bytes())
+    for place in range(5, len(content), len(content) // 40):
+        damaged = content.copy()
+        damaged[place] ^= 16
+        (tmp_path / "c").write_bytes(damaged)
+        with pytest.raises(FileFormatError):
+            quick_fit(dataset, checkpoint=tmp_path / "c")
+        assert (tmp_path / "c").read_bytes() == damaged
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_none(dataset, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is a device, pipe or socket"):
+        quick_fit(dataset, checkpoint=tmp_path / "pipe")
+
+
+def test_a_state_broken_by_the_step_before_is_not_written(dataset, tmp_path):
+    """A loss that is finite, of a step that breaks a code."""
+
+    def break_code(progress):
+        if progress.step == 6:
+            progress.model.codes.codes.data[0] = math.inf
+
+    with pytest.raises(DivergenceError, match=r"diverged at step [78] of 12"):
+        quick_fit(dataset, checkpoint=tmp_path / "c", checkpoint_every=2, callback=break_code)
+    assert read_file(tmp_path / "c", kind=CHECKPOINT)[1]["state"]["steps_done"] == 6

@@ -1,0 +1,159 @@
+"""Files written whole or not at all: filled beside their place under a lock, then renamed into it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody can remove a file that is open
+    fcntl = None  # type: ignore[assignment]
+
+_SHOWN_CHARACTERS = 20  # of a file's name in that of its partial file, which must not be longer than a name can be
+_LONGEST_SUFFIX = 16
+_SLOTS = 8  # writers of one path at a time whose partial files are found again if they are killed
+
+
+def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Have ``write`` fill a file beside ``path``, then rename it into place.
+
+    Whatever happens, ``path`` is either what it was or whole; an error removes the partial file, and what a killed
+    writer of ``path`` left is removed by the next one. A symbolic link stays one, and the file it names is replaced;
+    a replaced file keeps its permissions.
+
+    Args:
+        path: the file.
+        write: fills the file whose path it is given, which is there, empty, and has the suffix of ``path``.
+
+    Raises:
+        OSError: as :func:`check_writable`, or if the disk is full; the message names ``path``.
+    """
+    target = _target(path)
+    try:
+        partial, file = _create(target)
+        with file:
+            try:
+                write(partial)
+                os.fsync(file.fileno())
+                if fcntl is None:
+                    file.close()
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise _in_words(path, error) from error
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise OSError unless a file can be written at ``path``, so that a long run need not find out at its end.
+
+    Raises:
+        IsADirectoryError, FileNotFoundError: for a folder, and for a file in a folder that is not there.
+        PermissionError: for a file that is read-only, be it to the superuser, and for one in a read-only folder.
+        OSError: for a device, pipe or socket.
+    """
+    _target(path)
+
+
+def _target(path: str | Path) -> Path:
+    """The file to write, behind any symbolic links, checked."""
+    target = Path(os.path.realpath(path))
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    except OSError as error:
+        raise _in_words(path, error) from error
+    if mode is None and not target.parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: there is no folder {target.parent}")
+    if mode is not None and stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file")
+    if mode is not None and not stat.S_ISREG(mode):
+        raise OSError(f"{path} is a device, pipe or socket, and is left as it is; give the name of a file")
+    if mode is not None and not (mode & 0o222 and _may(target, os.W_OK)):
+        raise PermissionError(f"{path} cannot be written: it is read-only. Make it writable or give another name")
+    if not _may(target.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path} cannot be written: no file can be made in {target.parent}")
+    return target
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _create(target: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside ``target``, open and locked, once those of dead writers are removed."""
+    # The suffix stays last: writers of images choose their format by it.
+    suffix = target.suffix if len(target.suffix) <= _LONGEST_SUFFIX else ""
+    key = hashlib.blake2b(os.fsencode(target.name), digest_size=8).hexdigest()
+    prefix = f".{target.stem[:_SHOWN_CHARACTERS]}.{key}."
+    names = [f"{prefix}{slot}.partial{suffix}" for slot in (*range(_SLOTS), uuid.uuid4().hex)]
+    free = [partial for partial in map(target.with_name, names) if _is_free(partial)]
+    for partial in free:
+        with suppress(FileExistsError):
+            file = partial.open("xb+")
+            with suppress(OSError):  # where there is no such file, its permissions are those of any new one
+                partial.chmod(stat.S_IMODE(target.stat().st_mode))
+            with suppress(BlockingIOError):
+                _lock(file)
+                if _is_at(partial, file):
+                    return partial, file
+            file.close()  # another writer took it for abandoned, before it was locked
+    raise OSError("others are writing it")
+
+
+def _is_free(partial: Path) -> bool:
+    """Whether there is no such partial file, or no longer, its writer being dead.
+
+    A lock tells, as the system drops it with the process, on whatever machine or in whatever container that ran. A
+    process number in the name, or an age, would not. Where files cannot be locked, none is removed.
+    """
+    try:
+        with partial.open("rb+") as file:
+            _lock(file, must=True)
+            if _is_at(partial, file):  # and not renamed since it was opened, with another in its place
+                partial.unlink()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(file: BinaryIO, *, must: bool = False) -> None:
+    """Lock a file until it is closed.
+
+    Raises:
+        BlockingIOError: if it is locked.
+        OSError: if files cannot be locked here and it ``must`` be.
+    """
+    try:
+        if fcntl is None:
+            raise OSError(errno.ENOSYS, "no locks")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        if must:
+            raise
+
+
+def _in_words(path: str | Path, error: OSError) -> OSError:
+    told = type(error)(f"{path} cannot be written: {error.strerror or error}")
+    told.errno = error.errno
+    return told
