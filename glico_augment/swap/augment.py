@@ -18,6 +18,7 @@ from glico_augment.files.fitted import load_model, save_model
 from glico_augment.fit.progress import Callback
 from glico_augment.fit.record import FitRecord
 from glico_augment.fit.run import fit_model
+from glico_augment.hub import Sharing, local_path
 from glico_augment.images import convert, values
 from glico_augment.model.model import GLICOModel
 from glico_augment.pictures.mixin import Pictures
@@ -27,7 +28,7 @@ from glico_augment.swap.draw import draw_rows
 from glico_augment.swap.make import SwapMaker
 
 
-class GLICOAugment(Pictures, SwapMaker, nn.Module):
+class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
     """Swap images for synthetic ones of the same class, made by a generator fitted on a small labelled set.
 
     Method: `Generative Latent Implicit Conditional Optimization when Learning from Small Sample
@@ -238,7 +239,7 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
         """Read a file of :meth:`save`. The same images come out, bit for bit; nothing is unpickled.
 
         Args:
-            path: the file.
+            path: the file, or ``"hf://user/name/file"`` on the Hugging Face Hub (the extra ``hub``).
             device: where to have the networks ready for the first batch.
             labels_getter: see :class:`GLICOAugment`.
 
@@ -247,7 +248,7 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
             FileFormatError: if it is truncated, not such a file, or of another format version.
         """
         chosen_device = choose_device(device)
-        augment = cls(*load_model(path), labels_getter=labels_getter)
+        augment = cls(*load_model(local_path(path)), labels_getter=labels_getter)
         augment.model_on(chosen_device)
         return augment
 
