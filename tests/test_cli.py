@@ -1,10 +1,8 @@
 import dataclasses
 import json
 import re
-import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -319,15 +317,6 @@ def test_sample_does_not_write_outside_its_folder(capsys, name, fitted, tmp_path
     assert code == 1
     assert "cannot be folders" in err
     assert not (tmp_path / "made").exists()
-
-
-@pytest.mark.parametrize("document", ["README.md", "examples/gallery/README.md"])
-def test_the_commands_of_a_document_parse(document):
-    text = (Path(__file__).parents[1] / document).read_text().replace("\\\n", " ")
-    commands = [command for command in re.findall(r"\bglico [^`|\n]+", text) if " -o " in command]
-    assert len(commands) > 2
-    for command in commands:
-        build_parser().parse_args(shlex.split(command, comments=True)[1:])
 
 
 def test_help_and_version_do_not_import_torch():

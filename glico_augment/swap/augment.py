@@ -17,6 +17,7 @@ from glico_augment.devices import choose_device
 from glico_augment.files.fitted import load_model, save_model
 from glico_augment.fit.progress import Callback
 from glico_augment.fit.run import Fitted, fit_model
+from glico_augment.hub import Sharing, local_path
 from glico_augment.pictures.mixin import Pictures
 from glico_augment.swap.apply import swap_batch, swap_list
 from glico_augment.swap.bank import SyntheticBank
@@ -26,7 +27,7 @@ from glico_augment.swap.recognition import Recognizer, find_overlap
 from glico_augment.swap.restrict import restricted
 
 
-class GLICOAugment(Pictures, SwapMaker, nn.Module):
+class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
     """Swap images for synthetic ones of the same class, made by a generator fitted on a small labelled set.
 
     Method: `Generative Latent Implicit Conditional Optimization when Learning from Small Sample
@@ -264,7 +265,7 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
         """Read a file of :meth:`save`. The same images come out, bit for bit; nothing is unpickled.
 
         Args:
-            path: the file.
+            path: the file, or ``"hf://user/name/file"`` on the Hugging Face Hub (the extra ``hub``).
             device: where to have the networks ready for the first batch.
             image_key: see :meth:`fit`.
             label_key: see :meth:`fit`.
@@ -277,7 +278,7 @@ class GLICOAugment(Pictures, SwapMaker, nn.Module):
         """
         chosen_device = choose_device(device)
         layout = SampleLayout(image_key, label_key, labels_getter)
-        model, images, record, swap = load_model(path)
+        model, images, record, swap = load_model(local_path(path))
         augment = cls(Fitted(model, images, record), swap, layout=layout, **settings)
         augment.model_on(chosen_device)
         return augment

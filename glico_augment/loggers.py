@@ -1,0 +1,243 @@
+"""Callbacks that write a running fit to a CSV file, TensorBoard, MLflow or Weights & Biases.
+
+augment = GLICOAugment.fit(dataset, callback=TensorBoardLogger("runs/photos"))
+"""
+
+from __future__ import annotations
+
+import csv
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glico_augment import checks
+from glico_augment.files.format import check_writable
+from glico_augment.fit.progress import LOSS_PARTS, FitProgress
+from glico_augment.fit.ranks import Ranks
+from glico_augment.images.values import to_unit
+from glico_augment.pictures.grids import make_pixels, to_png
+
+_COLUMNS = 8
+
+
+class FitLogger(ABC):
+    """The base: define :meth:`log_values` and :meth:`log_grid` for another tool.
+
+    A fit that starts again at a lower rate counts its steps from 1 again, which ``restarts`` tells. In a distributed
+    fit the first process alone writes.
+
+    Args:
+        every: steps between losses; reading one waits for the device.
+        grid_every: steps between grids of images, with R² of the reconstructions; None for none. It takes a copy of
+            the model, and a look at all images.
+
+    Raises:
+        TypeError, ValueError: unless they are positive integers.
+    """
+
+    def __init__(self, *, every: int = 10, grid_every: int | None = 200) -> None:
+        self.every = checks.integer(1)("every", every)
+        self.grid_every = checks.optional(checks.integer(1, ", or None"))("grid_every", grid_every)
+
+    def __call__(self, progress: FitProgress) -> None:
+        """Write what is due at this step; at the last one, all is."""
+        ranks, step, is_last = Ranks(), progress.step, progress.step == progress.total_steps
+        has_grid = self.grid_every is not None and (is_last or step % self.grid_every == 0)
+        if not ranks.is_first or not (has_grid or is_last or step % self.every == 0):
+            return
+        values: dict[str, float] = {**progress.losses, "restarts": progress.restarts}
+        augment = progress.augment if has_grid else None
+        self.log_values(step, values if augment is None else {**values, "R2": augment.quality.r2})
+        if augment is not None:
+            self.log_grid(step, progress_grid(augment, ranks))
+
+    @abstractmethod
+    def log_values(self, step: int, values: Mapping[str, float]) -> None:
+        """Write ``loss``, its parts, ``restarts`` and, where there is a grid, ``R2`` of a step."""
+
+    @abstractmethod
+    def log_grid(self, step: int, pixels: Tensor) -> None:
+        """Write the grid of a step, uint8 ``(3, height, width)``: training images above their reconstructions."""
+
+
+def progress_grid(augment: Any, ranks: Ranks | None = None) -> Tensor:
+    """Up to 8 training images, the same ones every time, above what the generator makes of their codes.
+
+    Args:
+        augment: the augmentation of a :class:`FitProgress`.
+        ranks: the processes of the fit, each of which has the codes of its own images up to date.
+
+    Returns:
+        uint8 ``(3, height, width)``.
+    """
+    own = torch.arange(augment.codes.n_labeled)
+    own = own[(ranks or Ranks()).own(own)]
+    shown = own[:: -(-len(own) // _COLUMNS)]
+    rows = torch.cat([to_unit(augment.images[shown]), augment.reconstruct(shown)])
+    return make_pixels(rows, columns=len(shown), scale=max(1, 64 // rows.shape[-2]))
+
+
+class CSVLogger(FitLogger):
+    """A row a step in a CSV file, and the grids as PNG in a folder beside it that has its name.
+
+    Args:
+        path: the file, written anew by a fit that starts, and continued by one that goes on from a checkpoint, without
+            the rows of steps that are made again.
+        every: see :class:`FitLogger`.
+        grid_every: see :class:`FitLogger`.
+
+    Raises:
+        ValueError: for a path without an ending, which the folder could not differ from.
+        OSError: if the file cannot be written.
+    """
+
+    HEADER = ("step", *LOSS_PARTS, "restarts", "R2")
+
+    def __init__(self, path: str | Path, *, every: int = 10, grid_every: int | None = 200) -> None:
+        super().__init__(every=every, grid_every=grid_every)
+        self.path = Path(path)
+        if not self.path.suffix:
+            raise ValueError(f"give a name that ends in .csv, not {self.path.name}")
+        check_writable(self.path)
+        self._is_begun = False
+
+    def __call__(self, progress: FitProgress) -> None:
+        """See :meth:`FitLogger.__call__`."""
+        is_start = progress.step == 1 and progress.restarts == 0
+        if (is_start or not self._is_begun) and Ranks().is_first:
+            self._begin([] if is_start else self._rows_before(progress))
+        super().__call__(progress)
+
+    def log_values(self, step: int, values: Mapping[str, float]) -> None:
+        """Write a row."""
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.HEADER).writerow({"step": step, **values})
+
+    def log_grid(self, step: int, pixels: Tensor) -> None:
+        """Write ``<name of the file>/<step>.png``."""
+        folder = self.path.with_suffix("")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{step:06d}.png").write_bytes(to_png(pixels))
+
+    def _begin(self, rows: Sequence[Mapping[str, str]]) -> None:
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.HEADER)
+            writer.writeheader()
+            writer.writerows(rows)
+        self._is_begun = True
+
+    def _rows_before(self, progress: FitProgress) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        now = (progress.restarts, progress.step)
+        return [row for row in rows if (int(row["restarts"]), int(row["step"])) < now]
+
+
+class TensorBoardLogger(FitLogger):
+    """Scalars and images of TensorBoard, under ``glico/``.
+
+    Args:
+        folder: of the event files; or a ``torch.utils.tensorboard.SummaryWriter``.
+        every: see :class:`FitLogger`.
+        grid_every: see :class:`FitLogger`.
+
+    Raises:
+        ModuleNotFoundError: without tensorboard.
+    """
+
+    def __init__(self, folder: Any, *, every: int = 10, grid_every: int | None = 200) -> None:
+        super().__init__(every=every, grid_every=grid_every)
+        if isinstance(folder, (str, Path)):
+            _import("tensorboard", "tensorboard")
+            self.writer = import_module("torch.utils.tensorboard").SummaryWriter(str(folder))
+        else:
+            self.writer = folder
+
+    def log_values(self, step: int, values: Mapping[str, float]) -> None:
+        """Write a scalar each."""
+        for name, value in values.items():
+            self.writer.add_scalar(f"glico/{name}", value, step)
+        self.writer.flush()
+
+    def log_grid(self, step: int, pixels: Tensor) -> None:
+        """Write an image."""
+        self.writer.add_image("glico/reconstructions", pixels, step)
+        self.writer.flush()
+
+
+class MLflowLogger(FitLogger):
+    """Metrics and images of MLflow, under ``glico/``.
+
+    Args:
+        run_id: of the run to write to; None for the active one, or one that MLflow starts.
+        every: see :class:`FitLogger`.
+        grid_every: see :class:`FitLogger`.
+
+    Raises:
+        ModuleNotFoundError: without mlflow.
+    """
+
+    def __init__(self, run_id: str | None = None, *, every: int = 10, grid_every: int | None = 200) -> None:
+        super().__init__(every=every, grid_every=grid_every)
+        self._mlflow = _import("mlflow", "mlflow-skinny")
+        self._run_id = run_id
+
+    def log_values(self, step: int, values: Mapping[str, float]) -> None:
+        """Write a metric each."""
+        metrics = {f"glico/{name}": float(value) for name, value in values.items()}
+        self._mlflow.log_metrics(metrics, step=step, run_id=self._run())
+
+    def log_grid(self, step: int, pixels: Tensor) -> None:
+        """Write an image."""
+        client, array = self._mlflow.MlflowClient(), pixels.permute(1, 2, 0).numpy()
+        client.log_image(self._run(), array, artifact_file=f"glico/reconstructions-{step:06d}.png")
+
+    def _run(self) -> str:
+        if self._run_id is None:
+            self._run_id = (self._mlflow.active_run() or self._mlflow.start_run()).info.run_id
+        return self._run_id
+
+
+class WandbLogger(FitLogger):
+    """Values and images of Weights & Biases, under ``glico/``, over ``glico/step``.
+
+    Args:
+        run: what ``wandb.init`` returned.
+        every: see :class:`FitLogger`.
+        grid_every: see :class:`FitLogger`.
+
+    Raises:
+        ModuleNotFoundError: without wandb.
+    """
+
+    def __init__(self, run: Any, *, every: int = 10, grid_every: int | None = 200) -> None:
+        super().__init__(every=every, grid_every=grid_every)
+        self._image = _import("wandb", "wandb").Image
+        self.run = run
+        # Steps of a run only rise, and those of a fit that starts again do not, so they are an axis of their own.
+        run.define_metric("glico/*", step_metric="glico/step")
+
+    def log_values(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the values of a step."""
+        self.run.log({"glico/step": step, **{f"glico/{name}": value for name, value in values.items()}})
+
+    def log_grid(self, step: int, pixels: Tensor) -> None:
+        """Write an image."""
+        image = self._image(pixels.permute(1, 2, 0).numpy())
+        self.run.log({"glico/step": step, "glico/reconstructions": image})
+
+
+def _import(module: str, package: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise ModuleNotFoundError(f"{module} is not installed: pip install {package}", name=module) from error
