@@ -287,9 +287,9 @@ def _loss(name: str, value: Any) -> Any:
     if isinstance(value, str):
         if value in LOSS_NAMES or value.startswith("<"):  # "<MyLoss>": read back from a file
             return value
-        raise ValueError(f"{name} must be {expected}; got {checks.shown(value)}")
+        raise ValueError(f"{name} must be {expected}; got {checks.quoted(value)}")
     if isinstance(value, type) or not (callable(value) and hasattr(value, "parameters")):
-        raise TypeError(f"{name} must be {expected}; got {checks.shown(value)}")
+        raise TypeError(f"{name} must be {expected}; got {checks.quoted(value)}")
     return value
 
 

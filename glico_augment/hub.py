@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
-from glico_augment.files.format import write_atomically
+from glico_augment.files.atomic import write_atomically
 from glico_augment.pictures.grids import save_grid
 from glico_augment.pictures.paths import positions_of
 

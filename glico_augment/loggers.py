@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from glico_augment import checks
-from glico_augment.files.format import check_writable
+from glico_augment.files.atomic import check_writable
 from glico_augment.fit.progress import LOSS_PARTS, FitProgress
 from glico_augment.fit.ranks import Ranks
 from glico_augment.images.values import to_unit

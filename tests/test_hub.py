@@ -158,7 +158,7 @@ def test_options_of_load_go_through(augment, tmp_path):
         return sample["y"]
 
     folder = augment.save_pretrained(tmp_path / "photos")
-    assert GLICOAugment.from_pretrained(folder, labels_getter=getter).labels_getter is getter
+    assert GLICOAugment.from_pretrained(folder, labels_getter=getter).layout.labels_getter is getter
 
 
 def test_a_card_that_somebody_wrote_stays(augment, tmp_path):
@@ -199,7 +199,7 @@ def test_a_card_of_many_classes_names_some(augment):
         class_names=tuple(f"c{number}" for number in range(60)),
         quality=dataclasses.replace(augment.quality, per_class=(0.5,) * 60),
     )
-    augment.codes.class_indices = torch.arange(60)
+    augment.codes.classes = augment.codes.class_indices = torch.arange(60)
     card = model_card(augment)
     assert "| c49 |" in card
     assert "| c50 |" not in card

@@ -119,8 +119,12 @@ class Fit:
         self.code_adam = CodeAdam(self.model.codes.codes.data, betas)
         self.network_adam = torch.optim.Adam(self.networks.parameters(), lr=self.config.lr, betas=betas, fused=True)
 
-    def run(self, callbacks: Iterable[Callback] = ()) -> None:
+    def run(self, callbacks: Iterable[Callback] = (), *, between_steps: Callback | None = None) -> None:
         """Make the remaining steps, calling every callback after each; one that returns True ends the fit.
+
+        Args:
+            callbacks: of which one may raise in one process alone, and is then raised by all.
+            between_steps: called after them, by all processes or by none, so that it may sum over them.
 
         Raises:
             DivergenceError: if the loss becomes NaN or infinite.
@@ -137,6 +141,8 @@ class Fit:
             row = self.history[self.steps_done - 1].detach()
             progress = FitProgress(self.steps_done, self.total_steps, self.restarts, self.model, row, self.finish)
             self.is_stopped = self.ranks.any(lambda: _ask(callbacks, progress), self.device)  # noqa: B023
+            if between_steps is not None:
+                between_steps(progress)
         self.check_finite()
         self._share_codes()
         self._check_images()

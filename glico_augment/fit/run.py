@@ -125,8 +125,8 @@ def fit_model(
         with Interrupts(saved, ranks, chosen_device) as interrupts:
             with ProgressBar(run.steps_done, run.total_steps, enabled=is_shown) as bar:
                 log = [ProgressLog(once=bar.is_shown)] if ranks.is_first else []
-                # What sums over processes comes before the caller's, which may raise in one of them.
-                run.run(each for each in [bar, *log, saved, interrupts, callback] if each is not None)
+                callbacks = [each for each in (bar, *log, saved, callback) if each is not None]
+                run.run(callbacks, between_steps=interrupts)
                 quality = run.quality()
                 bar.finish(quality)
             if saved is not None:
