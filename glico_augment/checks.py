@@ -120,4 +120,4 @@ def quoted(value: Any, limit: int = 500) -> str:
 
 
 def _wrong(kind: type[Exception], name: str, expected: str, value: Any) -> Exception:
-    return kind(f"{name} must be {expected}; got {shown(value)}")
+    return kind(f"{name} must be {expected}; got {quoted(value)}")
