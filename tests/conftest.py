@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
+import PIL.Image
 import pytest
 import safetensors.torch
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from glico_augment import FitConfig, GLICOAugment
+from glico_augment.cli import main
 
 torch.set_num_threads(1)  # tiny tensors: threads cost more than they give
 
@@ -72,3 +74,47 @@ def augment(_fitted, tmp_path) -> GLICOAugment:
     """A fitted augmentation that a test may change."""
     _fitted.save(tmp_path / "fitted.safetensors")
     return GLICOAugment.load(tmp_path / "fitted.safetensors")
+
+
+def save_photos(root, *, seed=0):
+    """Four photographs of each of two classes."""
+    for index, image in enumerate(smooth_images(8, height=16, width=16, seed=seed)):
+        path = root / ("cat", "dog")[index % 2] / f"{index}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    return root
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """A folder with train/ and test/; not to be changed."""
+    root = tmp_path_factory.mktemp("photos")
+    for seed, part in enumerate(("train", "test")):
+        save_photos(root / part, seed=seed)
+    return root
+
+
+QUICK_OPTIONS = ("--epochs", "2", "--latent-dim", "6", "--generator-width", "4", "--device", "cpu", "--quiet")
+
+
+@pytest.fixture(scope="session")
+def photos_fit(photos, tmp_path_factory):
+    """What ``glico fit`` wrote of the training photographs."""
+    path = tmp_path_factory.mktemp("fits") / "photos.safetensors"
+    assert main(["fit", str(photos / "train"), "-o", str(path), *QUICK_OPTIONS]) == 0
+    return path
+
+
+@pytest.fixture
+def glico(capsys):
+    """A function that runs ``glico``; the exit code, standard output and standard error."""
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as error:
+            code = error.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -2,6 +2,6 @@
 
 import sys
 
-from glico_augment.cli.parser import main
+from glico_augment.cli.main import main
 
 sys.exit(main())

@@ -4,94 +4,107 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
+import json
+import logging
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+import PIL.Image
 import torch
-from torch.utils.data import Dataset, Subset
-from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader
-from torchvision.utils import save_image
+from torch import Tensor
 
+from glico_augment.checks import shown
 from glico_augment.cli.demo import demo
+from glico_augment.cli.facts import facts, table
+from glico_augment.cli.folders import ClassFolders, ImageFiles, random_images_per_class, read_files
+from glico_augment.cli.outputs import check_fit_outputs, check_grid, is_grid, make_class_folders
 from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.errors import DivergenceError
 from glico_augment.files.atomic import check_writable, write_atomically
+from glico_augment.fit.progress import logger
 from glico_augment.fit.ranks import process_group
-from glico_augment.images import convert, values
-from glico_augment.images.identity import digest
+from glico_augment.images import values
 from glico_augment.pictures.grids import save_grid
 from glico_augment.pictures.paths import paths, positions_of, random_pairs, with_ends
 from glico_augment.report.page import check_name, write_report
 from glico_augment.swap.augment import GLICOAugment
 
 # What a wrong input raises. Anything else is a defect of this library and keeps its traceback.
-USER_ERRORS = (ValueError, TypeError, OSError, DivergenceError, ModuleNotFoundError)
+USER_ERRORS = (
+    ValueError,
+    TypeError,
+    OSError,
+    DivergenceError,
+    ModuleNotFoundError,
+    MemoryError,
+    torch.OutOfMemoryError,
+)
+
+_IMAGES_A_CHUNK = 256  # made at a time
 
 
 def fit(args: argparse.Namespace) -> None:
     """``glico fit FOLDER -o FILE``, alone or under ``torchrun``."""
-    check_writable(args.output)
-    dataset: ImageFolder | Subset[Any] = image_folder(args.folder)
-    if args.per_class is not None:
-        dataset = random_images_per_class(dataset, args.per_class, seed=args.seed)
+    check_fit_outputs(args.output, args.checkpoint)
+    images = ClassFolders(args.folder)
+    count = args.per_class
+    dataset = images if count is None else random_images_per_class(images, count, seed=args.seed)
     unlabeled = None if args.unlabeled is None else ImageFiles(args.unlabeled)
     names = {field.name for config in (FitConfig, SwapConfig) for field in dataclasses.fields(config)}
-    settings = {name: value for name, value in vars(args).items() if name in names}
-    with process_group(args.device) as ranks:
+    settings = {name: value for name, value in vars(args).items() if name in {*names, "checkpoint_every"}}
+    has_bar = importlib.util.find_spec("tqdm") is not None
+    with process_group(args.device) as ranks, _log_shown(logging.WARNING if args.quiet else logging.INFO):
         augment = GLICOAugment.fit(
             dataset,
             preset=args.preset,
             unlabeled=unlabeled,
             device=args.device,
             seed=args.seed,
-            progress=not args.quiet,
+            progress=has_bar and not args.quiet,
             checkpoint=args.checkpoint,
             num_workers=args.workers,
+            on_error="skip" if args.skip_broken else "raise",
             **settings,
         )
         if ranks.is_first:
             augment.save(args.output)
-            print(f"{augment!r}\nwritten to {args.output}")
+            print(f"{augment!r}\nwritten to {shown(str(args.output))}")
+            print(f"for wrap(): ImageFolder({str(args.folder)!r}, loader=glico_augment.load_image)")
+
+
+@contextmanager
+def _log_shown(level: int) -> Iterator[None]:
+    """The log of the library on standard error, beside a bar if there is one."""
+    handler = _LogHandler(level)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+class _LogHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        line = f"glico: {shown(record.getMessage())}"
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            tqdm.write(line, file=sys.stderr)
 
 
 def inspect(args: argparse.Namespace) -> None:
     """``glico inspect FILE``."""
-    augment = GLICOAugment.load(args.file)
-    codes, record = augment.codes, augment.record
-    channels, height, width = augment.generator.image_shape
-    counts = torch.bincount(codes.class_indices).tolist()
-    rows = {
-        "images": f"{codes.n_labeled} labelled, {len(codes) - codes.n_labeled} unlabelled",
-        "size": f"{height} × {width}, {channels} channels",
-        "codes": f"{len(codes)} on the unit sphere in R^{codes.latent_dim}",
-        "generator": f"{sum(value.numel() for value in augment.generator.parameters()):,} parameters",
-        "quality": _shown_quality(augment),
-        "swap": f"p {augment.p:g}, ratio up to {augment.max_ratio:g}, {augment.interpolation}, "
-        f"noise {augment.noise_std:g}",
-        "fingerprint": record.fingerprint,
-        "seed": record.seed,
-        "steps": len(record.losses),
-        "restarts": record.restarts,
-        **{f"final {name}": f"{values[-1]:.4f}" for name, values in augment.history.items() if values},
-        **{f"setting {name}": value for name, value in augment.config.to_json().items()},
-        **{
-            f"class {name}": f"{count} images, R² {r2:.3f}"
-            for name, count, r2 in zip(augment.classes, counts, augment.quality.per_class, strict=True)
-        },
-    }
-    width_of_names = max(map(len, rows))
-    for name, value in rows.items():
-        print(f"{name:<{width_of_names}}  {value}")
-
-
-def _shown_quality(augment: GLICOAugment) -> str:
-    quality = augment.quality
-    worst = ", ".join(map(str, quality.worst[:5]))
-    verdict = " (the images are not learned: fit again, longer or at a lower rate)" if quality.is_poor else ""
-    return f"R² {quality.r2:.3f} of the reconstructions{verdict}, worst images {worst}"
+    found = facts(GLICOAugment.load(args.file))
+    print(json.dumps(found, indent=2) if args.json else table(found))
 
 
 def sample(args: argparse.Namespace) -> None:
@@ -100,42 +113,66 @@ def sample(args: argparse.Namespace) -> None:
     if "max_ratio" in args:
         augment.max_ratio = args.max_ratio
     generator = torch.Generator().manual_seed(args.seed)
-    images, labels = augment.synthesize(n_per_class=args.n_per_class, generator=generator)
-    if args.output.suffix.lower() in IMG_EXTENSIONS:
+    count = args.n_per_class * len(augment.classes)
+    if is_grid(args.output):
+        check_grid(args.output, images=count, shape=augment.generator.image_shape, scale=args.scale)
+        images, _ = augment.synthesize(n_per_class=args.n_per_class, generator=generator)
         save_grid(images, args.output, columns=args.n_per_class, scale=args.scale)
-        print(f"{len(images)} images in {args.output}, a row a class: {', '.join(augment.classes)}")
+        names = ", ".join(map(shown, augment.classes))
+        print(f"{count} images in {shown(str(args.output))}, a row a class: {names}")
         return
-    _check_folder_names(augment.classes)
-    _, positions = torch.unique(labels, return_inverse=True)
-    for index, (image, position) in enumerate(zip(images, positions.tolist(), strict=True)):
-        folder = args.output / augment.classes[position]
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{index % args.n_per_class:05d}.png"
-        write_atomically(path, lambda partial, image=image: save_image(image, partial))  # type: ignore[misc]
-    print(f"{len(images)} images in {args.output}{os.sep}<class>{os.sep}")
+    folders = make_class_folders(args.output, augment.classes, per_class=args.n_per_class)
+    for label, folder in zip(augment.codes.classes, folders, strict=True):
+        for start in range(0, args.n_per_class, _IMAGES_A_CHUNK):
+            wanted = min(_IMAGES_A_CHUNK, args.n_per_class - start)
+            images, _ = augment.synthesize(label.expand(wanted), generator=generator)
+            for index, image in enumerate(images, start):
+                _save_image(image, folder / f"{index:05d}.png")
+    print(f"{count} images in {shown(str(args.output))}{os.sep}<class>{os.sep}")
 
 
-def _check_folder_names(names: tuple[str, ...]) -> None:
-    """Class names come from a file, which may be anybody's."""
-    unfit = [name for name in names if name in ("", ".", "..") or Path(name).name != name or "\\" in name]
-    if unfit or len(set(names)) < len(names):
-        raise ValueError(f"the class names {', '.join(map(repr, unfit or names))} cannot be folders; write a .png grid")
+def _save_image(image: Tensor, path: Path) -> None:
+    """Write an image ``(channels, height, width)`` in ``[0, 1]`` as a PNG of as many channels."""
+    pixels = values.from_unit(image, torch.uint8).permute(1, 2, 0).numpy()
+    picture = PIL.Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    write_atomically(path, picture.save)
 
 
 def interpolate(args: argparse.Namespace) -> None:
     """``glico interpolate FILE -o GRID.png``."""
     augment = GLICOAugment.load(args.file)
-    names = None if args.classes is None else args.classes.split(",")
-    positions = positions_of(augment, names).repeat_interleave(args.pairs)
+    positions = positions_of(augment, None if args.classes is None else args.classes.split(","))
+    columns = args.steps + (0 if args.data is None else 2)
+    check_grid(
+        args.output,
+        images=len(positions) * args.pairs * columns,
+        shape=augment.generator.image_shape,
+        scale=args.scale,
+        real=[] if args.data is None else [args.data],
+    )
+    positions = positions.repeat_interleave(args.pairs)
     pairs = random_pairs(augment, positions, generator=torch.Generator().manual_seed(args.seed))
+    real = None if args.data is None else _real_images(augment, args.data, torch.cat(pairs))
     rows = paths(augment, *pairs, steps=args.steps)
-    columns = args.steps
-    if args.data is not None:
-        real = [_real_images(augment, args.data, indices) for indices in pairs]
-        rows = with_ends(real[0], rows, real[1])
-        columns += 2
+    if real is not None:
+        first, last = real.chunk(2)
+        rows = with_ends(first, rows, last)
     save_grid(rows, args.output, columns=columns, scale=args.scale)
-    print(f"{len(positions)} paths of {args.steps} images in {args.output}")
+    print(f"{len(positions)} paths of {args.steps} images in {shown(str(args.output))}")
+
+
+def _real_images(augment: GLICOAugment, folder: Path, indices: Tensor) -> Tensor:
+    """The fitted images ``indices``, found in a folder by their hash, ``(k, channels, height, width)`` in [0, 1]."""
+    keys = augment.record.digests[indices].tolist()
+    found: dict[int, Tensor] = {}
+    for read in read_files(ImageFiles(folder)):
+        if read.digest in keys:
+            found[read.digest] = values.like_shape(values.to_unit(read.image)[None], augment.generator.image_shape)[0]
+    if missing := len(set(keys) - set(found)):
+        raise ValueError(
+            f"{shown(str(folder))} does not hold {missing} of the {len(set(keys))} images that paths start or end at"
+        )
+    return torch.stack([found[key] for key in keys])
 
 
 def report(args: argparse.Namespace) -> None:
@@ -145,86 +182,23 @@ def report(args: argparse.Namespace) -> None:
     augment = GLICOAugment.load(args.file)
     names = None if args.data is None else _file_names(augment, args.data)
     write_report(augment, args.output, title=args.file.name, names=names)
-    print(f"report on {args.file} in {args.output}; it shows training images")
+    print(f"report on {shown(str(args.file))} in {shown(str(args.output))}; it shows training images")
 
 
 def _file_names(augment: GLICOAugment, folder: Path) -> dict[int, str]:
     """The file of each fitted image, relative to a folder, by the hash of its pixels."""
-    dataset = image_folder(folder)
     indices_of: dict[int, list[int]] = {}
     for index, value in enumerate(augment.record.digests[: augment.codes.n_labeled].tolist()):
         indices_of.setdefault(value, []).append(index)
+    files = ImageFiles(folder)
     names = {
-        index: Path(path).relative_to(folder).as_posix()
-        for (path, _), (image, _) in zip(dataset.samples, dataset, strict=True)
-        for index in indices_of.get(digest(convert.to_uint8(image)), [])
+        index: Path(files.samples[read.index][0]).relative_to(folder).as_posix()
+        for read in read_files(files)
+        for index in indices_of.get(read.digest, [])
     }
     if not names:
-        raise ValueError(f"{folder} holds none of the fitted images")
+        raise ValueError(f"{shown(str(folder))} holds none of the fitted images")
     return names
-
-
-def _real_images(augment: GLICOAugment, folder: Path, indices: torch.Tensor) -> torch.Tensor:
-    """The fitted images ``indices``, found in a folder by their hash, ``(k, channels, height, width)`` in [0, 1]."""
-    wanted = {int(augment.record.digests[index]): index for index in indices.tolist()}
-    found: dict[int, torch.Tensor] = {}
-    for image, _ in image_folder(folder):
-        canonical = convert.to_uint8(image)
-        if (index := wanted.get(digest(canonical))) is not None:
-            found[index] = values.like_shape(values.to_unit(canonical)[None], augment.generator.image_shape)[0]
-    if missing := [index for index in indices.tolist() if index not in found]:
-        raise ValueError(
-            f"{folder} does not hold {len(missing)} of the images that {len(indices)} paths start or end at"
-        )
-    return torch.stack([found[index] for index in indices.tolist()])
-
-
-class ImageFiles(Dataset[Any]):
-    """The image files of a folder and its subfolders, without labels.
-
-    Args:
-        folder: searched for the file types that ``ImageFolder`` reads.
-
-    Raises:
-        FileNotFoundError: if there is no such folder, or no image in it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"no such folder: {folder}")
-        self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
-        if not self.files:
-            raise FileNotFoundError(f"no images in {folder}; expected files ending in {', '.join(IMG_EXTENSIONS)}")
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> Any:
-        return default_loader(str(self.files[index]))
-
-
-def image_folder(folder: Path) -> ImageFolder:
-    """``ImageFolder``, with an error for a folder that is none."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no such folder: {folder}")
-    return ImageFolder(folder)
-
-
-def random_images_per_class(dataset: Any, count: int, *, seed: int) -> Subset[Any]:
-    """``count`` random images of each class of an ``ImageFolder``.
-
-    Raises:
-        ValueError: if a class has fewer.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    targets = torch.tensor(dataset.targets)
-    chosen: list[int] = []
-    for label, name in enumerate(dataset.classes):
-        members = (targets == label).nonzero().flatten()
-        if len(members) < count:
-            raise ValueError(f"{count} images a class were asked for, but class {name!r} has {len(members)}")
-        chosen += members[torch.randperm(len(members), generator=generator)[:count]].tolist()
-    return Subset(dataset, chosen)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

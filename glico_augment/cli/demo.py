@@ -13,20 +13,26 @@ from torch.utils.data import Dataset
 
 from glico_augment.cli import demo_data
 from glico_augment.cli.demo_training import accuracy
+from glico_augment.cli.outputs import check_grid
 from glico_augment.devices import choose_device
-from glico_augment.files.atomic import check_writable
+from glico_augment.fit.cost import MOST_STEPS
 from glico_augment.pictures.grids import save_grid
 from glico_augment.pictures.paths import paths, random_pairs
 from glico_augment.style.local_style import LocalStyle
 from glico_augment.swap.augment import GLICOAugment
 
+_COLUMNS = 10
 _GRID_HEIGHT = 80  # pixels of a row of the grid, about
 _PIXELS_OF_A_THREAD = 16 * 16  # so small, and more threads cost more than they give, above all on a busy machine
 
 
 def demo(args: argparse.Namespace) -> None:
     """For several draws of the training images, fit and train each row on the same budget; compare; draw paths."""
-    check_writable(args.output)
+    real = [] if args.data is None else [args.data / part for part in ("train", "test")]
+    check_grid(args.output, images=_COLUMNS, shape=(3, 1, 1), real=real)
+    for option, steps in (("--steps", args.steps), ("--fit-steps", args.fit_steps)):
+        if steps > MOST_STEPS:
+            raise ValueError(f"{option} must be at most {MOST_STEPS:,}; got {steps:,}")
     device = choose_device(args.device)
     size = (args.image_size, args.image_size) if isinstance(args.image_size, int) else args.image_size
     splits = demo_data.digits(size) if args.data is None else demo_data.folder(args.data, size)
@@ -110,5 +116,5 @@ def _draw_paths(augment: GLICOAugment, args: argparse.Namespace) -> None:
     generator = torch.Generator().manual_seed(0)
     pairs = random_pairs(augment, torch.arange(len(augment.classes)), generator=generator)
     scale = max(1, _GRID_HEIGHT // augment.generator.image_shape[1])
-    save_grid(paths(augment, *pairs, steps=10), args.output, columns=10, scale=scale)
+    save_grid(paths(augment, *pairs, steps=_COLUMNS), args.output, columns=_COLUMNS, scale=scale)
     print(f"paths between two training images of each class, by the last fit: {args.output}")

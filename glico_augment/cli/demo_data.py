@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.datasets import ImageFolder
 
+from glico_augment.cli.folders import ClassFolders
 from glico_augment.data.image_set import read_image_set
+from glico_augment.devices import memory_of
+from glico_augment.fit.cost import check_memory
 from glico_augment.images import values
 
 
@@ -62,7 +65,9 @@ def digits(size: tuple[int, int] | None = None) -> Splits:
         ) from error
     loaded = load_digits()
     images = torch.from_numpy(loaded.images * (255 / 16)).round().to(torch.uint8)[:, None]
-    images = images if size is None else values.resize(images, size)
+    if size is not None:
+        _check_size(len(images), size)
+        images = values.resize(images, size)
     labels = torch.from_numpy(loaded.target)
     train, test = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).tensor_split(2)
     return Splits(Images(images[train], labels[train]), Images(images[test], labels[test]), tuple(map(str, range(10))))
@@ -82,12 +87,20 @@ def folder(root: Path, size: tuple[int, int] | None = None) -> Splits:
     for part in ("train", "test"):
         if not (root / part).is_dir():
             raise FileNotFoundError(f"no such folder: {root / part} (expected {root} to hold train/ and test/)")
-    train_files, test_files = ImageFolder(root / "train"), ImageFolder(root / "test")
+    train_files, test_files = ClassFolders(root / "train"), ClassFolders(root / "test")
+    if size is not None:
+        _check_size(len(train_files) + len(test_files), size)
     if train_files.classes != test_files.classes:
         raise ValueError(f"train/ and test/ hold different classes: {train_files.classes} and {test_files.classes}")
     train = read_image_set(train_files, image_size=size)
     test = read_image_set(test_files, image_size=train.image_shape[1:])
     return Splits(Images(train.images, train.labels), Images(test.images, test.labels), tuple(train_files.classes))
+
+
+def _check_size(count: int, size: tuple[int, int]) -> None:
+    """Raise ValueError if so many images of a size do not fit into memory."""
+    memory = memory_of(torch.device("cpu"))
+    check_memory(count * math.prod(size), f"a demo with {count} images", "lower --image-size", memory=memory)
 
 
 def draw_few(splits: Splits, count: int, *, seed: int) -> Images:

@@ -1,46 +1,18 @@
-"""The commands and options of ``glico``, and the exit codes: 0 done, 1 the input was wrong, 2 usage, 130 stopped."""
+"""The commands and options of ``glico``. Importing it imports no torch."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from glico_augment import __version__
-from glico_augment.config import LOSS_NAMES, PRECISIONS, PRESETS, SCHEDULES, FitConfig, SwapConfig
+from glico_augment.config import DEFAULT_SIDE, LOSS_NAMES, PRECISIONS, PRESETS, SCHEDULES, FitConfig, SwapConfig
 
-EXIT_INPUT, EXIT_STOPPED = 1, 130
-
-_BY_IMAGES = {
-    "epochs": "100, or as many as make --min-steps; published: 202",
-    "steps": "those of the epochs",
-    "batch_size": "32; published: 128, or 32 above 64 pixels; at most all images",
-    "vgg_weights": "those in torchvision's cache",
-    "image_size": "that of the images, or 64 where sizes differ",
-}
-"""What the settings that are None come to, in both presets."""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``glico``; returns the exit code."""
-    args = build_parser().parse_args(arguments)
-    try:
-        from glico_augment.cli import commands  # imports torch: only once a command is to run
-
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: print(f"glico: warning: {message}", file=sys.stderr)
-            try:
-                commands.COMMANDS[args.command](args)
-            except commands.USER_ERRORS as error:
-                print(f"glico: error: {error}", file=sys.stderr)
-                return EXIT_INPUT
-    except KeyboardInterrupt:
-        print("glico: stopped", file=sys.stderr)
-        return EXIT_STOPPED
-    return 0
+_LARGEST_SEED = 2**63 - 1  # of torch
+_MOST_WORKERS = 1024
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,11 +25,23 @@ def build_parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     inspect = _add_command(commands, "inspect", "Say what a fitted file holds.")
     inspect.add_argument("file", type=Path, metavar="FILE", help="a file that `glico fit` wrote")
+    inspect.add_argument("--json", action="store_true", help="as JSON")
     _add_sample(commands)
     _add_interpolate(commands)
     _add_report(commands)
     _add_demo(commands)
     return parser
+
+
+def options_of(command: str) -> dict[str, str]:
+    """The long option of each argument of a command, by the argument's name in Python."""
+    commands = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    options = {
+        action.dest: action.option_strings[-1]
+        for action in commands.choices[command]._actions
+        if action.option_strings and action.dest != "help"
+    }
+    return options | {name: options[dest] for name, dest in (("num_workers", "workers"),) if dest in options}
 
 
 def _add_command(
@@ -78,13 +62,23 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     fit.add_argument("folder", type=Path, metavar="FOLDER", help="images in one folder a class")
     fit.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="safetensors file to write")
     fit.add_argument("--preset", choices=PRESETS, default="default", help="settings to start from")
-    fit.add_argument("--per-class", type=_at_least(1), metavar="N", help="use N random images of each class")
+    fit.add_argument("--per-class", type=_between(1), metavar="N", help="use N random images of each class")
     fit.add_argument("--unlabeled", type=Path, metavar="FOLDER", help="further images, in any subfolders")
     fit.add_argument("--device", help="cuda, mps or cpu; the best at hand if left out")
-    fit.add_argument("--seed", type=int, default=0, help="of everything random")
-    fit.add_argument("--workers", type=_at_least(0), default=0, help="processes that read the images")
-    fit.add_argument("--checkpoint", type=Path, metavar="FILE", help="write the state here and continue from it")
-    fit.add_argument("--quiet", action="store_true", help="no progress bar")
+    fit.add_argument("--seed", type=_seed, default=0, help="of everything random")
+    fit.add_argument("--workers", type=_between(0, _MOST_WORKERS), default=0, help="processes that read the images")
+    fit.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read, and list them")
+    fit.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="write the state here, also when stopped, and continue from it"
+    )
+    fit.add_argument(
+        "--checkpoint-every",
+        type=_between(1),
+        default=argparse.SUPPRESS,
+        metavar="STEPS",
+        help="steps between writes (default: 200)",
+    )
+    fit.add_argument("--quiet", action="store_true", help="neither progress nor log")
     settings = fit.add_argument_group("settings of the fit", "Those left out come from the preset.")
     for name, kind in {
         "epochs": int,
@@ -92,18 +86,22 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "steps": int,
         "batch_size": int,
         "latent_dim": int,
+        "class_cosine": float,
         "noise_dim": int,
         "noise_std": float,
         "generator_width": int,
+        "classifier_width": int,
         "classifier_weight": float,
         "pixel_weight": float,
         "squared_weight": float,
         "lr": float,
         "code_lr": float,
+        "adam_beta1": float,
         "vgg_weights": str,
     }.items():
         _add_setting(settings, name, FitConfig, type=kind)
     _add_setting(settings, "loss", FitConfig, choices=LOSS_NAMES)
+    _add_setting(settings, "loss_weights", FitConfig, type=_numbers, metavar="NUMBER,NUMBER")
     _add_setting(settings, "schedule", FitConfig, choices=SCHEDULES)
     _add_setting(settings, "precision", FitConfig, choices=PRECISIONS)
     _add_setting(settings, "image_size", FitConfig, type=_size, metavar="SIDE|HEIGHTxWIDTH")
@@ -121,9 +119,31 @@ def _add_setting(
 ) -> None:
     """An option for a field of a config, whose help says what the presets have."""
     default, published = (getattr(preset, name) for preset in (config(), config.published()))
-    shown = _BY_IMAGES.get(name) or (f"{default}" if default == published else f"{default}; published: {published}")
+    shown = _defaults_by_images().get(name) or (
+        f"{default}" if default == published else f"{default}; published: {published}"
+    )
     shown = f"{description}, default preset: {shown}" if description else f"default preset: {shown}"
     group.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=shown, **options)
+
+
+@cache
+def _defaults_by_images() -> dict[str, str]:
+    """What the settings that are None come to, in both presets."""
+    many = 10**6
+    default, published = FitConfig().resolved(many, (3, DEFAULT_SIDE, DEFAULT_SIDE)), FitConfig.published
+    assert default.steps is not None
+    assert default.batch_size is not None
+    taps = ", ".join(f"{weight:g}" for weight in published(32).loss_weights or ())
+    return {
+        "epochs": f"{default.steps * default.batch_size // many}, or as many as make --min-steps; "
+        f"published: {published().epochs}",
+        "steps": "those of the epochs",
+        "batch_size": f"{default.batch_size}; published: {published(64).batch_size}, or {published(65).batch_size} "
+        "above 64 pixels; at most all images",
+        "loss_weights": f"1 for each; published: {taps} at 32 pixels, one tap more at 64 and two above",
+        "vgg_weights": "those in torchvision's cache",
+        "image_size": f"that of the images, or {DEFAULT_SIDE} where sizes differ",
+    }
 
 
 def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -132,24 +152,29 @@ def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     sample.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR|GRID.png", help="a folder a class, or one PNG grid"
     )
-    sample.add_argument("-n", "--n-per-class", type=_at_least(1), default=8, help="images of each class")
-    sample.add_argument("--max-ratio", type=float, default=argparse.SUPPRESS, help="how far to go to the partner")
-    sample.add_argument("--scale", type=_at_least(1), default=1, help="enlarge the grid this many times")
-    sample.add_argument("--seed", type=int, default=0, help="of the draw")
+    sample.add_argument("-n", "--n-per-class", type=_between(1), default=8, help="images of each class")
+    sample.add_argument(
+        "--max-ratio",
+        type=float,
+        default=argparse.SUPPRESS,
+        help="how far to go to the partner; that of FILE if left out",
+    )
+    sample.add_argument("--scale", type=_between(1), default=1, help="enlarge the grid this many times")
+    sample.add_argument("--seed", type=_seed, default=0, help="of the draw")
 
 
 def _add_interpolate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     interpolate = _add_command(commands, "interpolate", "Draw a grid of paths between two images of each class.")
     interpolate.add_argument("file", type=Path, metavar="FILE", help="a file that `glico fit` wrote")
     interpolate.add_argument("-o", "--output", type=Path, required=True, metavar="GRID.png", help="PNG to write")
-    interpolate.add_argument("--steps", type=_at_least(2), default=8, help="images a path")
-    interpolate.add_argument("--pairs", type=_at_least(1), default=1, help="paths a class")
+    interpolate.add_argument("--steps", type=_between(2), default=8, help="images a path")
+    interpolate.add_argument("--pairs", type=_between(1), default=1, help="paths a class")
     interpolate.add_argument("--classes", metavar="NAME,NAME", help="these classes only")
     interpolate.add_argument(
         "--data", type=Path, metavar="FOLDER", help="the fitted images: puts the real ones at both ends of a path"
     )
-    interpolate.add_argument("--scale", type=_at_least(1), default=1, help="enlarge the grid this many times")
-    interpolate.add_argument("--seed", type=int, default=0, help="of the choice of images")
+    interpolate.add_argument("--scale", type=_between(1), default=1, help="enlarge the grid this many times")
+    interpolate.add_argument("--seed", type=_seed, default=0, help="of the choice of images")
 
 
 def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -171,27 +196,44 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo.add_argument(
         "--image-size", type=_size, metavar="SIDE|HEIGHTxWIDTH", help="size to bring the images to; theirs if left out"
     )
-    demo.add_argument("--per-class", type=_at_least(1), default=5, help="training images of each class")
-    demo.add_argument("--seeds", type=_at_least(1), default=7, help="draws of the training images")
-    demo.add_argument("--steps", type=_at_least(1), default=300, help="optimiser steps of a classifier")
-    demo.add_argument("--fit-steps", type=_at_least(1), default=300, help="fewest optimiser steps of a fit")
+    demo.add_argument("--per-class", type=_between(1), default=5, help="training images of each class")
+    demo.add_argument("--seeds", type=_between(1), default=7, help="draws of the training images")
+    demo.add_argument("--steps", type=_between(1), default=300, help="optimiser steps of a classifier")
+    demo.add_argument("--fit-steps", type=_between(1), default=300, help="fewest optimiser steps of a fit")
     demo.add_argument("--device", help="cuda, mps or cpu; the best at hand if left out")
     demo.add_argument("-o", "--output", type=Path, default=Path("glico_demo.png"), help="interpolation grid to write")
 
 
 def _size(text: str) -> int | tuple[int, int]:
     """``64`` or ``64x96``."""
-    sides = [_at_least(1)(side) for side in text.lower().split("x")]
-    if len(sides) > 2:
-        raise argparse.ArgumentTypeError(f"must be a side or HEIGHTxWIDTH, not {text}")
+    try:
+        sides = [_between(1)(side) for side in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"must be a side in pixels or HEIGHTxWIDTH, not {text}")
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
-def _at_least(low: int) -> Callable[[str], int]:
+def _numbers(text: str) -> tuple[float, ...]:
+    """``1,1,0.5``."""
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be numbers with commas between them, not {text}") from error
+
+
+def _between(low: int, high: int | None = None) -> Callable[[str], int]:
     def integer(text: str) -> int:
         value = int(text)
         if value < low:
             raise argparse.ArgumentTypeError(f"must be at least {low}")
+        if high is not None and value > high:
+            raise argparse.ArgumentTypeError(f"must be at most {high}")
         return value
 
     return integer
+
+
+def _seed(text: str) -> int:
+    return _between(0, _LARGEST_SEED)(text)

@@ -79,7 +79,7 @@ def check_cost(
     if config.steps > MOST_STEPS:
         raise ValueError(
             f"a fit of {config.steps:.3g} steps would take years even at a thousandth of a second each; at most "
-            f"{MOST_STEPS:,} are made. Lower epochs, steps or min_steps"
+            f"{MOST_STEPS:,} are made. Lower epochs=, steps= or min_steps="
         )
     cost = estimate(config, n_images, image_shape, n_classes, n_processes=n_processes)
     check_memory(
@@ -100,7 +100,7 @@ def _described(cost: FitCost) -> str:
         "codes": "the codes: lower latent_dim",
         "networks": "the networks: lower latent_dim, noise_dim, generator_width, classifier_width or image_size",
         "feature_maps": "the images of a step: lower batch_size, generator_width or image_size",
-        "losses": "the losses of the steps: lower epochs, steps or min_steps",
+        "losses": "the losses of the steps: lower epochs=, steps= or min_steps=",
     }[largest]
 
 

@@ -62,9 +62,8 @@ def warn_of_skipped(image_set: ImageSet) -> None:
     """Warn of the images that could not be read."""
     if image_set.skipped:
         lines = "\n  ".join(image_set.skipped)
-        warnings.warn(
-            f"skipped {len(image_set.skipped)} images that could not be read:\n  {lines}", UserWarning, stacklevel=4
-        )
+        count, total = len(image_set.skipped), len(image_set.skipped) + len(image_set)
+        warnings.warn(f"{count} of {total} images were skipped:\n  {lines}", UserWarning, stacklevel=4)
 
 
 def warn_if_poor(quality: FitQuality, run: Fit) -> None:

@@ -1,0 +1,155 @@
+"""Folders of images, as the command line reads them, and what to say of a folder that is something else."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import torch
+from torch.utils.data import Dataset, Subset
+from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from glico_augment.checks import shown
+from glico_augment.data.reader import Sample, read_samples
+from glico_augment.data.samples import SampleLayout
+from glico_augment.images.files import load_image
+
+_TRAINING = ("train", "training")
+_SPLITS = (*_TRAINING, "test", "testing", "val", "valid", "validation")
+_SUFFIXES = f"files ending in {', '.join(IMG_EXTENSIONS)}"
+
+
+class ClassFolders(ImageFolder):
+    """The images of ``FOLDER/<class>/<image>``, in any subfolders, in torchvision's order and in their own mode.
+
+    Hidden files and folders are left out.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or a class has no images.
+        NotADirectoryError: if it is a file.
+        ValueError: if it does not hold one folder a class.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        check_is_folder(folder)
+        # Relative to the folder, which may lie in a hidden one.
+        super().__init__(folder, loader=load_image, is_valid_file=lambda path: _is_image(os.path.relpath(path, folder)))
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        """The visible folders, each of which must hold an image."""
+        root = Path(directory)
+        names = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        loose = [entry.name for entry in root.iterdir() if entry.is_file() and _is_image(entry.name)]
+        _check_splits(root, names)
+        if len(names) < 2:
+            found = f"one folder, {shown(names[0])}" if names else "no folders"
+            images = f", and images that lie in none ({_some(loose)})" if loose else ""
+            raise ValueError(
+                f"{shown(str(root))} holds {found}{images}; expected one folder a class, of two classes or more: "
+                "FOLDER/<class>/<image>"
+            )
+        if loose:
+            warnings.warn(f"images in no class folder are left out: {_some(loose)}", stacklevel=2)
+        if empty := [name for name in names if next(image_files(root / name), None) is None]:
+            raise FileNotFoundError(
+                f"class folders without images: {_some(empty)}; fill or remove them (images are {_SUFFIXES})"
+            )
+        return names, {name: label for label, name in enumerate(names)}
+
+
+class ImageFiles(Dataset[PIL.Image.Image]):
+    """The image files of a folder and its subfolders, without labels.
+
+    Args:
+        folder: searched for the file types that ``ImageFolder`` reads.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or no image in it.
+        NotADirectoryError: if it is a file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        check_is_folder(folder)
+        self.samples = [(str(path), None) for path in image_files(folder)]
+        if not self.samples:
+            raise FileNotFoundError(f"no images in {shown(str(folder))}; expected {_SUFFIXES}")
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> PIL.Image.Image:
+        return load_image(self.samples[index][0])
+
+
+def image_files(folder: Path) -> Iterator[Path]:
+    """The visible image files of a folder and its subfolders, in order."""
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(names) if _is_image(name))
+
+
+def read_files(files: ImageFiles) -> Iterator[Sample]:
+    """The images of a folder that can be read, as a fit reads them."""
+    return read_samples(files, SampleLayout(), None, 0, with_labels=False, name="image", unreadable=[])
+
+
+def random_images_per_class(dataset: ClassFolders, count: int, *, seed: int) -> Subset[Any]:
+    """``count`` random images of each class.
+
+    Raises:
+        ValueError: if a class has fewer.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.tensor(dataset.targets)
+    chosen: list[int] = []
+    for label, name in enumerate(dataset.classes):
+        members = (targets == label).nonzero().flatten()
+        if len(members) < count:
+            raise ValueError(f"{count} images a class were asked for, but class {name!r} has {len(members)}")
+        chosen += members[torch.randperm(len(members), generator=generator)[:count]].tolist()
+    return Subset(dataset, chosen)
+
+
+def check_is_folder(folder: Path) -> None:
+    """Raise FileNotFoundError or NotADirectoryError, with what to give instead, unless it is a folder."""
+    if folder.is_dir():
+        return
+    if not folder.exists():
+        raise FileNotFoundError(f"no such folder: {shown(str(folder))}")
+    is_archive = folder.is_file() and (zipfile.is_zipfile(folder) or tarfile.is_tarfile(folder))
+    remedy = "an archive: unpack it and give the folder" if is_archive else "no folder: give one that holds images"
+    raise NotADirectoryError(f"{shown(str(folder))} is {remedy}")
+
+
+def _check_splits(root: Path, names: list[str]) -> None:
+    """Raise ValueError where the folders are parts of a data set, and not classes."""
+    splits = [name for name in names if name.casefold() in _SPLITS]
+    is_nested = any(entry.is_dir() for name in splits for entry in (root / name).iterdir())
+    # A class may be called so: of trains, say. Two of them, or one of classes alone, are no classes.
+    if not splits or not (len(splits) == len(names) or (is_nested and len(splits) > 1)):
+        return
+    best = next((name for name in splits if name.casefold() in _TRAINING), splits[0])
+    raise ValueError(
+        f"{shown(str(root))} holds {_some([f'{name}/' for name in splits])}, which are parts of a data set and no "
+        f"classes: give {shown(str(root / best))}, with one folder a class"
+    )
+
+
+def _is_image(path: str) -> bool:
+    """Whether a relative path is of an image, with nothing hidden on the way."""
+    return path.lower().endswith(IMG_EXTENSIONS) and not any(part.startswith(".") for part in Path(path).parts)
+
+
+def _some(names: list[str]) -> str:
+    """A few names of a list."""
+    return ", ".join(shown(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

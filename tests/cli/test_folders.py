@@ -1,0 +1,106 @@
+import os
+import shutil
+
+import pytest
+from conftest import save_photos
+from torchvision.datasets import ImageFolder
+
+from glico_augment.cli.folders import ClassFolders, ImageFiles, read_files
+
+
+@pytest.fixture
+def root(tmp_path):
+    return save_photos(tmp_path / "photos")
+
+
+def test_a_folder_is_read_in_the_order_of_torchvision(root):
+    (root / "dog" / "more" / "deep").mkdir(parents=True)
+    shutil.copy(root / "cat" / "0.jpg", root / "dog" / "more" / "deep" / "A.JPG")
+    shutil.copy(root / "cat" / "0.jpg", root / "dog" / "more" / "0.jpg")
+    (root / "dog" / "notes.txt").write_text("no image")
+    read, expected = ClassFolders(root), ImageFolder(root)
+    assert read.samples == expected.samples
+    assert (read.classes, read.targets) == (expected.classes, expected.targets)
+
+
+def test_what_is_hidden_is_left_out(root):
+    expected = ImageFolder(root).samples
+    for hidden in (root / ".ipynb_checkpoints", root / "cat" / ".thumbnails"):
+        shutil.copytree(root / "dog", hidden)
+    shutil.copy(root / "cat" / "0.jpg", root / "cat" / "._0.jpg")
+    assert ClassFolders(root).samples == expected
+    assert len(ImageFiles(root)) == len(expected)
+    hidden = root.parent / ".data"
+    root.rename(hidden)
+    assert len(ClassFolders(hidden)) == len(ImageFiles(hidden)) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("parts", "best"),
+    [
+        (("train", "test"), "train"),
+        (("test", "valid"), "test"),
+        (("Training", "validation", "test"), "Training"),
+        (("train", "val", "extra"), "train"),
+        (("train",), "train"),
+    ],
+)
+def test_parts_of_a_data_set_are_no_classes(root, parts, best, tmp_path):
+    for part in parts:
+        shutil.copytree(root, tmp_path / "data" / part)
+    with pytest.raises(ValueError, match=rf"parts of a data set and no classes: give .*data.{best}, "):
+        ClassFolders(tmp_path / "data")
+
+
+def test_parts_without_classes_are_no_classes_either(root):
+    (root / "cat").rename(root / "train")
+    (root / "dog").rename(root / "test")
+    with pytest.raises(ValueError, match=r"test/, train/, which are parts"):
+        ClassFolders(root)
+
+
+@pytest.mark.parametrize("has_kinds", [False, True])
+def test_a_class_may_be_called_train(root, has_kinds):
+    (root / "cat").rename(root / "train")
+    if has_kinds:
+        shutil.copytree(root / "dog", root / "train" / "steam")
+    assert ClassFolders(root).classes == ["dog", "train"]
+
+
+def test_class_folders_without_images_are_named(root):
+    (root / "bird").mkdir()
+    (root / "cow").mkdir()
+    (root / "cow" / "photo.heic").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"class folders without images: bird, cow; .*files ending in \.jpg"):
+        ClassFolders(root)
+
+
+def test_images_without_class_folders_are_refused_or_warned_of(root):
+    with pytest.raises(ValueError, match=r"cat holds no folders, and images that lie in none \(0\.jpg, .*one folder a"):
+        ClassFolders(root / "cat")
+    shutil.copy(root / "cat" / "0.jpg", root / "loose.jpg")
+    with pytest.warns(UserWarning, match=r"images in no class folder are left out: loose\.jpg"):
+        assert len(ClassFolders(root)) == 8
+    shutil.rmtree(root / "cat")
+    with pytest.raises(ValueError, match=r"holds one folder, dog.*of two classes or more"):
+        ClassFolders(root)
+
+
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+@pytest.mark.parametrize("reader", [ClassFolders, ImageFiles])
+def test_an_archive_is_to_be_unpacked(root, kind, reader):
+    archive = shutil.make_archive(str(root), kind, root)
+    with pytest.raises(NotADirectoryError, match="is an archive: unpack it and give the folder"):
+        reader(root.parent / archive)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such names")
+def test_names_of_folders_cannot_steer_a_terminal(root):
+    (root / "\x1b[2J").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"without images: \\x1b\[2J;"):
+        ClassFolders(root)
+
+
+def test_files_that_cannot_be_read_are_passed_over_where_images_are_looked_for(root):
+    (root / "cat" / "0.jpg").write_bytes(b"no picture")
+    assert len(list(read_files(ImageFiles(root)))) == 7
