@@ -181,7 +181,7 @@ def _write_folder(augment: GLICOAugment, folder: Path, name: str = "user/name") 
     images, _ = augment.synthesize(labels, generator=torch.Generator().manual_seed(0))
     save_grid(images, folder / PICTURE, columns=_COLUMNS, scale=max(1, 64 // images.shape[-2]))
     if not (folder / CARD).exists():
-        card = model_card(augment, name).encode()
+        card = model_card(augment, name).encode(errors="replace")  # names of folders may hold bytes that are no text
 
         def write(partial: Path) -> None:
             partial.write_bytes(card)

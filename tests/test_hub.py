@@ -193,6 +193,11 @@ def test_the_names_of_classes_are_text_in_the_card(augment):
         assert " ".join(name.split()) in shown
 
 
+def test_a_name_that_is_no_text_does_not_keep_the_card_from_being_written(augment, tmp_path):
+    augment.record = dataclasses.replace(augment.record, class_names=("caf\udce9", "b", "c"))
+    assert "| caf? |" in (augment.save_pretrained(tmp_path) / CARD).read_text(encoding="utf-8")
+
+
 def test_a_card_of_many_classes_names_some(augment):
     augment.record = dataclasses.replace(
         augment.record,

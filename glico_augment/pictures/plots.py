@@ -27,6 +27,7 @@ _MOST_ROWS = 8
 _LARGEST_SIDE = 9.0  # inches, of the images of a figure
 _LARGEST_TILE = 1.2
 _LONGEST_NAME = 24
+_NOTEBOOK_DPI = 72
 
 
 class Picture(Figure):
@@ -34,7 +35,7 @@ class Picture(Figure):
 
     def _repr_png_(self) -> bytes:
         file = io.BytesIO()
-        self.savefig(file, format="png")
+        self.savefig(file, format="png", dpi=_NOTEBOOK_DPI)
         return file.getvalue()
 
 

@@ -39,7 +39,8 @@ def write_report(
         OSError: if it cannot be written.
     """
     check_name(path)
-    page = make_report(augment, title=title, names=names).encode()
+    # Names of folders may hold bytes that are no text.
+    page = make_report(augment, title=title, names=names).encode(errors="replace")
 
     def write(partial: Path) -> None:
         partial.write_bytes(page)
