@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -31,6 +36,22 @@ def choose_device(device: torch.device | str | None) -> torch.device:
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device {str(device)!r} was asked for but torch sees no Apple GPU; leave device=None")
     return chosen
+
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+def cpu_by_default(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Have a function make tensors on the CPU where it names no device, whatever torch's default device is."""
+
+    @functools.wraps(function)
+    def on_cpu(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        is_cpu = torch.get_default_device().type == "cpu"  # and then nothing is to be paid for
+        with contextlib.nullcontext() if is_cpu else torch.device("cpu"):
+            return function(*args, **kwargs)
+
+    return on_cpu
 
 
 def to_device(rows: Tensor, device: torch.device) -> Tensor:

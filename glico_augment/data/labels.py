@@ -53,7 +53,7 @@ def check_labels(labels: Any, images: Tensor) -> Tensor:
         labels = (
             torch.from_numpy(labels)
             if isinstance(labels, np.ndarray)
-            else torch.tensor([read_label(label) for label in labels])
+            else torch.tensor([read_label(label) for label in labels], device="cpu")
         )
     if labels.is_floating_point() or labels.ndim != 1:
         raise TypeError(

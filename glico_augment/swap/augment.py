@@ -174,7 +174,7 @@ class GLICOAugment(SwapMaker, nn.Module):
 
     def _swap_one(self, image: Any, label: Any) -> Any:
         convert.check_image(image)
-        labels = torch.tensor([read_label(label)])
+        labels = torch.tensor([read_label(label)], device="cpu")
         is_known = self.find_known(labels)
         rows = draw_rows(1, self.p)
         if len(rows) == 0 or not is_known.item():
