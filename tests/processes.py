@@ -12,29 +12,43 @@ import torch.distributed as dist
 LIMIT = 60  # seconds after which a process counts as hanging
 
 
-def run_ranks(count, work, *, limit=LIMIT):
-    """Run ``work(rank)`` in ``count`` processes of one gloo group.
+class Group:
+    """Processes that each run ``work(rank)``, in one gloo group if there are several.
 
-    Returns:
-        What each returned or raised; None for one that was killed, and a TimeoutError for one that hangs.
+    Args:
+        count: how many.
+        work: what they run.
     """
-    context = multiprocessing.get_context("fork")
-    with tempfile.TemporaryDirectory() as folder:
-        pipes, processes = [], []
+
+    def __init__(self, count, work):
+        context = multiprocessing.get_context("fork")
+        self._folder = tempfile.TemporaryDirectory()
+        self._pipes, self.processes = [], []
         for rank in range(count):
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(rank, count, work, Path(folder, "store"), sender))
+            arguments = (rank, count, work, Path(self._folder.name, "store"), sender)
+            process = context.Process(target=_work, args=arguments)
             process.start()
             sender.close()
-            pipes.append(receiver)
-            processes.append(process)
-        answers = [_answer(pipe, process, limit) for pipe, process in zip(pipes, processes, strict=True)]
-    return answers
+            self._pipes.append(receiver)
+            self.processes.append(process)
+
+    def answers(self, limit=LIMIT):
+        """What each process returned or raised; None for one that was killed, and a TimeoutError for one that hangs."""
+        found = [_answer(*each, limit) for each in zip(self._pipes, self.processes, strict=True)]
+        self._folder.cleanup()
+        return found
+
+
+def run_ranks(count, work):
+    """The answers of ``work(rank)`` in ``count`` processes."""
+    return Group(count, work).answers()
 
 
 def _work(rank, count, work, store, sender):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=count)
     try:
+        if count > 1:
+            dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=count)
         answer = work(rank)
     except Exception as error:
         answer = error
@@ -54,3 +68,4 @@ def _answer(pipe, process, limit):
     finally:
         process.kill()
         process.join()
+        pipe.close()

@@ -56,7 +56,7 @@ def check_labels(labels: Any, images: Tensor) -> Tensor:
         labels = (
             torch.from_numpy(labels)
             if isinstance(labels, np.ndarray)
-            else torch.tensor([read_label(label) for label in labels])
+            else torch.tensor([read_label(label) for label in labels], device="cpu")
         )
     if not _is_integer(labels) or labels.ndim != 1:
         raise TypeError(

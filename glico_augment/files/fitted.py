@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from glico_augment.config import FitConfig, SwapConfig
+from glico_augment.devices import cpu_by_default
 from glico_augment.errors import FileFormatError
 from glico_augment.files.format import read_file, write_file
 from glico_augment.files.tensors import check_tensors, under, with_prefix
@@ -71,6 +72,7 @@ def load_model(path: str | Path) -> tuple[GLICOModel, Tensor, FitRecord, SwapCon
         raise FileFormatError(f"{path} is damaged: {_reason(error)}") from error
 
 
+@cpu_by_default
 @torch.inference_mode(False)
 def _build(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[GLICOModel, Tensor, FitRecord, SwapConfig]:
     """What :func:`load_model` returns, of the content of a file.

@@ -16,7 +16,7 @@ from glico_augment.config import PRESETS, FitConfig
 from glico_augment.data.class_names import ClassNames
 from glico_augment.data.image_set import ON_ERROR, ImageSet, check_dataset, read_image_set
 from glico_augment.data.samples import SampleLayout
-from glico_augment.devices import choose_device
+from glico_augment.devices import choose_device, cpu_by_default
 from glico_augment.files.atomic import check_writable
 from glico_augment.fit.checkpoint import Checkpoint
 from glico_augment.fit.cost import check_cost
@@ -38,6 +38,7 @@ class Fitted(NamedTuple):
     record: FitRecord
 
 
+@cpu_by_default
 def fit_model(
     dataset: Any,
     config: FitConfig | None,
@@ -102,8 +103,8 @@ def fit_model(
         losses = run.history[: run.steps_done].cpu()
         return Fitted(model, images, dataclasses.replace(record, restarts=run.restarts, quality=quality, losses=losses))
 
-    # Whatever context the caller is in, gradients are needed here.
-    with torch.inference_mode(False), torch.enable_grad():
+    # Whatever context the caller is in, gradients are needed here, and the precision is that of the config.
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(chosen_device.type, enabled=False):
         ranks.check_equal("images, labels, settings and seed", record.identity())
         ranks.check_equal(
             "checkpoint_every, and whether there is a checkpoint,", [checkpoint is None, checkpoint_every]

@@ -27,7 +27,7 @@ def swap_list(maker: SwapMaker, images: Sequence[Any], raw_labels: Sequence[Any]
         raise ValueError(f"got {len(images)} images but {len(raw_labels)} labels")
     for image in images:
         convert.check_image(image)
-    labels = torch.tensor([read_label(label) for label in raw_labels], dtype=torch.int64)
+    labels = torch.tensor([read_label(label) for label in raw_labels], dtype=torch.int64, device="cpu")
     is_known = maker.find_known(labels)
     rows = [row for row in draw_rows(len(images), maker.p).tolist() if is_known[row]]
     swapped = list(images)

@@ -50,12 +50,12 @@ class SyntheticBank:
         channels, height, width = augment.generator.image_shape
         shape = (augment.codes.n_labeled, per_image, height, width, channels)  # in memory as PIL has them
         try:
-            self._pixels = torch.zeros(shape, dtype=torch.uint8).share_memory_()
-            self._n_taken = torch.zeros(shape[0], dtype=torch.int64).share_memory_()
+            self._pixels = torch.zeros(shape, dtype=torch.uint8, device="cpu").share_memory_()
+            self._n_taken = torch.zeros(shape[0], dtype=torch.int64, device="cpu").share_memory_()
         except RuntimeError as error:
             size = torch.Size(shape).numel() / 2**20
             raise OSError(f"a bank of {size:.0f} MiB does not fit into shared memory; lower per_image") from error
-        self._make(torch.arange(shape[0]).repeat_interleave(per_image), torch.arange(per_image).repeat(shape[0]))
+        self._make(*torch.ones(shape[:2], dtype=torch.bool, device="cpu").nonzero(as_tuple=True))
 
     @property
     def images(self) -> Tensor:
@@ -89,14 +89,14 @@ class SyntheticBank:
     def refresh(self) -> None:
         """Make new images in place of those taken. Call it while no worker reads: between epochs."""
         n_used = self._n_taken.clamp(max=self.per_image)
-        anchors, slots = (torch.arange(self.per_image) < n_used[:, None]).nonzero(as_tuple=True)
+        anchors, slots = (torch.arange(self.per_image, device="cpu") < n_used[:, None]).nonzero(as_tuple=True)
         self._make(anchors, slots)
         self._n_taken.zero_()
 
     def _make(self, anchors: Tensor, slots: Tensor) -> None:
         labels = self.augment.codes.labels[anchors]
         _, height, width = self.augment.generator.image_shape
-        for rows in torch.arange(len(anchors)).split(max(1, _PIXELS_A_CHUNK // (height * width))):
+        for rows in torch.arange(len(anchors), device="cpu").split(max(1, _PIXELS_A_CHUNK // (height * width))):
             starts = anchors[rows].to(self.device)
             params = self.augment.make_params(labels[rows].to(self.device), anchors=starts)
             self.images[anchors[rows], slots[rows]] = from_unit(self.augment.transform(params), torch.uint8).cpu()

@@ -132,12 +132,14 @@ class GLICODataset(Dataset[Any]):
 
     def _synthetic(self, indices: Sequence[int], images: list[Any], raw_labels: list[Any]) -> dict[int, Any]:
         """Synthetic images, by their positions in the batch, for those whose coin fell so."""
-        labels = torch.tensor([read_label(label) for label in raw_labels])
+        labels = torch.tensor([read_label(label) for label in raw_labels], device="cpu")
         is_known = self.augment.find_known(labels)
         rows = [row for row in draw_rows(len(labels), self.augment.p).tolist() if is_known[row]]
         if not rows:
             return {}
-        anchors = torch.tensor([self._recognizer.code_of(indices[row], images[row], int(labels[row])) for row in rows])
+        anchors = torch.tensor(
+            [self._recognizer.code_of(indices[row], images[row], int(labels[row])) for row in rows], device="cpu"
+        )
         made: Iterable[Tensor]
         if self.bank is None:
             made = self.augment.transform(self.augment.make_params(labels[rows], anchors=anchors))

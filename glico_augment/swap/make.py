@@ -173,7 +173,9 @@ class SwapMaker:
         Returns:
             ``(k, channels, height, width)`` float32 in ``[0, 1]``.
         """
-        return self.model.reconstruct(torch.arange(len(self.codes)) if indices is None else self._indices(indices))
+        return self.model.reconstruct(
+            torch.arange(len(self.codes), device=_CPU) if indices is None else self._indices(indices)
+        )
 
     def synthesize(
         self, labels: Any = None, *, n_per_class: int | None = None, generator: torch.Generator | None = None
@@ -211,7 +213,7 @@ class SwapMaker:
         if steps < 2:
             raise ValueError(f"steps must be at least 2, for the two ends; got {steps}")
         ends = self._indices([i, j])
-        ratios = torch.linspace(0, 1, steps)
+        ratios = torch.linspace(0, 1, steps, device=_CPU, dtype=torch.float32)
         return self.model.interpolate(ends[0].expand(steps), ends[1].expand(steps), ratios, None, self.interpolation)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_c
     """
     count = len(dataset)
     is_whole = whole or count <= _LOOK_AT_ALL
-    indices = range(count) if is_whole else torch.linspace(0, count - 1, _LOOK_AT_SOME).long().tolist()
+    indices = range(count) if is_whole else torch.linspace(0, count - 1, _LOOK_AT_SOME, device="cpu").long().tolist()
     found: set[int] = set()
     n_fitted = 0
     for index in indices:
@@ -93,7 +93,9 @@ def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_c
             raise type(error)(f"image {index} cannot be swapped: {error}") from error
         n_fitted += bool(codes)
         found.update(codes)
-    return Overlap(len(indices), n_fitted, torch.tensor(sorted(found), dtype=torch.int64), n_codes, is_whole)
+    return Overlap(
+        len(indices), n_fitted, torch.tensor(sorted(found), dtype=torch.int64, device="cpu"), n_codes, is_whole
+    )
 
 
 def warn_of_overlap(overlap: Overlap) -> None:
