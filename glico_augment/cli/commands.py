@@ -20,9 +20,9 @@ from torch import Tensor
 from glico_augment.checks import shown
 from glico_augment.cli.demo import demo
 from glico_augment.cli.facts import facts, table
-from glico_augment.cli.folders import ClassFolders, ImageFiles, random_images_per_class, read_files
 from glico_augment.cli.outputs import check_fit_outputs, check_grid, is_grid, make_class_folders
 from glico_augment.config import FitConfig, SwapConfig
+from glico_augment.data.folders import ClassFolders, ImageFiles, random_images_per_class, read_files
 from glico_augment.errors import DivergenceError
 from glico_augment.files.atomic import check_writable, write_atomically
 from glico_augment.fit.progress import logger

@@ -1,27 +1,35 @@
-"""What a fit may be given instead of a dataset: arrays of images and labels."""
+"""What may be given instead of a dataset: a folder, or images and labels."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from glico_augment.data.folders import ClassFolders
 
-def as_dataset(dataset: Any, labels: Any) -> Any:
-    """A dataset of pairs from images and labels, or the dataset itself where there are no labels.
+
+def as_dataset(dataset: Any, labels: Any = None) -> Any:
+    """A dataset of pairs from a folder, or from images and labels; the dataset itself where there are no labels.
 
     Args:
-        dataset: a dataset; or ``n`` images: a tensor, an array or a sequence of what a dataset may have as image.
+        dataset: a dataset; the path of a folder with one folder a class, see :class:`ClassFolders`; or ``n`` images: a
+            tensor, an array or a sequence of what a dataset may have as image.
         labels: None; or ``n`` integers: a tensor, an array or a sequence.
 
     Raises:
+        OSError, ValueError: for a folder that is none, or holds something else.
         TypeError: for images without labels, or labels that are none.
         ValueError: for another number of labels than of images.
     """
     if labels is None:
+        if isinstance(dataset, (str, os.PathLike)):
+            return ClassFolders(Path(dataset))
         if isinstance(dataset, (Tensor, np.ndarray)):
             raise TypeError(
                 f"got images of shape {tuple(dataset.shape)} without labels: call fit(images, labels), or give a "

@@ -107,7 +107,8 @@ class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
         Args:
             dataset: map-style, of ``(image, label)``, longer tuples, or mappings that have both: PIL images, or uint8,
                 uint16 or float tensors and arrays; integer labels of at least two classes. Read once, and held as
-                uint8. Or the images alone, a tensor, array or sequence, with
+                uint8. Or the path of a folder with one folder a class; or images alone, a tensor, array or sequence,
+                with
             labels: their labels.
             config: the hyper-parameters of the fit; None for those of the preset.
             swap: how images are swapped; None for that of the preset.
@@ -212,7 +213,7 @@ class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
     ) -> GLICODataset:
         """Wrap a dataset so that its images are swapped; see :class:`GLICODataset`, and :meth:`fit` for the keys."""
         return GLICODataset(
-            dataset,
+            as_dataset(dataset),
             self,
             layout=self.layout.changed(image_key, label_key, labels_getter),
             transform=transform,
@@ -235,6 +236,7 @@ class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
             TypeError: unless it is map-style, with samples of an image and an integer label.
             ValueError: if none of its images was fitted.
         """
+        dataset = as_dataset(dataset)
         check_dataset(dataset, "dataset")
         recognizer = Recognizer(self.record, self.codes)
         overlap = find_overlap(dataset, self.layout, recognizer, self.codes.n_labeled, whole=True)

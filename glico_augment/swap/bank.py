@@ -45,17 +45,23 @@ class SyntheticBank:
 
     def __init__(self, augment: SwapMaker, *, per_image: int = 4, device: torch.device | str | None = None) -> None:
         per_image = checks.integer(1)("per_image", per_image)
+        if not isinstance(augment, SwapMaker):
+            raise TypeError(f"a bank is made of a fitted augmentation, SyntheticBank(augment); got {augment!r}")
         self.augment = augment
         self.device = choose_device(device)
         channels, height, width = augment.generator.image_shape
         shape = (augment.codes.n_labeled, per_image, height, width, channels)  # in memory as PIL has them
         try:
-            self._pixels = torch.zeros(shape, dtype=torch.uint8, device="cpu").share_memory_()
-            self._n_taken = torch.zeros(shape[0], dtype=torch.int64, device="cpu").share_memory_()
+            self._reserve(shape)
         except RuntimeError as error:
             size = torch.Size(shape).numel() / 2**20
             raise OSError(f"a bank of {size:.0f} MiB does not fit into shared memory; lower per_image") from error
         self._make(*torch.ones(shape[:2], dtype=torch.bool, device="cpu").nonzero(as_tuple=True))
+
+    @torch.inference_mode(False)  # tensors made in it could not be changed outside of it
+    def _reserve(self, shape: tuple[int, ...]) -> None:
+        self._pixels = torch.zeros(shape, dtype=torch.uint8, device="cpu").share_memory_()
+        self._n_taken = torch.zeros(shape[0], dtype=torch.int64, device="cpu").share_memory_()
 
     @property
     def images(self) -> Tensor:

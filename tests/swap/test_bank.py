@@ -109,7 +109,9 @@ def test_the_generator_does_not_run_between_refreshes(augment, bank, dataset):
 
 def test_images_never_fitted_take_one_of_their_class(augment, bank):
     others = TensorDataset(smooth_images(8, seed=9), LABELS)
-    for index, (image, label) in enumerate(augment.wrap(others, bank=bank).__getitems__(range(8))):
+    with pytest.warns(UserWarning, match="8 images looked at, 0 were fitted"):
+        wrapped = augment.wrap(others, bank=bank)
+    for index, (image, label) in enumerate(wrapped.__getitems__(range(8))):
         anchors = (bank.images == image).flatten(2).all(dim=2).any(dim=1).nonzero().flatten()
         assert (LABELS[anchors] == label).all(), index
     assert bank.n_taken.sum() == 8
@@ -145,12 +147,28 @@ def test_half_of_the_images_come_from_the_bank_at_the_default_p(augment, dataset
     assert bank.n_taken.sum() == 400 - unchanged
 
 
+def test_a_bank_made_in_inference_mode_is_refreshed_outside_of_it(augment):
+    with torch.inference_mode():
+        bank = SyntheticBank(augment, per_image=1, device="cpu")
+    before = bank.images.clone()
+    bank.take(torch.arange(8))
+    bank.refresh()
+    assert not torch.equal(bank.images, before)
+    assert bank.n_taken.sum() == 0
+
+
 def test_wrong_arguments_are_refused(augment, dataset, monkeypatch):
     with pytest.raises(ValueError, match="per_image must be"):
         SyntheticBank(augment, per_image=0)
-    other = quick_fit(TensorDataset(smooth_images(8, seed=5), LABELS), epochs=1)
-    with pytest.raises(ValueError, match="the bank is of another fit"):
-        augment.wrap(dataset, bank=SyntheticBank(other, device="cpu"))
+    with pytest.raises(TypeError, match="a bank is made of a fitted augmentation"):
+        SyntheticBank(dataset)
+    strangers = quick_fit(TensorDataset(smooth_images(8, seed=5), LABELS), epochs=1)
+    for other in (strangers, quick_fit(dataset, seed=1), quick_fit(dataset, epochs=1)):
+        with pytest.raises(ValueError, match="the bank is of another fit"):
+            augment.wrap(dataset, bank=SyntheticBank(other, device="cpu"))
+    for no_bank in (5, augment):
+        with pytest.raises(TypeError, match=r"bank must be a SyntheticBank\(augment\), or None"):
+            augment.wrap(dataset, bank=no_bank)
     monkeypatch.setattr(torch.Tensor, "share_memory_", no_memory)
     with pytest.raises(OSError, match="does not fit into shared memory; lower per_image"):
         SyntheticBank(augment, device="cpu")

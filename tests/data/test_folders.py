@@ -5,7 +5,7 @@ import pytest
 from conftest import save_photos
 from torchvision.datasets import ImageFolder
 
-from glico_augment.cli.folders import ClassFolders, ImageFiles, read_files
+from glico_augment.data.folders import ClassFolders, ImageFiles, read_files
 
 
 @pytest.fixture

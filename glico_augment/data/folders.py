@@ -1,4 +1,4 @@
-"""Folders of images, as the command line reads them, and what to say of a folder that is something else."""
+"""Folders of images, a folder a class, and what to say of a folder that is something else."""
 
 from __future__ import annotations
 
