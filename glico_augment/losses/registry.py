@@ -1,12 +1,9 @@
-"""Losses by name, or any module; and the name of a module."""
+"""Losses by name, or any module."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-from typing import Any
 
-import torch
 from torch import nn
 
 from glico_augment.config import FitConfig
@@ -39,24 +36,3 @@ def build_loss(config: FitConfig, image_shape: tuple[int, int, int]) -> nn.Modul
         loss = RandomPerceptualLoss(weights, normalize=normalize)
     loss.check_images(image_shape)
     return loss
-
-
-def loss_name(loss: Any) -> str:
-    """The name by which a fit keeps its loss.
-
-    A module is ``"<MyLoss 1f0c9a27>"``: its class, and a hash over the class, the settings that its modules show or
-    hold as plain attributes, and its parameters and buffers.
-    """
-    if not isinstance(loss, nn.Module):
-        return str(loss)
-    hasher = hashlib.blake2b(f"{type(loss).__module__}.{type(loss).__qualname__} {loss!r}".encode(), digest_size=4)
-    for name, module in loss.named_modules():
-        plain = {key: value for key, value in vars(module).items() if isinstance(value, _PLAIN)}
-        hasher.update(f"{name} {sorted(plain.items(), key=str)}".encode())
-    for name, value in sorted(loss.state_dict().items()):
-        hasher.update(name.encode())
-        hasher.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return f"<{type(loss).__name__} {hasher.hexdigest()}>"
-
-
-_PLAIN = (bool, int, float, str, tuple, type(None))
