@@ -73,7 +73,7 @@ def fit(args: argparse.Namespace) -> None:
         if ranks.is_first:
             augment.save(args.output)
             print(f"{augment!r}\nwritten to {shown(str(args.output))}")
-            print(f"for wrap(): ImageFolder({str(args.folder)!r}, loader=glico_augment.load_image)")
+            print(f"in Python: GLICOAugment.load({str(args.output)!r}).wrap({str(args.folder)!r}, transform=...)")
 
 
 @contextmanager

@@ -55,6 +55,10 @@ def test_every_option_has_help():
         assert "SUPPRESS" not in command.format_help()
 
 
+def test_help_shows_a_default_of_0(glico):
+    assert "of everything random (default: 0)" in " ".join(glico("fit", "--help")[1].split())
+
+
 def test_help_of_fit_says_what_the_presets_have():
     options = options_of_fit()
     for config in (FitConfig(), SwapConfig()):
