@@ -25,10 +25,13 @@ def choose_device(device: torch.device | str | None) -> torch.device:
     if device is None:
         has_mps = torch.backends.mps.is_available() and not _is_group()
         device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    chosen: torch.device | None
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device must be 'cuda', 'mps', 'cpu' or None; got {device!r}") from error
+    except (RuntimeError, TypeError):
+        chosen = None
+    if chosen is None or chosen.type not in ("cuda", "mps", "cpu"):
+        raise ValueError(f"device must be 'cuda', 'mps', 'cpu' or None; got {device!r}")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {str(device)!r} was asked for but torch sees no CUDA GPU; leave device=None")
     if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glico_augment.checks import quoted
+
 
 def read_label(label: Any) -> int:
     """A label as an int.
@@ -33,7 +35,10 @@ def read_label(label: Any) -> int:
 
 def as_integers(name: str, values: Any) -> Tensor:
     """A sequence, array or tensor of integers as int64 ``(k,)`` on the CPU."""
-    tensor = torch.as_tensor(values, device="cpu")
+    try:
+        tensor = torch.as_tensor(values, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must be integers, got {quoted(values)}") from None
     if len(tensor.shape) > 0 and tensor.numel() == 0:
         return tensor.to(torch.int64)
     if not _is_integer(tensor):

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from glico_augment import checks
+
 try:
     import fcntl
 except ImportError:  # Windows, where nobody can remove a file that is open
@@ -64,6 +66,7 @@ def check_writable(path: str | Path) -> None:
 
 
 def _target(path: str | Path) -> Path:
+    path = checks.path("a file's name", path)
     """The file to write, behind any symbolic links, checked."""
     target = Path(os.path.realpath(path))
     try:

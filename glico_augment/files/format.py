@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from glico_augment import checks
 from glico_augment.checks import quoted
 from glico_augment.errors import FileFormatError
 from glico_augment.files.atomic import write_atomically
@@ -90,7 +91,7 @@ def read_file(
         FileFormatError: if it is truncated, damaged, or not such a file, or of another version or kind; the message
             says which.
     """
-    path = Path(path)
+    path = Path(checks.path("a file's name", path))
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):

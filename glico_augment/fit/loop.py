@@ -82,6 +82,7 @@ class Fit:
         with self.ranks.together(), self._autocast():
             loss = build_loss(config, image_set.image_shape).to(device)
             self.targets = Targets(image_set.images.to(device), loss)
+            self._check_loss()
         self._labeled_images = self.targets.images[: self._n_labeled]
         self._mean_image = mean_image(self._labeled_images)
         distances = (self.targets.unit(each) - self._mean_image for each in torch.arange(self._n_labeled).split(256))
@@ -91,6 +92,15 @@ class Fit:
         self.restarts = 0
         self.is_stopped = False
         self._start()
+
+    @torch.no_grad()
+    def _check_loss(self) -> None:
+        """Raise TypeError unless the loss gives one number."""
+        first = torch.zeros(1, dtype=torch.int64, device=self.device)
+        value = self.targets.compare(self.targets.unit(first), first)
+        if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
+            got = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+            raise TypeError(f"the loss must return a scalar tensor, such as the mean over all pixels; got {got}")
 
     def _start(self) -> None:
         """Codes, networks and optimisers at their start, the ones of the current number of restarts."""

@@ -66,6 +66,10 @@ def fit_model(
     seed = checks.integer(0)("seed", seed)
     checkpoint_every = checks.integer(1)("checkpoint_every", checkpoint_every)
     num_workers = checks.integer(0)("num_workers", num_workers)
+    if config is not None and not isinstance(config, FitConfig):
+        raise TypeError(f"config must be a FitConfig, or None; got {config!r}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be a function of a FitProgress, or None; got {callback!r}")
     checks.choice(ON_ERROR)("on_error", on_error)
     _check_preset(preset, config)
     config = (config or FitConfig()).replace(**overrides)  # and checked, before images are read

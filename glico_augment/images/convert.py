@@ -68,7 +68,7 @@ def _check_tensor(image: Any) -> Tensor:
         tensor = tensor.unsqueeze(0)
     if tensor.ndim != 3 or 0 in tensor.shape:
         raise ValueError(f"an image must have shape (C, H, W) or (H, W); got {tuple(image.shape)}")
-    if isinstance(image, Tensor) and tensor.shape[0] > 4 and tensor.shape[-1] in (1, 3, 4):
+    if isinstance(image, Tensor) and min(tensor.shape[:2]) > 4 and tensor.shape[-1] in (1, 3, 4):
         raise ValueError(
             f"a tensor image has shape (C, H, W); {tuple(image.shape)} looks like (H, W, C): permute(2, 0, 1) it"
         )

@@ -198,10 +198,14 @@ _RATIO_DTYPE = torch.float32  # float64 does not exist on MPS; 2**24 images a cl
 
 
 def _check(codes: Tensor, labels: Tensor) -> None:
+    if not isinstance(codes, Tensor) or not isinstance(labels, Tensor):
+        raise TypeError(f"codes and labels must be tensors, got {type(codes).__name__} and {type(labels).__name__}")
     if not codes.is_floating_point():
         raise TypeError(f"codes must be floating point, got {codes.dtype}")
     if codes.ndim != 2 or codes.shape[1] < 2:
         raise ValueError(f"codes must have shape (n, latent_dim) with latent_dim >= 2, got {tuple(codes.shape)}")
+    if not bool(codes.isfinite().all()):
+        raise ValueError("codes must be finite, got NaN or infinite entries")
     if labels.is_floating_point() or labels.is_complex():
         raise TypeError(f"labels must be integers, got {labels.dtype}")
     if labels.ndim != 1 or not 1 <= len(labels) <= len(codes):

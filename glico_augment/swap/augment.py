@@ -143,6 +143,8 @@ class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
             OSError: if ``checkpoint`` cannot be written.
         """
         fit_overrides, swap_overrides = split_overrides(overrides)
+        if swap is not None and not isinstance(swap, SwapConfig):
+            raise TypeError(f"swap must be a SwapConfig, or None; got {swap!r}")
         swap = swap or (SwapConfig.published() if preset == "published" else SwapConfig())
         swap = swap.replace(**swap_overrides)
         layout = SampleLayout(image_key, label_key, labels_getter)
@@ -190,6 +192,11 @@ class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
         image, put_back = self.layout.find(sample, labels)
         if isinstance(image, (list, tuple)):
             return put_back(swap_list(self, image, labels))
+        if isinstance(image, Tensor) and image.ndim == 3 and isinstance(labels, Tensor) and labels.ndim == 1:
+            raise ValueError(
+                f"one image {tuple(image.shape)} came with {len(labels)} labels; a batch has shape (k, C, H, W), "
+                "one of grey images as well: images[:, None]"
+            )
         if not (isinstance(image, Tensor) and image.ndim == 4):
             return put_back(swap_list(self, [image], [labels])[0])
         # Looking at values makes an accelerator wait, so there it is done on the first batch alone.

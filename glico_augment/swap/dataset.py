@@ -74,6 +74,8 @@ class GLICODataset(Dataset[Any]):
         bank: SyntheticBank | None = None,
         class_names: ClassNames | None = None,
     ) -> None:
+        if not isinstance(augment, SwapMaker):
+            raise TypeError(f"augment must be a fitted GLICOAugment; got {type(augment).__name__}")
         check_dataset(dataset, "dataset")
         self.dataset = dataset
         self.augment = augment

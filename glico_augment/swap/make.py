@@ -210,8 +210,7 @@ class SwapMaker:
         Returns:
             ``(steps, channels, height, width)`` float32 in ``[0, 1]``.
         """
-        if steps < 2:
-            raise ValueError(f"steps must be at least 2, for the two ends; got {steps}")
+        steps = checks.integer(2, ", for the two ends")("steps", steps)
         ends = self._indices([i, j])
         ratios = torch.linspace(0, 1, steps, device=_CPU, dtype=torch.float32)
         return self.model.interpolate(ends[0].expand(steps), ends[1].expand(steps), ratios, None, self.interpolation)

@@ -78,10 +78,11 @@ def test_two_losses_that_hold_different_values_have_different_names(kind):
 
 
 def test_the_name_is_the_same_in_another_process():
-    code = "from losses.test_registry import HELD, Holder, loss_name\n"
+    code = "from test_registry import HELD, Holder, loss_name\n"
     code += "print([loss_name(Holder(first)) for first, _ in HELD.values()])"
-    tests = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+    folder = Path(__file__).parent
+    path = os.pathsep.join([str(folder), str(folder.parents[1])])
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": path}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == str([loss_name(Holder(first)) for first, _ in HELD.values()])
 
