@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from conftest import smooth_images
+from conftest import smooth_images, write_sealed
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scipy import stats
@@ -314,7 +314,7 @@ def test_sample_does_not_write_outside_its_folder(capsys, name, fitted, tmp_path
     with safe_open(fitted, framework="pt") as file:
         metadata = file.metadata()
     metadata["info"] = json.dumps({**json.loads(metadata["info"]), "class_names": ["cat", name]})
-    save_file(load_file(fitted), path, metadata)
+    write_sealed(path, load_file(fitted), metadata)
     code, _, err = run(capsys, "sample", path, "-o", tmp_path / "made")
     assert code == 1
     assert "cannot be folders" in err
