@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
-from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -63,20 +61,10 @@ _UNKNOWN_MEMORY = 2**38
 _CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-_Parameters = ParamSpec("_Parameters")
-_Result = TypeVar("_Result")
-
-
-def cpu_by_default(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """Have a function make tensors on the CPU where it names no device, whatever torch's default device is."""
-
-    @functools.wraps(function)
-    def on_cpu(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        is_cpu = torch.get_default_device().type == "cpu"  # and then nothing is to be paid for
-        with contextlib.nullcontext() if is_cpu else torch.device("cpu"):
-            return function(*args, **kwargs)
-
-    return on_cpu
+def cpu_by_default() -> AbstractContextManager[Any]:
+    """A context in which tensors are made on the CPU where no device is named, whatever torch's default device is."""
+    is_default = torch.get_default_device().type == "cpu"  # and then nothing is to be paid for
+    return nullcontext() if is_default else torch.device("cpu")
 
 
 def to_device(rows: Tensor, device: torch.device) -> Tensor:

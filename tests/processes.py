@@ -13,7 +13,7 @@ LIMIT = 60  # seconds after which a process counts as hanging
 
 
 class Group:
-    """Processes that each run ``work(rank)``, in one gloo group if there are several.
+    """Processes that each run ``work(rank)``, in one gloo group if there are several, and have begun to.
 
     Args:
         count: how many.
@@ -23,15 +23,17 @@ class Group:
     def __init__(self, count, work):
         context = multiprocessing.get_context("fork")
         self._folder = tempfile.TemporaryDirectory()
+        self._are_ready = context.Barrier(count + 1)
         self._pipes, self.processes = [], []
         for rank in range(count):
             receiver, sender = context.Pipe(duplex=False)
-            arguments = (rank, count, work, Path(self._folder.name, "store"), sender)
+            arguments = (rank, count, work, Path(self._folder.name, "store"), self._are_ready, sender)
             process = context.Process(target=_work, args=arguments)
             process.start()
             sender.close()
             self._pipes.append(receiver)
             self.processes.append(process)
+        self._are_ready.wait(LIMIT)
 
     def answers(self, limit=LIMIT):
         """What each process returned or raised; None for one that was killed, and a TimeoutError for one that hangs."""
@@ -45,10 +47,12 @@ def run_ranks(count, work):
     return Group(count, work).answers()
 
 
-def _work(rank, count, work, store, sender):
+def _work(rank, count, work, store, are_ready, sender):
     try:
         if count > 1:
             dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=count)
+            dist.barrier()
+        are_ready.wait(LIMIT)
         answer = work(rank)
     except Exception as error:
         answer = error

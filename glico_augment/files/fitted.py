@@ -72,8 +72,6 @@ def load_model(path: str | Path) -> tuple[GLICOModel, Tensor, FitRecord, SwapCon
         raise FileFormatError(f"{path} is damaged: {_reason(error)}") from error
 
 
-@cpu_by_default
-@torch.inference_mode(False)
 def _build(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[GLICOModel, Tensor, FitRecord, SwapConfig]:
     """What :func:`load_model` returns, of the content of a file.
 
@@ -84,11 +82,12 @@ def _build(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[GLICOModel
     record = _read_record(tensors, info, codes)
     swap = SwapConfig.from_json(info["swap"])
     # Without storage until the file is known to fill it: a width in a header costs nothing to claim.
-    model = GLICOModel(codes, record.config, record.image_shape, device="meta")
-    for prefix, network in (("generator.", model.generator), ("classifier.", model.classifier)):
-        stored = under(prefix, tensors)
-        check_tensors(stored, network.state_dict())
-        network.to_empty(device="cpu").load_state_dict(stored)
+    with torch.inference_mode(False), cpu_by_default():  # whatever context and default the caller has
+        model = GLICOModel(codes, record.config, record.image_shape, device="meta")
+        for prefix, network in (("generator.", model.generator), ("classifier.", model.classifier)):
+            stored = under(prefix, tensors)
+            check_tensors(stored, network.state_dict())
+            network.to_empty(device="cpu").load_state_dict(stored)
     images = tensors["images"]
     if images.dtype != torch.uint8 or images.shape != (codes.n_labeled, *record.image_shape):
         raise ValueError(f"its images must be uint8 of shape {(codes.n_labeled, *record.image_shape)}")

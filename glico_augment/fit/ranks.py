@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -55,7 +55,9 @@ class Ranks:
             return
         try:
             if dist.get_backend() == "gloo":  # a sum that is given up would keep the process from ending
-                dist.destroy_process_group(dist.new_group(timeout=PATIENCE))
+                group = cast("dist.ProcessGroup", dist.new_group(timeout=PATIENCE))
+                dist.barrier(group)  # else one that is through would hang up on those which still connect
+                dist.destroy_process_group(group)
             else:
                 dist.all_reduce(torch.zeros(1, device=device), async_op=True).wait(PATIENCE)
         except RuntimeError as error:
@@ -67,7 +69,10 @@ class Ranks:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A part of the work in which what is raised by one process is raised by all. It must not contain sums."""
+        """A part of the work in which what is raised by one process is raised by all.
+
+        Where it sums over processes, it does so before anything that may be raised in some of them alone.
+        """
         error = None
         try:
             yield
@@ -91,6 +96,8 @@ class Ranks:
 
     def _raise_any(self, error: Exception | None) -> None:
         """Raise the error of this process, or else that of the first process that has one."""
+        if self.count == 1 and error is not None:
+            raise error
         errors = self._gather(None if error is None else _portable(error))
         if error is not None:
             raise error

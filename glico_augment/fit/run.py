@@ -38,7 +38,6 @@ class Fitted(NamedTuple):
     record: FitRecord
 
 
-@cpu_by_default
 def fit_model(
     dataset: Any,
     config: FitConfig | None,
@@ -75,7 +74,7 @@ def fit_model(
     config = (config or FitConfig()).replace(**overrides)  # and checked, before images are read
     ranks = Ranks()
     ranks.meet(chosen_device)
-    with ranks.together():
+    with ranks.together(), cpu_by_default():
         if checkpoint is not None:
             check_writable(checkpoint)
         _check_before_reading(
@@ -108,7 +107,8 @@ def fit_model(
         return Fitted(model, images, dataclasses.replace(record, restarts=run.restarts, quality=quality, losses=losses))
 
     # Whatever context the caller is in, gradients are needed here, and the precision is that of the config.
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(chosen_device.type, enabled=False):
+    no_autocast = torch.autocast(chosen_device.type, enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), no_autocast, cpu_by_default():
         ranks.check_equal("images, labels, settings and seed", record.identity())
         ranks.check_equal(
             "checkpoint_every, and whether there is a checkpoint,", [checkpoint is None, checkpoint_every]

@@ -82,7 +82,7 @@ class SphereCodes(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path, *, device: torch.device | str = "cpu") -> SphereCodes:
-        """Read the codes and labels alone from a file written by :meth:`GLICOAugment.save`.
+        """Read the codes and labels alone from a file written by :meth:`GLICOAugment.save`, all of which is verified.
 
         Raises:
             FileNotFoundError: if there is no such file.

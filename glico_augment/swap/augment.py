@@ -140,7 +140,10 @@ class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
             TypeError, ValueError: for input that cannot be fitted; the message says what was expected.
             FileNotFoundError: if pretrained weights are asked for and not to be had.
             DivergenceError: if the loss becomes NaN or infinite.
-            OSError: if ``checkpoint`` cannot be written.
+            OSError: if ``checkpoint`` cannot be written or read.
+            FileFormatError: if ``checkpoint`` is damaged, or no checkpoint.
+            RuntimeError: in a process group, if not all processes call it within five minutes. What one of them raises
+                while it reads, calls back or writes is raised by all.
         """
         fit_overrides, swap_overrides = split_overrides(overrides)
         if swap is not None and not isinstance(swap, SwapConfig):
@@ -253,10 +256,11 @@ class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
         return type(self)(fitted, self.swap, layout=self.layout)
 
     def save(self, path: str | Path) -> None:
-        """Write everything to one safetensors file, atomically.
+        """Write everything to one safetensors file, atomically and with a checksum.
 
         Raises:
             OSError: if it cannot be written; an older file of that name is left as it was.
+            ValueError: if the networks or codes were changed so that the file could not be read again.
         """
         save_model(path, self.model, self.images, self.record, self.swap)
 
@@ -283,7 +287,8 @@ class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
 
         Raises:
             FileNotFoundError: if there is no such file.
-            FileFormatError: if it is truncated, not such a file, or of another format version.
+            PermissionError, OSError: if it cannot be read.
+            FileFormatError: if it is truncated, damaged, not such a file, or of another format version.
         """
         chosen_device = choose_device(device)
         layout = SampleLayout(image_key, label_key, labels_getter)

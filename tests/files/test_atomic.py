@@ -126,34 +126,25 @@ def test_many_writers_of_one_path_at_a_time_all_succeed(path):
 
 
 @needs_posix
-def test_a_partial_file_renamed_while_another_writer_looks_at_it_costs_nobody_theirs(path, monkeypatch):
+def test_a_writer_that_ends_while_another_looks_at_its_partial_file_does_not_cost_a_third_its_own(path, monkeypatch):
     lock = atomic._lock
-    inner = []
+    partial, first = atomic._create(path)
+    third = []
 
     def lock_late(file, **settings):
-        """The other writer ends, and a third begins, between the look and the lock."""
-        if settings and inner:
-            inner.pop()()
+        """Between the look and the lock the first writer ends, and a third begins with a file of the same name."""
+        if settings and not third:
+            partial.replace(path)
+            first.close()
+            third.append(atomic._create(path))
         lock(file, **settings)
 
     monkeypatch.setattr(atomic, "_lock", lock_late)
-
-    def third(partial):
-        partial.write_text("third")
-
-    def fill(partial):
-        partial.write_text("first")
-        target = path.with_name("renamed")
-
-        def end_and_begin():
-            partial.replace(target)
-            partial.write_text("of a third")
-
-        inner.append(end_and_begin)
-        atomic._is_free(partial)
-        assert partial.read_text() == "of a third"
-
-    write_atomically(path, fill)
+    atomic._is_free(partial)
+    [(name, file)] = third
+    assert name == partial
+    assert name.exists()
+    file.close()
 
 
 @needs_posix

@@ -1,3 +1,4 @@
+import gc
 import json
 import math
 import os
@@ -194,10 +195,11 @@ def test_no_shared_memory_and_no_descriptor_is_needed_to_fit_save_and_load(datas
     monkeypatch.setattr(torch.UntypedStorage, "_new_shared", no_memory)
     quick_fit(dataset, epochs=1, checkpoint=path.with_name("c")).save(path)
     augments = [GLICOAugment.load(path)]
+    gc.collect()
     descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None  # noqa: PTH112, PTH208
     augments += [GLICOAugment.load(path) for _ in range(200)]
     if descriptors is not None:
-        assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
+        assert len(os.listdir("/proc/self/fd")) <= descriptors  # noqa: PTH208
 
 
 def test_an_unwritable_path_is_refused(augment, tmp_path):

@@ -165,3 +165,7 @@ def test_codes_and_labels_that_do_not_fit_together_are_refused(codes, labels, er
 def test_random_codes_on_a_line_are_refused():
     with pytest.raises(ValueError, match=">= 2, got 1"):
         make([0, 1], latent_dim=1)
+
+
+def test_a_state_holds_what_was_learned_and_given_and_nothing_that_is_derived():
+    assert set(SphereCodes.random(torch.tensor([3, 1]), 4).state_dict()) == {"codes", "labels"}

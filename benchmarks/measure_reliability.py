@@ -1,0 +1,184 @@
+"""What damage, kills, full disks and long runs come to: the long forms of tests/stress, counted.
+
+    python benchmarks/measure_reliability.py --out benchmarks/results/reliability.jsonl
+
+Every part that is in --out is skipped; then the table of RELIABILITY.md is written. Linux alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accuracy.rows import append_row, machine, read_rows
+from report import MISSING, replace_block
+
+HERE = Path(__file__).parent
+TESTS = HERE.parent / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "stress")]
+
+from conftest import LABELS, quick_fit, smooth_images  # noqa: E402
+from contexts import CONTEXTS, USES, outcome  # noqa: E402
+from disks import full_at_every_write  # noqa: E402
+from kills import killed_fits  # noqa: E402
+from loaders import growth  # noqa: E402
+from mutants import damage, forge, tally  # noqa: E402
+from readers import checkpoint_reader, read_codes, read_fitted, read_style, write_checkpoint  # noqa: E402
+from torch.utils.data import TensorDataset  # noqa: E402
+
+from glico_augment import GLICOAugment, LocalStyle  # noqa: E402
+from glico_augment.errors import DivergenceError, FileFormatError  # noqa: E402
+from glico_augment.files.format import read_file, write_file  # noqa: E402
+
+Row = dict[str, Any]
+DATASET = TensorDataset(smooth_images(len(LABELS)), LABELS)
+NO_EXCEPTION = ("refused", "same", "different")
+
+
+def mutants(kind: str, mutate: Callable[..., Any], count: int) -> Callable[[Path], Row]:
+    def measure(folder: Path) -> Row:
+        readers = {"fitted": read_fitted, "codes": read_codes, "style": read_style}
+        path = folder / kind
+        if kind == "checkpoint":
+            write_checkpoint(DATASET, path, 5)
+        else:
+            (LocalStyle(DATASET) if kind == "style" else quick_fit(DATASET)).save(path)
+        read = readers[kind] if kind in readers else checkpoint_reader(DATASET)
+        errors = (ValueError, DivergenceError) if kind == "checkpoint" else FileFormatError
+        found = tally(path.read_bytes(), folder / "mutant", mutate, read, read(path), errors, count=count, seed=0)
+        outcomes: Counter[str] = Counter()
+        for (_, what), times in found.items():
+            outcomes[what if what in NO_EXCEPTION else f"raised {what}"] += times
+        return {"tried": count, "found": dict(outcomes), "by_kind": {" → ".join(each): found[each] for each in found}}
+
+    return measure
+
+
+def kills(processes: int, count: int) -> Callable[[Path], Row]:
+    def measure(folder: Path) -> Row:
+        found = killed_fits(DATASET, folder, processes=processes, kills=count, seed=processes)
+        return {"tried": found.pop("kills"), "found": {**found, "slowest": round(found["slowest"], 1)}}
+
+    return measure
+
+
+def disks(rounds: int) -> Callable[[Path], Row]:
+    def measure(folder: Path) -> Row:
+        found, is_mounted = full_at_every_write(DATASET, folder, rounds=rounds, seed=0)
+        return {
+            "tried": found.pop("writes"),
+            "found": found,
+            "disk": "tmpfs of 4 MiB" if is_mounted else "RLIMIT_FSIZE",
+        }
+
+    return measure
+
+
+def loader(start: str, count: int) -> Callable[[Path], Row]:
+    def measure(folder: Path) -> Row:
+        found = growth(quick_fit(DATASET), *DATASET.tensors, count=count, start=start)
+        return {"tried": found.pop("images"), "found": found}
+
+    return measure
+
+
+def contexts(folder: Path) -> Row:
+    augment, found = quick_fit(DATASET), Counter()
+    for use in USES:
+        outcomes = {}
+        for name in CONTEXTS:
+            place = folder / f"{use} {name}"
+            place.mkdir()
+            augment.save(place / "fitted")
+            loaded = GLICOAugment.load(place / "fitted")
+            outcomes[name] = outcome(use, name, DATASET, loaded, place / "file")
+        expected = outcomes.pop("nothing")
+        for name, bits in outcomes.items():
+            found["same" if bits == expected else f"{use} in {name}: other bits or {bits!s:.100}"] += 1
+    return {"tried": len(USES) * (len(CONTEXTS) - 1), "found": dict(found)}
+
+
+def checksum(folder: Path) -> Row:
+    """What the checksum of a file of 64 MiB costs beside its read from the system's cache; medians of five."""
+    path = folder / "large"
+    write_file(path, {"images": torch.zeros(2**26, dtype=torch.uint8)}, {})
+
+    def median_of(act: Callable[[], Any]) -> float:
+        seconds = []
+        for _ in range(5):
+            start = time.perf_counter()
+            act()
+            seconds.append(time.perf_counter() - start)
+        return round(sorted(seconds)[2] * 1000, 1)
+
+    content = path.read_bytes()
+    found = {
+        "read, ms": median_of(path.read_bytes),
+        "SHA-256, ms": median_of(lambda: hashlib.sha256(content).digest()),
+        "BLAKE2b, ms": median_of(lambda: hashlib.blake2b(content).digest()),
+        "read_file, ms": median_of(lambda: read_file(path)),
+    }
+    return {"tried": 1, "found": found}
+
+
+PARTS: dict[str, Callable[[Path], Row]] = {
+    "fitted file, damaged": mutants("fitted", damage, 10_000),
+    "fitted file, damaged, `SphereCodes.load`": mutants("codes", damage, 10_000),
+    "style file, damaged": mutants("style", damage, 10_000),
+    "checkpoint, damaged": mutants("checkpoint", damage, 3_000),
+    "fitted file, damaged, checksum forged": mutants("fitted", forge, 3_000),
+    "fitted file, damaged, checksum forged, `SphereCodes.load`": mutants("codes", forge, 3_000),
+    "style file, damaged, checksum forged": mutants("style", forge, 3_000),
+    "checkpoint, damaged, checksum forged": mutants("checkpoint", forge, 1_000),
+    "SIGKILL, one process": kills(1, 100),
+    "SIGKILL of one of two processes": kills(2, 100),
+    "full disk at every write of a fit": disks(8),
+    "images through a loader with a bank, forked workers": loader("fork", 1_000_000),
+    "images through a loader with a bank, spawned workers": loader("spawn", 1_000_000),
+    "uses in strange contexts": contexts,
+    "cost of the checksum, 64 MiB": checksum,
+}
+
+
+def table(rows: list[Row]) -> str:
+    named = {row["part"]: row for row in rows}
+    lines = ["| what | tried | what happened | seconds |", "|---|---|---|---|"]
+    for part in PARTS:
+        if part not in named:
+            lines.append(f"| {part} | {MISSING} | | |")
+            continue
+        row = named[part]
+        happened = ", ".join(f"{name} {value:,}" for name, value in row["found"].items())
+        lines.append(f"| {part} | {row['tried']:,} | {happened} | {row['seconds']:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="result file, appended to")
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of the names of what to do")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore", UserWarning)  # tiny fits do not learn their images
+    done = {row["part"] for row in read_rows(args.out)}
+    for part, measure in PARTS.items():
+        if part in done or not any(name in part for name in args.only):
+            continue
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            row = {"part": part, "seed": 0, **measure(Path(folder))}
+        append_row(args.out, row | {"seconds": round(time.perf_counter() - start, 1)} | machine(torch.device("cpu")))
+        print(part, row["tried"], row["found"], flush=True)
+    replace_block(HERE / "RELIABILITY.md", "reliability", table(read_rows(args.out)))
+
+
+if __name__ == "__main__":
+    main()
