@@ -3,6 +3,7 @@
 import csv
 import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
@@ -11,6 +12,7 @@ import torch
 from conftest import quick_fit
 
 from glico_augment import loggers
+from glico_augment.fit.progress import LOSS_PARTS
 from glico_augment.fit.ranks import Ranks
 from glico_augment.images.values import to_unit
 from glico_augment.loggers import CSVLogger, FitLogger, MLflowLogger, TensorBoardLogger, WandbLogger
@@ -122,6 +124,22 @@ def test_csv_goes_on_with_the_fit_and_begins_anew_with_another(dataset, tmp_path
     assert [float(row["loss"]) for row in rows_of(path)] == augment.history["loss"]
     quick_fit(dataset, callback=logger, steps=2, epochs=None)
     assert [int(row["step"]) for row in rows_of(path)] == [1, 2]
+
+
+def test_csv_keeps_the_rows_of_a_fit_that_starts_again(tmp_path):
+    losses = dict.fromkeys(LOSS_PARTS, 1.0)
+
+    def write(logger, places):
+        for restarts, step in places:
+            logger(SimpleNamespace(step=step, total_steps=9, restarts=restarts, losses=losses))
+        return [(int(row["restarts"]), int(row["step"])) for row in rows_of(tmp_path / "a.csv")]
+
+    options = {"every": 1, "grid_every": None}
+    made = [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2)]
+    assert write(CSVLogger(tmp_path / "a.csv", **options), made) == made
+    again = [(1, 2), (1, 3)]  # from a checkpoint after the first step of the second start
+    assert write(CSVLogger(tmp_path / "a.csv", **options), again) == [*made[:4], *again]
+    assert write(CSVLogger(tmp_path / "a.csv", **options), made[:1]) == made[:1]
 
 
 def test_tensorboard(dataset, tmp_path):

@@ -43,6 +43,8 @@ def test_the_fitted_folder_gives_the_names_of_files(folder, fitted, tmp_path):
     [
         (["{fitted}", "-o", "{tmp}/page.pdf"], "ends in .html, not page.pdf"),
         (["{fitted}", "-o", "{tmp}/no/page.html"], "there is no folder"),
+        (["{tmp}/first/look/at/the/output", "-o", "{tmp}/page.pdf"], "ends in .html, not page.pdf"),
+        (["{tmp}/first/look/at/the/output", "-o", "{tmp}/no/page.html"], "there is no folder"),
         (["{tmp}/no.safetensors", "-o", "{tmp}/page.html"], "no such file"),
         (["{fitted}", "-o", "{tmp}/page.html", "--data", "{tmp}/no"], "no such folder"),
         (["{fitted}", "-o", "{tmp}/page.html", "--data", "{other}"], "holds none of the fitted images"),
