@@ -2,14 +2,17 @@
 
     python benchmarks/measure_accuracy.py --data DATA --out benchmarks/results/accuracy.jsonl
 
-DATA holds the folders of images, DATA/cifar10/train/<class>/ and so on. Every method sees the same training images in
-the same order with the same initial weights, shifts and flips for a seed. A result that is in --out already is
-skipped, so a stopped run goes on with the same command, and several machines may each do some settings or seeds.
+DATA holds the folders of images, DATA/cifar10/train/<class>/ and so on, or DATA/cifar10.zip as pack_data.py makes it.
+Every method sees the same training images in the same order with the same initial weights, shifts and flips for a seed.
+A result that is in --out already is skipped, and a training that --minutes stopped, or that was killed, is kept in
+--fits, so a stopped run goes on with the same command; several machines may each do some settings or seeds. The exit
+status is 75 if --minutes has left something to do.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,6 +24,7 @@ from typing import Any
 import torch
 from accuracy.data import Split, make_split
 from accuracy.methods import METHODS, Method, find_method
+from accuracy.pause import Pause
 from accuracy.rows import append_row, identity, key, machine, read_rows
 from accuracy.settings import CPU_SETTINGS, SEEDS, Setting, find_setting
 from accuracy.swaps import GLICOSwap, PixelAveraging, StyleChange, fitted
@@ -30,6 +34,7 @@ from torch import Tensor
 from glico_augment import SwapConfig
 
 N_UNLABELED = 2000
+UNFINISHED = 75  # what sysexits.h has for "try again later"
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ def main() -> None:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    if left := sum(len(job.methods) * len(job.optimizers) for job in plan(args)):
+        print(f"{left} runs left: the same command goes on", file=sys.stderr)
+        sys.exit(UNFINISHED)
 
 
 def plan(args: argparse.Namespace) -> list[Job]:
@@ -94,16 +102,22 @@ def run(job: Job, args: argparse.Namespace, deadline: float) -> None:
             method = find_method(text)
             start = time.perf_counter()
             swap, details = make_swap(method, split, job, args.data, args.fits)
-            fitted_at = time.perf_counter()
+            fit_seconds = time.perf_counter() - start
             policy, erase = method.policy and method.policy(), method.erase and method.erase()
             if method.reference is not None:
                 policy = method.reference(split.images)
             style = StyleChange(split) if method.style else None
-            batches = Batches(split, setting.flip, swap, style, policy, erase, spare=method.spare)
-            network = train(split, setting, batches, method.objective, job.seed, lr=lr, weight_decay=decay)
+            options = {"spare": method.spare, "batched": setting.batched}
+            batches = Batches(split, setting.flip, swap, style, policy, erase, **options)
+            pause = Pause(args.fits / f"{hashlib.sha256(key(row).encode()).hexdigest()[:16]}.training", deadline)
+            optimizer = {"lr": lr, "weight_decay": decay}
+            network = train(split, setting, batches, method.objective, job.seed, **optimizer, pause=pause)
+            if network is None:
+                return
             row["accuracy"] = accuracy(network, batches, split.eval_images, split.eval_labels)
-            row |= details | {"fit_seconds": fitted_at - start, "train_seconds": time.perf_counter() - fitted_at}
+            row |= details | {"fit_seconds": fit_seconds, "train_seconds": pause.seconds}
             append_row(args.out, row | {"precision": precision(device)} | machine(device))
+            pause.forget()
             print(
                 f"{setting.data} {setting.per_class} a class, seed {job.seed}, {text}: {row['accuracy']:.1f} %",
                 flush=True,
@@ -142,11 +156,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--part", choices=["test", "validation"], default="test", help="what to score on")
     parser.add_argument("--lr", type=float, nargs="+", help="to tune, with --part validation")
     parser.add_argument("--decay", type=float, nargs="+", help="to tune, with --part validation")
-    parser.add_argument("--fits", type=Path, default=Path("fits"), help="folder to keep fitted models in")
+    parser.add_argument("--fits", type=Path, default=Path("fits"), help="folder of fits and unfinished trainings")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--threads", type=int, default=1, help="threads a process")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after this many")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this many")
     return parser.parse_args()
 
 

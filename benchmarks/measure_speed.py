@@ -91,12 +91,12 @@ def measure(case: Case, device: torch.device, rounds: int) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def quick_fit(count: int, side: int, kind: str, fit_side: int) -> GLICOAugment:
+def quick_fit(count: int, side: int, kind: str, fit_side: int, device: torch.device) -> GLICOAugment:
     """Default networks after one pass over :func:`random_images`: what they have learned changes no cost."""
     dataset = Samples(*random_images(count, side), kind=kind)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the generator has not learned")
-        return GLICOAugment.fit(dataset, epochs=1, image_size=fit_side, device="cpu", progress=False)
+        return GLICOAugment.fit(dataset, epochs=1, image_size=fit_side, device=device, progress=False)
 
 
 def batch_cases(device: torch.device, sides: list[int], args: argparse.Namespace) -> list[Case]:
@@ -122,7 +122,7 @@ def batch_pair(identity: dict[str, Any], device: torch.device) -> Pair:
     batch, targets = (images[order] / 255).to(device), labels[order].to(device)  # floats, as v2.CutMix wants them
     subject, references = partial(LocalStyle(TensorDataset(images, labels)), batch), {}
     if identity["transform"] == "swap":
-        augment = quick_fit(len(images), side, "tensor", side)
+        augment = quick_fit(len(images), side, "tensor", side, device)
         subject, model = partial(augment, batch, targets), augment.model_on(device)
         codes = model.codes(order[: batch_size // 2].to(device))  # as many as are swapped on average
         references["generator"] = partial(bare, model.generator, codes)
@@ -164,7 +164,7 @@ def loader_pair(identity: dict[str, Any], device: torch.device) -> Pair:
         style = LocalStyle(TensorDataset(images, labels))
         changed = Samples(images, labels, kind=kind, transform=v2.Compose([style, *steps]))
     else:
-        augment = quick_fit(len(images), side, kind, identity["fit_side"])
+        augment = quick_fit(len(images), side, kind, identity["fit_side"], device)
         bank = None if way == "fresh" else SyntheticBank(augment, per_image=2, device=device)
         changed = augment.wrap(Samples(images, labels, kind=kind), transform=v2.Compose(steps), bank=bank)
     workers = identity["workers"]

@@ -1,4 +1,4 @@
-"""Write SPEED.md and its plots from results/speed.jsonl and results/growth.jsonl.
+"""Write SPEED.md and its plots from results/speed.jsonl, growth.jsonl and roofline.jsonl.
 
 python benchmarks/report_speed.py
 """
@@ -15,12 +15,14 @@ from accuracy.rows import read_rows
 HERE = Path(__file__).parent
 INTRODUCTION = """# What does it cost?
 
-Made by `python benchmarks/report_speed.py` from `results/speed.jsonl` and `results/growth.jsonl`. Every ratio is
-of two things timed in turn in one process, the median over rounds with its quartiles in brackets. Images are
+Made by `python benchmarks/report_speed.py` from `results/speed.jsonl`, `growth.jsonl` and `roofline.jsonl`. Every ratio
+is of two things timed in turn in one process, the median over rounds with its quartiles in brackets. Images are
 random and in memory; `speed/plain_fit.py` is the reference of the fit.
 """
 COMMAND = "python benchmarks/measure_speed.py --out benchmarks/results/speed.jsonl"
 GROWTH_COMMAND = "python benchmarks/measure_growth.py --out benchmarks/results/growth.jsonl"
+ROOFLINE_COMMAND = "python benchmarks/measure_roofline.py --out benchmarks/results/roofline.jsonl"
+RESULTS = ("speed", "growth", "roofline")
 NOT_YET = "not yet run"
 PARTS = {
     "loader": (
@@ -54,12 +56,17 @@ WAYS = {"bank": "tab:blue", "bank and refresh": "tab:orange", "fresh": "tab:gree
 
 @dataclass(frozen=True)
 class Line:
-    """One kind of figure, ``chosen`` by its fields, and what its medians are wanted to be."""
+    """One kind of figure, ``chosen`` by its fields, and what its medians are wanted to be.
+
+    ``device`` alone has it, where it is given; ``figure`` is the field of the row that is looked at.
+    """
 
     title: str
     chosen: dict[str, Any]
     at_least: float | None = None
     at_most: float | None = None
+    device: str | None = None
+    figure: str = "ratio"
 
     @property
     def target(self) -> str:
@@ -72,8 +79,10 @@ class Line:
 
     def written(self, speed: list[dict[str, Any]], device: str) -> str | None:
         """The line of a device; None where there is nothing to say."""
+        if self.device not in (None, device):
+            return None
         wanted = self.chosen | {"device": device}
-        ratios = [row["ratio"] for row in speed if wanted.items() <= row.items()]
+        ratios = [row[self.figure] for row in speed if wanted.items() <= row.items()]
         if not ratios:
             return f"| {self.title} | {device} | {NOT_YET} | {self.target} | |" if self.target else None
         met = f"{sum(map(self.meets, ratios))} of {len(ratios)}" if self.target else ""
@@ -100,21 +109,28 @@ def lines_in_short() -> list[Line]:
             Line(f"batch, {side} px, swap, time over the generator's", swap | {"against": "generator"}, at_most=1.2),
             Line(f"batch, {side} px, style, time over v2.ColorJitter's", style | {"against": "color jitter"}),
         ]
+    on_gpu = {"part": "loader", "side": 32, "workers": 16, "way": "bank and refresh"}
+    swap = {"part": "batch", "side": 32, "batch": 128, "transform": "swap", "against": "generator"}
+    lines += [
+        Line("loader, 32 px, 16 workers, bank and refresh, rate", on_gpu, at_least=0.95, device="cuda"),
+        Line("batch of 128, 32 px, swap, milliseconds", swap, at_most=1, device="cuda", figure="milliseconds"),
+        Line("fit, rate over the plain way's", {"part": "fit"}, at_least=5, device="cuda"),
+    ]
     start = {"part": "start", "what": "import and take GLICOAugment"}
-    lines.append(Line("fit, rate over the plain way's", {"part": "fit"}))
+    lines.append(Line("fit, rate over the plain way's", {"part": "fit"}, device="cpu"))
     lines.append(Line("import glico_augment, and take GLICOAugment, time", start))
     return lines
 
 
 def main() -> None:
-    speed, growth = (read_rows(HERE / "results" / name) for name in ("speed.jsonl", "growth.jsonl"))
+    speed, growth, roofline = (read_rows(HERE / "results" / f"{name}.jsonl") for name in RESULTS)
     plots = HERE / "plots"
-    (HERE / "SPEED.md").write_text(report(speed, growth))
+    (HERE / "SPEED.md").write_text(report(speed, growth, roofline))
     plot_loader([row for row in speed if row["part"] == "loader"], plots / "loader.png")
     plot_growth(growth, plots / "growth.png")
 
 
-def report(speed: list[dict[str, Any]], growth: list[dict[str, Any]]) -> str:
+def report(speed: list[dict[str, Any]], growth: list[dict[str, Any]], roofline: list[dict[str, Any]]) -> str:
     sections = [INTRODUCTION, in_short(speed, growth)]
     for part, (title, text) in PARTS.items():
         rows = [row for row in speed if row["part"] == part]
@@ -122,7 +138,7 @@ def report(speed: list[dict[str, Any]], growth: list[dict[str, Any]]) -> str:
         sections.append(f"## {title}\n\n{text}\n\n{body}")
         if part == "loader" and panels(rows):
             sections.append("![Data loader](plots/loader.png)\n")
-    sections += [growth_section(growth), gpu_section(speed)]
+    sections += [growth_section(growth), roofline_section(roofline), gpu_section(speed)]
     return "\n".join(sections)
 
 
@@ -133,15 +149,22 @@ def in_short(speed: list[dict[str, Any]], growth: list[dict[str, Any]]) -> str:
         "",
         "Lowest and highest median of the rows below, and how many of these medians meet the target.",
         "",
-        "| | device | ratio | target | met by |",
+        "| | device | figure | target | met by |",
         "|---|---|---|---|---|",
     ]
     for device in ("cpu", "cuda"):
         written += [text for line in lines_in_short() if (text := line.written(speed, device))]
-    for name, title in GROWTH.items():
-        ratios = extent([row[name]["ratio"] for row in growth]) if growth else NOT_YET
-        written.append(f"| growth: {title}, from 500 images to 50,000 | cpu | {ratios} | | |")
+    for device in ("cpu", "cuda"):
+        rows = [row for row in growth if device_of(row) == device]
+        for name, title in GROWTH.items():
+            ratios = extent([row[name]["ratio"] for row in rows]) if rows else NOT_YET
+            written.append(f"| growth: {title}, from 500 images to 50,000 | {device} | {ratios} | | |")
     return "\n".join(written) + "\n"
+
+
+def device_of(row: dict[str, Any]) -> str:
+    """Of a row of growth.jsonl, the older of which do not say it."""
+    return row.get("device", "cpu")
 
 
 def missing(command: str) -> str:
@@ -190,16 +213,40 @@ def growth_section(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "\n".join([*lines, missing(GROWTH_COMMAND)])
     lines += [
-        "| images | classes | "
+        "| device | images | classes | "
         + " | ".join(GROWTH.values())
         + " | load over read | peak MiB | images MiB | codes MiB |",
-        "|---" * (len(GROWTH) + 6) + "|",
+        "|---" * (len(GROWTH) + 7) + "|",
     ]
     for row in rows:
         cells = [shown(row[name]) for name in (*GROWTH, "load_over_read")]
         sizes = [f"{row[name]:.0f}" for name in ("peak_mib", "images_mib", "codes_mib")]
-        lines.append(f"| {row['images']} | {row['classes']} | " + " | ".join([*cells, *sizes]) + " |")
+        lines.append(
+            f"| {device_of(row)} | {row['images']} | {row['classes']} | " + " | ".join([*cells, *sizes]) + " |"
+        )
     return "\n".join([*lines, f"\n{where(rows)}\n", "![Growth](plots/growth.png)\n"])
+
+
+def roofline_section(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "## Share of the machine\n",
+        "Floating-point operations and bytes of operators, counted from shapes, over the measured time, as shares of",
+        "what a large matrix product and a large copy reach in the same process. Bytes are those of operators one by",
+        "one, so that caches and fusion can take the share of the bandwidth above 1.\n",
+    ]
+    if not rows:
+        return "\n".join([*lines, missing(ROOFLINE_COMMAND)])
+    lines += [
+        "| | device | precision | batch | side | ms | GFLOP | MB | of the arithmetic | of the bandwidth |",
+        "|---" * 10 + "|",
+    ]
+    for row in rows:
+        shape = " | ".join(str(row[name]) for name in ("what", "device", "precision", "batch", "side"))
+        sizes = f"{row['milliseconds']:.2f} | {row['gflop']:.1f} | {row['megabytes']:.0f}"
+        arithmetic = f"{row['arithmetic']:.1%} of {row['peak_tflops']:.0f} TFLOP/s"
+        bandwidth = f"{row['bandwidth']:.1%} of {row['peak_gb_a_second']:.0f} GB/s"
+        lines.append(f"| {shape} | {sizes} | {arithmetic} | {bandwidth} |")
+    return "\n".join([*lines, f"\n{where(rows)}\n"])
 
 
 def gpu_section(rows: list[dict[str, Any]]) -> str:
@@ -259,9 +306,11 @@ def plot_growth(rows: list[dict[str, Any]], path: Path) -> None:
         return
     figure, axes = plt.subplots(1, len(GROWTH), figsize=(3.4 * len(GROWTH), 3.4), sharey=True)
     for axis, (name, title) in zip(axes, GROWTH.items(), strict=True):
-        for classes in sorted({row["classes"] for row in rows}):
-            line = sorted((row["images"], row[name]["ratio"]) for row in rows if row["classes"] == classes)
-            axis.plot(*zip(*line, strict=True), marker="o", label=f"{classes} classes")
+        for device, classes in sorted({(device_of(row), row["classes"]) for row in rows}):
+            chosen = [row for row in rows if (device_of(row), row["classes"]) == (device, classes)]
+            line = sorted((row["images"], row[name]["ratio"]) for row in chosen)
+            style = {"cpu": "-", "cuda": "--"}[device]
+            axis.plot(*zip(*line, strict=True), style, marker="o", label=f"{classes} classes, {device}")
         axis.axhspan(0.8, 1.2, alpha=0.1, color="black")
         axis.set(title=title, xscale="log", xlabel="images")
         axis.set_ylim(bottom=0)

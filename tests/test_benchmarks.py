@@ -390,7 +390,7 @@ def test_what_is_timed_in_a_loader_is_what_its_row_says(way, monkeypatch):
 
 def test_what_grows_is_measured_on_a_fit_that_can_be_read_again(tmp_path, monkeypatch):
     monkeypatch.setattr(measure_growth, "STEPS", 1)
-    world = measure_growth.World(20, 4, tmp_path)
+    world = measure_growth.World(20, 4, tmp_path, CPU)
     world.save()
     assert len(measure_growth.GLICOAugment.load(world.path).codes) == 20
     for run in (world.steps, world.draw, world.load, world.read):
@@ -412,7 +412,7 @@ def loader_row(side, ratio, **changes):
 def test_the_report_of_speed_counts_the_medians_that_meet_a_target():
     speed = [loader_row(32, 0.95), loader_row(32, 0.85, samples="tensor"), loader_row(32, 0.4, way="fresh")]
     speed.append(loader_row(32, 0.7, workers=2, device="cuda"))
-    lines = report_speed.report(speed, []).splitlines()
+    lines = report_speed.report(speed, [], []).splitlines()
     assert "| loader, 32 px, bank, rate | cpu | 0.85 to 0.95 | at least 0.9 | 1 of 2 |" in lines
     assert "| loader, 32 px, fresh, rate | cpu | 0.40 | at least 0.5 | 0 of 1 |" in lines
     assert "| loader, 32 px, bank, rate | cuda | 0.70 | at least 0.9 | 0 of 1 |" in lines
@@ -431,10 +431,10 @@ def test_plots_of_speed_are_made_of_three_sides_or_not_at_all(tmp_path):
     report_speed.plot_loader(sides, tmp_path / "loader.png")
     assert (tmp_path / "loader.png").stat().st_size > 1000
     plot = "![Data loader](plots/loader.png)"
-    assert [plot in report_speed.report(rows, []) for rows in (sides[:2], sides)] == [False, True]
+    assert [plot in report_speed.report(rows, [], []) for rows in (sides[:2], sides)] == [False, True]
 
 
 def test_the_report_of_speed_is_of_the_rows_that_are_here_and_of_no_earlier_default():
-    speed, growth = (read_rows(BENCHMARKS / "results" / name) for name in ("speed.jsonl", "growth.jsonl"))
-    assert report_speed.report(speed, growth) == (BENCHMARKS / "SPEED.md").read_text()
+    speed, *others = (read_rows(BENCHMARKS / "results" / f"{name}.jsonl") for name in report_speed.RESULTS)
+    assert report_speed.report(speed, *others) == (BENCHMARKS / "SPEED.md").read_text()
     assert not any("pixel_share" in row for row in speed)

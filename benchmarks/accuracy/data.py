@@ -12,9 +12,10 @@ from torch import Tensor
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from accuracy.digits import digits
+from accuracy.packed import PackedFolder
 
 VALIDATION_PER_CLASS = 300
+PARTS = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def make_split(root: Path, data: str, side: int | None, per_class: int, seed: in
     """``per_class`` random training images a class, and what to score on.
 
     Args:
-        root: folder of the folders of images, and of torchvision's downloads.
+        root: folder of the folders of images, packed or not, and of torchvision's downloads.
         data: see :class:`Setting`.
         side: see :class:`Setting`.
         per_class: see :class:`Setting`.
@@ -67,8 +68,10 @@ def load_parts(root: Path, data: str, side: int | None) -> list[tuple[Tensor, Te
     if data in ("CIFAR10", "CIFAR100"):
         dataset = getattr(torchvision.datasets, data)
         parts = [dataset(root, train=train, transform=transform, download=True) for train in (True, False)]
+    elif (root / data).is_dir():
+        parts = [ImageFolder(root / data / part, transform=transform) for part in PARTS]
     else:
-        parts = [ImageFolder(root / data / part, transform=transform) for part in ("train", "test")]
+        parts = [PackedFolder(root / f"{data}.zip", part, transform=transform) for part in PARTS]
     loaded = []
     for part in parts:
         images, labels = zip(*part, strict=True)
@@ -92,6 +95,7 @@ def load_omniglot(folder: Path, side: int | None) -> list[tuple[Tensor, Tensor]]
 
 def _load_digits(side: int | None) -> list[tuple[Tensor, Tensor]]:
     """Scikit-learn's handwritten digits, 8 × 8 grey, as RGB."""
+    from accuracy.digits import digits  # scikit-learn is needed here alone
 
     def enlarge(images: Tensor) -> Tensor:
         images = images.expand(-1, 3, -1, -1)

@@ -11,11 +11,13 @@ from typing import Any
 
 from scipy import stats
 
+from accuracy.rows import said
+
 CONFIDENCE = 0.95
 FEWEST = 3
 """Seeds that a setting has in an average, and in the README."""
 
-TRAINING = ("side", "flip", "steps", "batch_size", "lr", "weight_decay", "part")
+TRAINING = ("side", "flip", "dropout", "steps", "batch_size", "lr", "weight_decay", "batched", "part")
 """What the rows of one setting must agree in to be compared."""
 
 Scores = dict[str, dict[int, float]]
@@ -65,7 +67,7 @@ def scores(rows: Iterable[dict[str, Any]]) -> dict[str, Scores]:
     trainings: dict[str, list[Any]] = {}
     for row in rows:
         name, method, seed = setting_name(row), row["method"], row["seed"]
-        training = [row[field] for field in TRAINING]
+        training = [said(row, field) for field in TRAINING]
         if trainings.setdefault(name, training) != training:
             raise ValueError(f"{name}, {method}: {', '.join(TRAINING)} {training}, elsewhere {trainings[name]}")
         if seed in results[name][method]:

@@ -16,6 +16,9 @@ import torchvision
 import glico_augment
 from accuracy.settings import Setting
 
+UNSAID = {"dropout": 0.0, "batched": False}
+"""What holds of rows that do not say it."""
+
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -36,7 +39,12 @@ def identity(setting: Setting, method: str, seed: int, part: str, lr: float, wei
 
 def key(row: dict[str, Any]) -> str:
     names = [field.name for field in dataclasses.fields(Setting)] + ["method", "seed", "part"]
-    return json.dumps([row[name] for name in names], sort_keys=True)
+    return json.dumps([said(row, name) for name in names], sort_keys=True)
+
+
+def said(row: dict[str, Any], name: str) -> Any:
+    """A field of a row, which may be older than the field."""
+    return row[name] if name in row else UNSAID[name]
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -22,9 +22,11 @@ class Setting:
         per_class: training images a class.
         side: images are resized to this; None leaves them.
         flip: whether a mirrored image keeps its label.
-        depth, width: of the wide residual network.
+        depth, width, dropout: of the wide residual network.
         steps: of SGD with Nesterov momentum 0.9 and a cosine schedule, ``batch_size`` images each.
         lr, weight_decay: chosen for the baseline.
+        batched: whether shifts, flips and AutoAugment are drawn and made for a whole batch on its device, for a GPU
+            that would else wait for them: other random numbers of the same distribution.
         fit: fields of :class:`glico_augment.FitConfig` that differ from its defaults.
     """
 
@@ -34,10 +36,12 @@ class Setting:
     flip: bool = False
     depth: int = 10
     width: int = 1
+    dropout: float = 0.0
     steps: int = 600
     batch_size: int = 50
     lr: float = 0.1
     weight_decay: float = 5e-3
+    batched: bool = False
     fit: dict[str, Any] = field(default_factory=dict)
 
 
@@ -45,7 +49,15 @@ def _gem(per_class: int, data: str = "cifar10", **changes: Any) -> Setting:
     """The start of a search around GEM's tuned baseline (2022): batch 10, 500 passes, lr 4.55e-3, decay 5.29e-3."""
     n_classes = 100 if data == "CIFAR100" else 10
     defaults = {"flip": True, "depth": 16, "width": 8, "batch_size": 10, "lr": 4.55e-3, "weight_decay": 5.29e-3}
-    return Setting(data, per_class, **({"steps": 50 * n_classes * per_class} | defaults | changes))
+    defaults |= {"steps": 50 * n_classes * per_class, "batched": True}
+    return Setting(data, per_class, **(defaults | changes))
+
+
+def _chimera(per_class: int) -> Setting:
+    """ChimeraMix's training (Reinders et al., IJCAI 2022): 200 passes over the set repeated to 500 images a class."""
+    network = {"depth": 28, "width": 10, "dropout": 0.3}
+    training = {"steps": 7_800, "batch_size": 128, "lr": 0.1, "weight_decay": 5e-4, "batched": True}
+    return Setting("cifar10", per_class, flip=True, **network, **training)
 
 
 _CIFAR100_BATCH = {"depth": 28, "width": 10, "batch_size": 100, "lr": 0.1, "weight_decay": 5e-4, "steps": 20_000}
@@ -64,6 +76,8 @@ SETTINGS = {
     "omniglot-5": Setting("omniglot", 5, side=28, lr=0.3),
     "cifar10-10-wrn16-8": _gem(10),
     "cifar10-50-wrn16-8": _gem(50),
+    "cifar10-10-wrn28-10": _chimera(10),
+    "cifar10-50-wrn28-10": _chimera(50),
     **{f"cifar100-{count}-wrn28-10": _gem(count, "CIFAR100", **_CIFAR100_BATCH) for count in (10, 25, 50, 100)},
 }
 """The first four make the main table. Those of a wider network want a GPU."""

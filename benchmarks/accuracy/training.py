@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from accuracy.batched import of_batches, shift_and_flip
 from accuracy.data import Split
+from accuracy.pause import Pause
 from accuracy.settings import Setting
 from accuracy.wide_resnet import WideResNet
+from glico_augment.devices import to_device
 
 SHIFT = 4
 
@@ -34,6 +38,7 @@ class Batches:
         policy: transform of one uint8 image.
         erase: transform of one normalised image.
         spare: whether the policy leaves synthetic images alone. As any policy here it comes after shift and flip.
+        batched: see :class:`Setting`.
     """
 
     def __init__(
@@ -46,10 +51,13 @@ class Batches:
         erase: nn.Module | None = None,
         *,
         spare: bool = False,
+        batched: bool = False,
     ) -> None:
         self.images, self.labels = split.images, split.labels
         self.n_classes = int(split.labels.max()) + 1
         self.swap, self.style, self.policy, self.erase, self.spare = swap, style, policy, erase, spare
+        self.flip, self.batched = flip, batched
+        self.policy_of_batches = of_batches(policy) if batched and isinstance(policy, nn.Module) else None
         side = self.images.shape[-2:]
         self.basic = v2.Compose([v2.RandomCrop(side, padding=SHIFT), *([v2.RandomHorizontalFlip()] if flip else [])])
         values = self.images.float() / 255
@@ -59,30 +67,44 @@ class Batches:
         self.share_done = 0.0  # of the training steps
 
     def __call__(self, indices: Tensor) -> Tensor:
-        """Augmented images, normalised float32. Transforms run image by image: v2's draw once for a whole batch."""
+        """Augmented images, normalised float32."""
         real = self.images[indices]
         images = real
         if self.swap is not None:
             with self.own_randomness():
                 images = self.swap(real, self.labels[indices], indices)
-        is_spared = (images != real).flatten(1).any(dim=1).tolist() if self.spare else [False] * len(images)
+        is_spared = (images != real).flatten(1).any(dim=1) & self.spare
         if self.style is not None:
             with self.own_randomness():
                 images = self.style(images)
-        images = torch.stack([self.basic(image) for image in images])
+        if self.batched:
+            images = shift_and_flip(images, SHIFT, flip=self.flip)
+        else:  # one by one: v2's transforms draw once for a whole batch
+            images = torch.stack([self.basic(image) for image in images])
         if self.policy is not None:
             with self.own_randomness():
-                images = torch.stack(
-                    [image if spared else self.policy(image) for image, spared in zip(images, is_spared, strict=True)]
-                )
+                images = self.apply_policy(self.policy, images, is_spared)
         images = self.normalize(images)
         if self.erase is not None:
             with self.own_randomness():
                 images = torch.stack([self.erase(image) for image in images])
         return images
 
+    def apply_policy(self, policy: Callable[[Tensor], Tensor], images: Tensor, is_spared: Tensor) -> Tensor:
+        if self.policy_of_batches is not None:
+            return torch.where(is_spared.view(-1, 1, 1, 1), images, self.policy_of_batches(images))
+        return torch.stack(
+            [image if spared else policy(image) for image, spared in zip(images, is_spared.tolist(), strict=True)]
+        )
+
     def normalize(self, images: Tensor) -> Tensor:
         return (images.float() / 255 - self.mean) / self.std
+
+    def state_dict(self) -> dict[str, int]:
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.seed = state["seed"]
 
     @contextmanager
     def own_randomness(self) -> Iterator[None]:
@@ -103,23 +125,36 @@ def cross_entropy(network: nn.Module, batches: Batches, indices: Tensor, labels:
 
 
 def train(
-    split: Split, setting: Setting, batches: Batches, objective: Objective, seed: int, *, lr: float, weight_decay: float
-) -> WideResNet:
-    """The network after all steps of the setting."""
+    split: Split,
+    setting: Setting,
+    batches: Batches,
+    objective: Objective,
+    seed: int,
+    *,
+    lr: float,
+    weight_decay: float,
+    pause: Pause | None = None,
+) -> WideResNet | None:
+    """The network after all steps of the setting; None if ``pause`` says that the others are for another time."""
     device = split.images.device
+    torch.backends.cudnn.benchmark = True  # every batch has one shape
     torch.manual_seed(seed)
     batches.seed = seed * 10**7
     side = split.images.shape[-1]
-    network = WideResNet(batches.n_classes, depth=setting.depth, width=setting.width, side=side)
+    shape = {"depth": setting.depth, "width": setting.width, "dropout": setting.dropout, "side": side}
+    network = WideResNet(batches.n_classes, **shape)
     network = network.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, setting.steps)
-    order = torch.empty(0, dtype=torch.int64)
+    parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "schedule": schedule, "batches": batches}
+    first, order = (pause and pause.restore(parts, device)) or (0, torch.empty(0, dtype=torch.int64))
     network.train()
-    for step in range(setting.steps):
+    for step in range(first, setting.steps):
+        if pause is not None and pause.stops(step, order, parts, device):
+            return None
         while len(order) < setting.batch_size:
             order = torch.cat([order, torch.randperm(len(split.images))])
-        indices, order = order[: setting.batch_size].to(device), order[setting.batch_size :]
+        indices, order = to_device(order[: setting.batch_size], device), order[setting.batch_size :]
         batches.share_done = step / setting.steps
         # No cache: weights cast while MixMatch guesses, without gradients, must not serve the pass with gradients.
         with torch.autocast(device.type, torch.bfloat16, enabled=precision(device) == "bfloat16", cache_enabled=False):

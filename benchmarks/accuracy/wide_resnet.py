@@ -7,9 +7,21 @@ from torch import Tensor, nn
 
 
 class WideResNet(nn.Module):
-    """WRN-``depth``-``width`` over images ``(k, channels, height, width)``; larger images get a strided stem."""
+    """WRN-``depth``-``width`` over images ``(k, channels, height, width)``; larger images get a strided stem.
 
-    def __init__(self, n_classes: int, *, depth: int = 10, width: int = 2, channels: int = 3, side: int = 32) -> None:
+    ``dropout`` is the probability with which a feature between the two convolutions of a block is left out.
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        *,
+        depth: int = 10,
+        width: int = 2,
+        channels: int = 3,
+        side: int = 32,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         blocks_per_stage = (depth - 4) // 6
         widths = [16, 16 * width, 32 * width, 64 * width]
@@ -19,7 +31,8 @@ class WideResNet(nn.Module):
             for index in range(blocks_per_stage):
                 first = index == 0
                 stride = 2 if first and stage > 0 else 1
-                blocks.append(_Block(widths[stage] if first else widths[stage + 1], widths[stage + 1], stride))
+                channels_in = widths[stage] if first else widths[stage + 1]
+                blocks.append(_Block(channels_in, widths[stage + 1], stride, dropout))
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(widths[-1])
         self.head = nn.Linear(widths[-1], n_classes)
@@ -33,8 +46,9 @@ class WideResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int, dropout: float) -> None:
         super().__init__()
+        self.dropout = dropout
         self.norm1 = nn.BatchNorm2d(channels_in)
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels_out)
@@ -45,4 +59,7 @@ class _Block(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         activated = F.relu(self.norm1(features))
         shortcut = features if self.shortcut is None else self.shortcut(activated)
-        return shortcut + self.conv2(F.relu(self.norm2(self.conv1(activated))))
+        hidden = F.relu(self.norm2(self.conv1(activated)))
+        if self.dropout:
+            hidden = F.dropout(hidden, self.dropout, self.training)
+        return shortcut + self.conv2(hidden)

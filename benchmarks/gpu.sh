@@ -1,0 +1,189 @@
+#!/usr/bin/env bash
+# What a GPU is wanted for, in stages of less than ten minutes each:
+#
+#     bash benchmarks/gpu.sh [--toy] OUT [pack|tests|speed|accuracy|report …]
+#
+# All stages, one after the other, if none is named. Everything is written to OUT: results to OUT/results, the packed
+# data to OUT/data, fits and unfinished trainings to OUT/fits. The same command skips what is done and goes on with what
+# is not; the exit status is 75 if the time of a stage (MINUTES, 8.5) was too short for it. The environment says the rest:
+# DATA (the folder with cifar10/train/<class>/, for pack alone), PYTHON, DEVICE (cuda), JOBS (trainings side by side, of
+# small batches). --toy makes as little of everything as it takes, to rehearse.
+set -euo pipefail
+
+say() { echo "gpu.sh: $*" >&2; }
+
+toy=
+if [[ ${1-} == --toy ]]; then
+    toy=1
+    shift
+fi
+if (($# == 0)) || [[ $1 == -* ]]; then
+    say "expected: gpu.sh [--toy] OUT [pack|tests|speed|accuracy|report …]"
+    exit 2
+fi
+mkdir -p "$1/results"
+out=$(cd "$1" && pwd)
+shift
+stages=("$@")
+((${#stages[@]})) || stages=(pack tests speed accuracy report)
+checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+data=$(cd "${DATA:-/dev/null}" 2>/dev/null && pwd || true)
+python=${PYTHON:-python3}
+[[ $python == */* && $python != /* ]] && python=$PWD/$python
+cd "$checkout"
+
+results=$out/results
+device=${DEVICE:-cuda}
+jobs=${JOBS:-6}
+export PYTHONPATH=$checkout${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+
+# A command with what is left of the stage's time.
+limited() {
+    local left=$((deadline - SECONDS)) status=0
+    ((left > 0)) && { timeout "$left" "$@" || status=$?; }
+    if ((left <= 0 || status == 124)); then
+        say "the time of the stage is over; the same command goes on"
+        exit 75
+    fi
+    return "$status"
+}
+
+pack() {
+    local packed=$out/data/cifar10.zip
+    if [[ -e $packed ]]; then
+        say "pack: $packed is there"
+    elif [[ -z $data || ! -d $data/cifar10 ]]; then
+        say "pack: there is no $packed, and DATA names no folder that has cifar10/ in it"
+        exit 1
+    else
+        limited "$python" benchmarks/pack_data.py "$data/cifar10" "$packed"
+    fi
+}
+
+# A process for each file, eight at a time: one line a file in tests.txt, and what failed in failures.txt.
+tests() {
+    local list=("${TESTS[@]}") left=()
+    for file in "${list[@]}"; do
+        grep -qxF "passed $file" "$results/tests.txt" 2>/dev/null || left+=("$file")
+    done
+    say "tests: ${#left[@]} of ${#list[@]} files to run"
+    ((${#left[@]})) || return 0
+    rm -f "$results/failures.txt"
+    sed -i '/^failed /d' "$results/tests.txt" 2>/dev/null || true
+    export python results
+    limited xargs -P 8 -n 1 bash -c '
+        log=$(mktemp)
+        status=0
+        "$python" -m pytest -q -rs -p no:cacheprovider "$1" >"$log" 2>&1 || status=$?
+        if ((status == 0 || status == 5)); then  # 5: a file whose tests are all skipped at its top
+            echo "passed $1" >>"$results/tests.txt"
+        else
+            echo "failed $1" >>"$results/tests.txt"
+            cat "$log" >>"$results/failures.txt"
+        fi
+        echo "$1: $(tail -n 1 "$log")"
+        grep "^SKIPPED" "$log" || true
+        rm "$log"' _ <<<"$(printf '%s\n' "${left[@]}")"
+    if grep -q '^failed ' "$results/tests.txt"; then
+        say "tests: $(grep -c '^failed ' "$results/tests.txt") files failed, see $results/failures.txt"
+        exit 1
+    fi
+}
+
+speed() {
+    local measure=("$python" benchmarks/measure_speed.py --out "$results/speed.jsonl" --device "$device")
+    if [[ $toy ]]; then
+        measure+=(--sides 10 --batches 4 --workers 0 --images 12 --rounds 2 --fit-steps 2 --threads 1)
+        limited "${measure[@]}" --parts batch fit loader --samples tensor --ways bank "bank and refresh"
+        limited "$python" benchmarks/measure_roofline.py --out "$results/roofline.jsonl" --device "$device" \
+            --profile "$results/profile.txt" --side 10 --batch 4 --rounds 2 --size 64 --threads 1
+        limited "$python" benchmarks/measure_growth.py --out "$results/growth.jsonl" --device "$device" --most 0
+        return
+    fi
+    limited "${measure[@]}" --parts batch --sides 32 100 224
+    limited "$python" benchmarks/measure_roofline.py --out "$results/roofline.jsonl" --device "$device" \
+        --profile "$results/profile.txt"
+    limited "${measure[@]}" --parts fit --sides 32 64
+    # Enough images for all workers to have batches.
+    local loader=(--parts loader --workers 16 --ways bank "bank and refresh" fresh style)
+    limited "${measure[@]}" "${loader[@]}" --sides 32 --images 10000
+    limited "${measure[@]}" "${loader[@]}" --sides 224 --images 2000 --batches 32 --fit-side 64 --samples PIL JPEG
+    limited "$python" benchmarks/measure_growth.py --out "$results/growth.jsonl" --device "$device"
+}
+
+# Seeds and settings in the order of what they tell for their time; the last lines are all that is left.
+accuracy() {
+    local main=(none glico style pixel autoaugment style+autoaugment glico+style+autoaugment published)
+    local few=(none glico+style+autoaugment style+autoaugment)
+    if [[ ! -e $out/data/cifar10.zip ]]; then
+        say "accuracy: there is no $out/data/cifar10.zip: run the stage pack first, where the images are"
+        exit 1
+    fi
+    if [[ $toy ]]; then
+        train cifar10-2 1 "0 1" none glico:min_steps=2,epochs=1,generator_width=4 autoaugment
+        return
+    fi
+    train cifar10-10-wrn16-8 "$jobs" "0 1 2" "${main[@]}"
+    train cifar10-50-wrn28-10 1 0 "${few[@]}"
+    train cifar10-50-wrn16-8 "$jobs" 0 "${main[@]}"
+    train cifar10-10-wrn28-10 1 0 "${few[@]}"
+    train cifar10-50-wrn28-10 1 0 "${main[@]}"
+    train cifar10-10-wrn28-10 1 0 "${main[@]}"
+    train cifar10-50-wrn16-8 "$jobs" "1 2" "${main[@]}"
+    train cifar10-50-wrn28-10 1 "1 2" "${main[@]}"
+    train cifar10-10-wrn28-10 1 "1 2" "${main[@]}"
+}
+
+# SETTING JOBS SEEDS METHOD…
+train() {
+    local setting=$1 side_by_side=$2 seeds=$3 left=$((deadline - SECONDS)) changes=()
+    shift 3
+    [[ $toy ]] && changes=(--set steps=30 batch_size=4 batched=true dropout=0.1)
+    ((left > 0)) || left=0
+    # A margin for trainings to be written.
+    limited "$python" benchmarks/measure_accuracy.py --data "$out/data" --out "$results/accuracy.jsonl" \
+        --fits "$out/fits" --device "$device" --settings "$setting" "${changes[@]}" --jobs "$side_by_side" \
+        --seeds $seeds --methods "$@" --minutes "$(awk "BEGIN { print ($left > 30 ? $left - 30 : $left / 2) / 60 }")"
+}
+
+# The rows of OUT that benchmarks/results does not have yet go there, and the reports are written anew.
+report() {
+    local home=$checkout
+    if [[ $toy ]]; then  # those of a copy
+        home=$out/copy
+        mkdir -p "$home"
+        cp -r README.md benchmarks "$home"
+    fi
+    for file in accuracy speed growth roofline; do
+        local from=$results/$file.jsonl to=$home/benchmarks/results/$file.jsonl
+        [[ -e $from ]] || continue
+        touch "$to"
+        { grep -vxFf "$to" "$from" || true; } >"$out/new.jsonl"
+        cat "$out/new.jsonl" >>"$to"
+        rm "$out/new.jsonl"
+    done
+    limited "$python" "$home/benchmarks/report.py"
+    limited "$python" "$home/benchmarks/report_speed.py"
+}
+
+if [[ $toy ]]; then
+    TESTS=(tests/files/test_atomic.py tests/test_cuda.py)
+else
+    TESTS=(tests/test_cuda.py $(find tests -name 'test_*.py' ! -name test_cuda.py | sort))
+fi
+for stage in "${stages[@]}"; do
+    if [[ ! $stage =~ ^(pack|tests|speed|accuracy|report)$ ]]; then
+        say "the stages are pack, tests, speed, accuracy and report; got '$stage'"
+        exit 2
+    fi
+done
+for stage in "${stages[@]}"; do
+    deadline=$((SECONDS + $(awk "BEGIN { print int(60 * ${MINUTES:-8.5}) }")))
+    if [[ $stage != report ]] && grep -qxF "$stage" "$results/done.txt" 2>/dev/null; then
+        say "$stage: done, as $results/done.txt says"
+        continue
+    fi
+    "$stage"
+    say "$stage: done"
+    [[ $stage == report ]] || echo "$stage" >>"$results/done.txt"
+done

@@ -1,0 +1,128 @@
+"""What a CUDA GPU has to do as a CPU does it; beside these, some tests of the swap, the fit and the style need one."""
+
+import dataclasses
+
+import pytest
+import torch
+from conftest import LABELS, QUICK, QUICK_OPTIONS, quick_fit
+from torch.utils.data import DataLoader
+
+from glico_augment import GLICOAugment, SyntheticBank
+from glico_augment.data.image_set import read_image_set
+from glico_augment.fit.loop import Fit
+
+CUDA = torch.device("cuda")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+@pytest.fixture
+def no_waiting():
+    """A function after whose call torch raises where the CPU waits for the GPU."""
+    yield lambda: torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("default")
+
+
+def new_fit(dataset, **overrides):
+    image_set = read_image_set(dataset)
+    config = QUICK.replace(**overrides).resolved(len(image_set), image_set.image_shape)
+    return Fit(image_set, config, device=CUDA, seed=0)
+
+
+def test_the_steps_of_a_fit_do_not_wait_for_the_gpu(dataset, no_waiting):
+    fit = new_fit(dataset)
+    for _ in range(3):
+        fit.step()
+    no_waiting()
+    for _ in range(3):
+        fit.step()
+    torch.cuda.set_sync_debug_mode("default")
+    assert fit.steps_done == 6
+    assert bool(fit.history[:6].isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("auto", torch.bfloat16), ("bfloat16", torch.bfloat16), ("float32", torch.float32)]
+)
+def test_a_fit_computes_in_its_precision_and_keeps_float32(dataset, precision, dtype):
+    fit = new_fit(dataset, precision=precision)
+    seen = set()
+    for module in fit.model.classifier.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    fit.step()
+    assert seen == {dtype}
+    assert {parameter.dtype for parameter in fit.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_a_fit_learns_its_images_as_on_the_cpu(dataset, precision):
+    augment = quick_fit(dataset, epochs=150, device=CUDA, precision=precision)
+    assert augment.quality.r2 > quick_fit(dataset, epochs=150).quality.r2 - 0.1
+    assert (augment.codes.codes.norm(dim=1) - 1).abs().max() < 1e-5
+
+
+def test_a_file_of_a_fit_on_the_gpu_makes_the_same_images_on_either_device(dataset, tmp_path):
+    quick_fit(dataset, device=CUDA).save(tmp_path / "a.safetensors")
+    on_cpu = GLICOAugment.load(tmp_path / "a.safetensors")
+    on_gpu = GLICOAugment.load(tmp_path / "a.safetensors", device=CUDA)
+    params = on_cpu.make_params(LABELS)
+    fields = {field.name: getattr(params, field.name).to(CUDA) for field in dataclasses.fields(params)}
+    made = on_gpu.transform(dataclasses.replace(params, **fields))
+    assert made.device.type == "cuda"
+    torch.testing.assert_close(made.cpu(), on_cpu.transform(params), atol=5e-3, rtol=0)
+    assert torch.equal(on_gpu.reconstruct(), on_cpu.reconstruct())  # which is on the CPU
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_a_batch_is_swapped_where_it_lies_in_its_dtype_and_on_its_own_coins(augment, images, dtype):
+    batch = (images if dtype == torch.uint8 else images / 255).repeat(20, 1, 1, 1).to(CUDA)
+    swapped, labels = augment(batch, LABELS.repeat(20).to(CUDA))
+    assert (swapped.device, swapped.dtype, swapped.shape) == (batch.device, dtype, batch.shape)
+    assert labels.device == batch.device
+    is_swapped = (swapped != batch).flatten(1).any(dim=1)
+    assert 0.3 < is_swapped.float().mean() < 0.7
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_resumed_fit_goes_on_where_it_was_and_on_its_device_alone(dataset, tmp_path):
+    path = tmp_path / "c"
+
+    def die(progress):
+        if progress.step == 9:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        quick_fit(dataset, device=CUDA, checkpoint=path, checkpoint_every=4, callback=die)
+    with pytest.raises(ValueError, match="device was 'cuda', is 'cpu'"):
+        quick_fit(dataset, checkpoint=path)
+    steps = []
+    resumed = quick_fit(dataset, device=CUDA, checkpoint=path, callback=lambda state: steps.append(state.step))
+    whole = quick_fit(dataset, device=CUDA)
+    assert steps == [9, 10, 11, 12]
+    # The same random numbers; sums on a GPU are not in the same order every time.
+    torch.testing.assert_close(resumed.history["loss"], whole.history["loss"], rtol=0.02, atol=0)
+    torch.testing.assert_close(resumed.codes.codes, whole.codes.codes, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_take_the_images_of_a_bank_that_the_gpu_made(augment, dataset, images, context):
+    augment.p = 1.0
+    bank = SyntheticBank(augment, per_image=2, device=CUDA)
+    made = {tuple(image.flatten().tolist()) for image in bank.images.flatten(0, 1)}
+    loader = DataLoader(augment.wrap(dataset, bank=bank), batch_size=4, num_workers=1, multiprocessing_context=context)
+    taken = torch.cat([batch for batch, _ in loader])
+    assert {tuple(image.flatten().tolist()) for image in taken} <= made
+    assert int(bank.n_taken.sum()) == len(images)
+    before = bank.images.clone()
+    bank.refresh()
+    assert (bank.images != before).flatten(2).any(dim=2).sum() >= len(images) - 1
+
+
+def test_the_command_line_fits_on_the_gpu(glico, photos, tmp_path):
+    options = [*QUICK_OPTIONS[:-3], "--device", "cuda", "--quiet"]
+    code, _, _ = glico("fit", photos / "train", "-o", tmp_path / "a.safetensors", *options)
+    assert code == 0
+    assert GLICOAugment.load(tmp_path / "a.safetensors").classes == ("cat", "dog")
