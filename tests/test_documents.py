@@ -48,7 +48,7 @@ def quick_fits(monkeypatch):
         config = config.replace(steps=2, epochs=None, generator_width=4, classifier_width=4, batch_size=4)
         others = {name: value for name, value in settings.items() if name in _ARGUMENTS}
         swap = {name: value for name, value in settings.items() if name in ("p", "max_ratio")}
-        return fit(dataset, config, **{**others, **swap, "progress": False, "device": "cpu"})
+        return fit(dataset, config=config, **{**others, **swap, "progress": False, "device": "cpu"})
 
     monkeypatch.setattr(GLICOAugment, "fit", quick)
 
