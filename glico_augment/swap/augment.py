@@ -44,9 +44,9 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
 
     Args:
         fitted: codes and networks, the labelled images, and how they were made.
-        swap: how images are swapped; None for the defaults. Its fields ``p``, ``max_ratio``, ``interpolation`` and
-            ``noise_std`` are attributes that may be set at any time; workers of a ``DataLoader`` have them as they were
-            when the workers started.
+        swap: how images are swapped; None for the defaults. Its fields, ``p``, ``max_ratio`` and the others, are
+            attributes that may be set at any time; workers of a ``DataLoader`` have them as they were when the workers
+            started.
         layout: where a sample has its image and its label; None looks where ``v2.CutMix`` looks.
         settings: fields of ``swap`` to set otherwise.
 
@@ -275,9 +275,10 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
 
     def __repr__(self) -> str:
         channels, height, width = self.generator.image_shape
+        sampler = "" if self.sampler == "same-class" else f"sampler={self.sampler!r}, "
         return (
             f"{type(self).__name__}(p={self.p:g}, max_ratio={self.max_ratio:g}, interpolation={self.interpolation!r}, "
-            f"images={self.codes.n_labeled}, classes={len(self.classes)}, size={channels}×{height}×{width}, "
+            f"{sampler}images={self.codes.n_labeled}, classes={len(self.classes)}, size={channels}×{height}×{width}, "
             f"latent_dim={self.codes.latent_dim}, R²={self.quality.r2:.3f})"
         )
 

@@ -52,13 +52,16 @@ class SwapMaker:
     Attributes:
         model: on the CPU.
         images, record: as given.
-        swap: the settings; its fields ``p``, ``max_ratio``, ``interpolation`` and ``noise_std`` are attributes as well.
+        swap: the settings; its fields, ``p``, ``max_ratio`` and the others, are attributes as well.
     """
 
     swap: SwapConfig
     p = _SwapField[float]()
     max_ratio = _SwapField[float]()
     interpolation = _SwapField[str]()
+    sampler = _SwapField[str]()
+    sampler_std = _SwapField[float]()
+    min_angle = _SwapField[float]()
 
     def __init__(self, model: GLICOModel, images: Tensor, record: FitRecord, swap: SwapConfig | None = None) -> None:
         super().__init__()
@@ -149,7 +152,9 @@ class SwapMaker:
     def transform(self, params: SwapParams) -> Tensor:
         """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``."""
         model = self.model_on(params.anchors.device)
-        return model.interpolate(params.anchors, params.partners, params.ratios, params.noise, self.interpolation)
+        starts, ends = model.codes(params.anchors), params.ends
+        ends = model.codes(params.partners) if ends is None else ends
+        return model.walk(starts, ends, params.ratios, params.noise, self.interpolation)
 
     def find_known(self, labels: Tensor) -> Tensor:
         """Which of ``labels``, ``(k,)``, were fitted, ``(k,)`` bool; warns, once a process, if one was not."""

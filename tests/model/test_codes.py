@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -165,3 +167,20 @@ def test_codes_and_labels_that_do_not_fit_together_are_refused(codes, labels, er
 def test_random_codes_on_a_line_are_refused():
     with pytest.raises(ValueError, match=">= 2, got 1"):
         make([0, 1], latent_dim=1)
+
+
+def test_others_are_drawn_uniformly_from_the_images_of_all_other_classes():
+    codes = SphereCodes.random(torch.tensor([7, -1, 7, 3, -1, 7]), 4, n_unlabeled=2, generator=rng(0))
+    for anchor, others in ((0, {1, 3, 4}), (4, {0, 2, 3, 5}), (3, {0, 1, 2, 4, 5})):
+        drawn = codes.sample_others(torch.full((40_000,), anchor), generator=rng(1))
+        counts = torch.bincount(drawn, minlength=8)
+        assert set(counts.nonzero().flatten().tolist()) == others
+        share = 1 / len(others)
+        error = math.sqrt(40_000 * share * (1 - share))
+        assert (counts[sorted(others)] - 40_000 * share).abs().max() < 5 * error
+
+
+def test_of_one_class_there_are_no_others():
+    codes = SphereCodes.random(torch.tensor([7, 7]), 4, generator=rng(0))
+    with pytest.raises(ValueError, match="one class only"):
+        codes.sample_others(torch.tensor([0]))
