@@ -14,6 +14,7 @@ SCHEDULES = ("cosine", "step", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
 PRESETS = ("default", "published")
 INTERPOLATIONS = ("slerp", "lerp")
+SAMPLERS = ("same-class", "noise", "random-out", "other-class")
 DEFAULT_SIDE = 64
 """Pixels of the side to which images of many sizes are brought where no ``image_size`` is set."""
 
@@ -201,6 +202,14 @@ class SwapConfig:
             partner's (1); in ``[0, 1]``. The paper's 0.4 stays nearer to the anchor.
         interpolation: ``"slerp"``, or ``"lerp"`` for the paper's ablation.
         noise_std: ``σ`` of the generator's noise ``ε``, at least 0; None for that of the fit.
+        sampler: where a synthetic image lies about its anchor. ``"same-class"`` is GLICO: towards another code of the
+            class. The others are those of LASIUM (Khodadadeh et al., ICLR 2021), which need no second image of the
+            class: ``"noise"`` (LASIUM-N) is the anchor with Gaussian noise; ``"random-out"`` (LASIUM-RO) lies towards a
+            random point of the sphere at least ``min_angle`` away; ``"other-class"`` (LASIUM-OC) towards a code of
+            another class. The label is the anchor's whatever the sampler.
+        sampler_std: ``σ`` of the noise of ``"noise"``, at least 0, in units in which the entries of a code have
+            variance one, as LASIUM's have: the angle to the anchor is about ``atan σ``, whatever the dimension.
+        min_angle: ``ε``, the least angle in radians, in ``[0, π)``, of ``"random-out"``.
 
     Raises:
         TypeError: if a setting has the wrong type.
@@ -211,6 +220,9 @@ class SwapConfig:
     max_ratio: float = 0.4
     interpolation: str = "slerp"
     noise_std: float | None = None
+    sampler: str = "same-class"
+    sampler_std: float = 0.25
+    min_angle: float = 1.0
 
     def __post_init__(self) -> None:
         for name, check in _SWAP_CHECKS.items():
@@ -223,7 +235,9 @@ class SwapConfig:
         Args:
             overrides: fields to set otherwise.
         """
-        return cls(p=0.5, max_ratio=0.4, interpolation="slerp", noise_std=0.15).replace(**overrides)
+        return cls(p=0.5, max_ratio=0.4, interpolation="slerp", noise_std=0.15, sampler="same-class").replace(
+            **overrides
+        )
 
     def replace(self, **overrides: Any) -> SwapConfig:
         """A copy with some fields set otherwise.
@@ -232,6 +246,17 @@ class SwapConfig:
             TypeError: for a name that is no field.
         """
         return _replace(self, overrides, "swap")
+
+    @property
+    def way(self) -> str:
+        """Where a synthetic image lies, in words."""
+        share = f"up to {self.max_ratio:g} of the way to"
+        return {
+            "same-class": f"{share} another image of the class",
+            "noise": f"at the image's code with Gaussian noise of {self.sampler_std:g}",
+            "random-out": f"{share} a random point at an angle of at least {self.min_angle:g}",
+            "other-class": f"{share} an image of another class",
+        }[self.sampler]
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -337,4 +362,7 @@ _SWAP_CHECKS: dict[str, checks.Check] = {
     "max_ratio": checks.proportion,
     "interpolation": checks.choice(INTERPOLATIONS),
     "noise_std": checks.optional(checks.non_negative),
+    "sampler": checks.choice(SAMPLERS),
+    "sampler_std": checks.non_negative,
+    "min_angle": checks.real("an angle in radians, in [0, π)", lambda value: 0 <= value < math.pi),
 }

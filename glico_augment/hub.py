@@ -167,7 +167,7 @@ def model_card(augment: GLICOAugment, name: str = "user/name") -> str:
         latent_dim=config.latent_dim,
         loss=_as_text(str(config.loss)),
         p=f"{augment.p:g}",
-        max_ratio=f"{augment.max_ratio:g}",
+        way=augment.swap.way,
         fingerprint=augment.record.fingerprint,
         rows="\n".join(rows[:_MOST_NAMES]) + rest,
     )
@@ -258,6 +258,6 @@ R² of the reconstructions is {r2}: 1 is perfect, 0 is a generator that draws th
 | steps | {steps}, of {batch_size} images |
 | codes | {latent_dim} numbers on the unit sphere |
 | loss | {loss} |
-| swap | with probability {p}, up to {max_ratio} of the way to another image of the class |
+| swap | with probability {p}, {way} |
 | fingerprint of images and labels | {fingerprint} |
 """

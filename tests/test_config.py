@@ -259,7 +259,7 @@ def test_published_settings_can_be_overridden():
     )
 
 
-@pytest.mark.parametrize("name", ["p", "max_ratio", "noise_std"])
+@pytest.mark.parametrize("name", ["p", "max_ratio", "noise_std", "sampler_std", "min_angle"])
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, -math.inf, 10**400], ids=lambda value: repr(value)[:9])
 def test_a_number_out_of_range_is_a_value_error_that_names_setting_and_value(name, value):
     with pytest.raises(ValueError, match=f"^{name} must be .*; got {value!r}"):
@@ -275,9 +275,13 @@ def test_a_share_above_one_is_refused(name):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[(name, value) for name in (*SHARES, "noise_std") for value in ("0.5", True, [0.5])],
+        *[
+            (name, value)
+            for name in (*SHARES, "noise_std", "sampler_std", "min_angle")
+            for value in ("0.5", True, [0.5])
+        ],
         ("p", None),
-        *[("interpolation", value) for value in (3, None, ["slerp"])],
+        *[(name, value) for name in ("interpolation", "sampler") for value in (3, None, ["slerp"])],
     ],
 )
 def test_a_wrong_type_is_a_type_error_that_names_setting_and_value(name, value):
@@ -292,8 +296,20 @@ def test_an_unknown_interpolation_is_refused_with_the_known_ones():
         SwapConfig(interpolation="nlerp")
 
 
+def test_an_unknown_sampler_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="sampler must be one of 'same-class', 'noise', 'random-out', 'other-class'"):
+        SwapConfig(sampler="other")
+
+
+def test_an_angle_of_half_a_turn_leaves_no_room_and_is_refused():
+    with pytest.raises(ValueError, match="min_angle must be an angle in radians"):
+        SwapConfig(min_angle=math.pi)
+
+
 def test_settings_at_the_ends_of_their_ranges_are_taken():
     SwapConfig(p=0, max_ratio=1, noise_std=0, interpolation="lerp")
+    SwapConfig(sampler_std=0, min_angle=0)
+    SwapConfig(sampler_std=1000, min_angle=3.14)
     SwapConfig(p=np.float32(1), max_ratio=np.float64(0), noise_std=1000)
 
 
@@ -305,6 +321,7 @@ def test_settings_of_numpy_numbers_can_be_saved_as_json():
 def test_the_published_settings_are_those_of_the_paper_and_cannot_be_changed():
     settings = SwapConfig.published()
     assert (settings.p, settings.max_ratio, settings.interpolation, settings.noise_std) == (0.5, 0.4, "slerp", 0.15)
+    assert settings.sampler == "same-class"
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.p = 1.0
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of a GPU promise, rehearsed on a CPU: packed data, batched transforms, paused trainings, stages."""
+"""What the benchmarks of a GPU promise, rehearsed on a CPU: packed data, batched transforms, pauses, stages."""
 
 import os
 import signal

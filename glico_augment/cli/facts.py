@@ -50,7 +50,8 @@ def table(found: dict[str, Any]) -> str:
         ("quality", f"R² {found['r2']:.3f} of the reconstructions{verdict}, worst images {worst}"),
         (
             "swap",
-            f"p {swap['p']:g}, ratio up to {swap['max_ratio']:g}, {swap['interpolation']}, noise {swap['noise_std']:g}",
+            f"p {swap['p']:g}, ratio up to {swap['max_ratio']:g}, {swap['interpolation']}, {swap['sampler']}, "
+            f"noise {swap['noise_std']:g}",
         ),
         *((name, found[name]) for name in ("fingerprint", "seed", "steps", "restarts")),
         *((f"final {name}", f"{value:.4f}") for name, value in found["final_losses"].items()),

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from glico_augment import __version__
-from glico_augment.config import DEFAULT_SIDE, LOSS_NAMES, PRECISIONS, PRESETS, SCHEDULES, FitConfig, SwapConfig
+from glico_augment.config import (
+    DEFAULT_SIDE,
+    LOSS_NAMES,
+    PRECISIONS,
+    PRESETS,
+    SAMPLERS,
+    SCHEDULES,
+    FitConfig,
+    SwapConfig,
+)
 
 _LARGEST_SEED = 2**63 - 1  # of torch
 _MOST_WORKERS = 1024
@@ -109,6 +118,9 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     swap = fit.add_argument_group("settings of the swap", "Kept in the file; they can be changed after the fit.")
     _add_setting(swap, "p", SwapConfig, "probability that an image is swapped", type=float)
     _add_setting(swap, "max_ratio", SwapConfig, "how far to go to the partner", type=float)
+    _add_setting(swap, "sampler", SwapConfig, "where images lie about their anchors", choices=SAMPLERS)
+    _add_setting(swap, "sampler_std", SwapConfig, 'spread of "noise"', type=float)
+    _add_setting(swap, "min_angle", SwapConfig, 'least angle, in radians, of "random-out"', type=float)
 
 
 def _add_setting(

@@ -1,4 +1,4 @@
-"""What may be given instead of a dataset: a folder, or images and labels."""
+"""What may be given instead of a dataset: a folder, images and labels, or images alone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from glico_augment.data.folders import ClassFolders
+from glico_augment.data.folders import ClassFolders, ImageFiles
+from glico_augment.data.image_set import check_dataset
+from glico_augment.images.values import COLOUR_CHANNELS
 
 
 def as_dataset(dataset: Any, labels: Any = None) -> Any:
@@ -49,6 +52,34 @@ def as_dataset(dataset: Any, labels: Any = None) -> Any:
     if len(dataset) != len(labels):
         raise ValueError(f"got {len(dataset)} images but {len(labels)} labels")
     return _Pairs(dataset, labels)
+
+
+def as_images(images: Any) -> Any:
+    """A map-style dataset whose samples are images, or begin with one.
+
+    Args:
+        images: such a dataset; a tensor ``(n, C, H, W)`` or ``(n, H, W)``; an array, its channels first or last; a
+            sequence of images; or the path of a folder, whose images may lie in any subfolders.
+
+    Raises:
+        OSError: for a folder that is none, or holds no image.
+        TypeError: for anything else.
+        ValueError: for an empty set, or one image alone.
+    """
+    if isinstance(images, (str, os.PathLike)):
+        return ImageFiles(Path(images))
+    if isinstance(images, (Tensor, np.ndarray)):
+        # Of three dimensions may be grey images or one in colour, of which every row would be an image.
+        ends = (images.shape[0], images.shape[-1])[: 2 if isinstance(images, np.ndarray) else 1] if images.ndim else ()
+        if images.ndim not in (3, 4) or (images.ndim == 3 and any(end in COLOUR_CHANNELS for end in ends)):
+            raise ValueError(
+                f"expected images (n, C, H, W) or (n, H, W); got shape {tuple(images.shape)}. Grey images need their "
+                "channel where they are few, (n, 1, H, W), and one image alone is images[None]"
+            )
+    if isinstance(images, PIL.Image.Image):
+        raise TypeError("expected images; got one PIL image: give it in a list, [image]")
+    check_dataset(images, "images")
+    return images
 
 
 class _Pairs(Dataset[Any]):

@@ -18,8 +18,9 @@ from glico_augment.devices import to_device
 from glico_augment.errors import DivergenceError
 from glico_augment.files.tensors import check_tensors, under, with_prefix
 from glico_augment.fit.code_adam import CodeAdam
+from glico_augment.fit.pixel_loss import PixelLoss
 from glico_augment.fit.progress import LOSS_PARTS, Callback, FitProgress
-from glico_augment.fit.quality import ROUNDING, FitQuality, mean_image, measure
+from glico_augment.fit.quality import FitQuality, measure
 from glico_augment.fit.ranks import Ranks
 from glico_augment.fit.start import initial_model, stream
 from glico_augment.fit.targets import Targets
@@ -84,11 +85,7 @@ class Fit:
             self.targets = Targets(image_set.images.to(device), loss)
             self._check_loss()
         self._labeled_images = self.targets.images[: self._n_labeled]
-        self._mean_image = mean_image(self._labeled_images)
-        distances = (self.targets.unit(each) - self._mean_image for each in torch.arange(self._n_labeled).split(256))
-        total = sum(float(distance.square().sum(dtype=torch.float64)) for distance in distances)
-        self._spread = max(total / self._labeled_images.numel(), ROUNDING)
-        self._surprise = self._surprise_of_mean()
+        self._pixel_loss = PixelLoss(self._labeled_images, config)
         self.restarts = 0
         self.is_stopped = False
         self._start()
@@ -116,7 +113,7 @@ class Fit:
             n_unlabeled,
             self.config,
             self.image_set.image_shape,
-            self._mean_image,
+            self._pixel_loss.mean_image,
             stream(self.seed, f"start{attempt}"),
         ).to(self.device)
         # Unlabelled images enter the reconstruction only (the transductive mode).
@@ -193,25 +190,7 @@ class Fit:
 
     def _reconstruction_loss(self, outputs: Tensor, indices: Tensor) -> Tensor:
         loss = self.targets.compare(outputs, indices)
-        if self.config.pixel_weight:
-            loss = loss + self.config.pixel_weight * F.l1_loss(outputs, self.targets.unit(indices))
-        if self.config.squared_weight and self.restarts == 0:
-            squared = F.mse_loss(outputs, self.targets.unit(indices))
-            loss = loss + self.config.squared_weight / self._spread * squared
-        elif self.config.squared_weight:
-            entropy = cross_entropy_of_pixels(outputs, self.targets.unit(indices))
-            loss = loss + self.config.squared_weight / self._surprise * entropy
-        return loss
-
-    def _surprise_of_mean(self) -> float:
-        """What the mean image has above the images themselves of the cross-entropy of pixels, at least rounding."""
-        surprises = []
-        for each in torch.arange(self._n_labeled).split(256):
-            real = self.targets.unit(each)
-            mean = self._mean_image.expand_as(real)
-            surprise = cross_entropy_of_pixels(mean, real) - cross_entropy_of_pixels(real, real)
-            surprises.append(float(surprise) * len(each))
-        return max(sum(surprises) / self._n_labeled, ROUNDING)
+        return loss + self._pixel_loss(outputs, self.targets.unit(indices), restarts=self.restarts)
 
     def _classification_loss(self, logits: Tensor | None, indices: Tensor, n_classified: int) -> Tensor:
         """The cross-entropy of the labelled images among ``indices``, over the number of them in all processes."""
@@ -378,12 +357,6 @@ class _Networks(nn.Module):
     def forward(self, codes: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]:
         images = self.generator(codes, noise).float()
         return images, None if self.classifier is None else self.classifier(images)
-
-
-def cross_entropy_of_pixels(outputs: Tensor, targets: Tensor) -> Tensor:
-    """``−mean(t·ln o + (1 − t)·ln(1 − o))``, a scalar, of images ``(k, channels, height, width)`` in ``[0, 1]``."""
-    with torch.autocast(outputs.device.type, enabled=False):  # which refuses it
-        return F.binary_cross_entropy(outputs.float(), targets)
 
 
 def learning_rate_factor(schedule: str, share_done: float, epochs_done: float) -> float:

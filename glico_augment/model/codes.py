@@ -180,6 +180,28 @@ class SphereCodes(nn.Module):
         rank = torch.where(is_alone, own_rank, drawn + (drawn >= own_rank))
         return self._members[self._first_member[class_positions] + rank]
 
+    def sample_others(self, anchors: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw for each image one of another class, uniformly over all such images.
+
+        Args:
+            anchors: ``(k,)`` indices of labelled images.
+            generator: source of randomness on the codes' device; torch's global one if None.
+
+        Returns:
+            ``(k,)`` int64 image indices.
+
+        Raises:
+            ValueError: if there is one class only.
+        """
+        if len(self.classes) < 2:
+            raise ValueError("there is one class only, and no image of another to draw")
+        class_positions = self.class_indices[anchors]
+        first, size = self._first_member[class_positions], self._class_size[class_positions]
+        n_others = self.n_labeled - size
+        uniform = torch.rand(anchors.shape, dtype=_RATIO_DTYPE, device=anchors.device, generator=generator)
+        drawn = torch.minimum((uniform * n_others).long(), n_others - 1)
+        return self._members[drawn + size * (drawn >= first)]
+
     def _draw_below(self, class_positions: Tensor, excluded: int, generator: torch.Generator | None) -> Tensor:
         """A uniform integer in ``[0, class size − excluded)`` for each class."""
         size = self._class_size[class_positions] - excluded

@@ -73,14 +73,28 @@ class GLICOModel(nn.Module):
         Returns:
             ``(k, channels, height, width)`` float32 in ``[0, 1]``.
         """
-        return self._generate(_PATHS[interpolation](self.codes(anchors), self.codes(partners), ratios), noise)
+        return self.walk(self.codes(anchors), self.codes(partners), ratios, noise, interpolation)
+
+    @torch.no_grad()
+    def walk(
+        self, starts: Tensor, ends: Tensor, ratios: Tensor, noise: Tensor | None, interpolation: str = "slerp"
+    ) -> Tensor:
+        """As :meth:`interpolate`, between any points of the sphere, ``(k, latent_dim)`` each."""
+        return self.generate(_PATHS[interpolation](starts, ends, ratios), noise)
 
     @torch.no_grad()
     def reconstruct(self, indices: Tensor) -> Tensor:
         """The generator's images of codes, ``G([z_i, 0])``: ``(k,)`` indices to ``(k, channels, height, width)``."""
-        return self._generate(self.codes(indices), None)
+        return self.generate(self.codes(indices))
 
-    def _generate(self, codes: Tensor, noise: Tensor | None) -> Tensor:
+    @torch.no_grad()
+    def generate(self, codes: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The generator's images of any codes, ``(k, latent_dim)`` to ``(k, channels, height, width)``, in passes.
+
+        Args:
+            codes: unit vectors on the model's device.
+            noise: ``(k, noise_dim)``, or None for none.
+        """
         _, height, width = self.generator.image_shape
         size = max(1, _PIXELS_A_PASS // (height * width))
         noises = itertools.repeat(None) if noise is None else noise.split(size)

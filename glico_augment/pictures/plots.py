@@ -61,7 +61,8 @@ def plot_paths(
     ratios = [f"{ratio:.2f}".rstrip("0").rstrip(".") for ratio in torch.linspace(0, 1, steps).tolist()]
     names = _names_of(augment, anchors)
     figure = _show(images, names, ["real", *ratios, "real"])
-    figure.axes[0].set_xlabel(f"r, the way from the left image to the right; a swap goes up to {augment.max_ratio:g}")
+    limit = f"; a swap goes up to {augment.max_ratio:g}" if augment.sampler == "same-class" else ""
+    figure.axes[0].set_xlabel(f"r, the way from the left image to the right{limit}")
     return figure
 
 

@@ -148,7 +148,7 @@ def _paths(augment: SwapMaker) -> str:
         rows.append(f'<div class="path-name">{escape(name)}</div>{pieces.image_row(tiles, "path")}')
     return (
         "<h2>Paths</h2><p>Between the codes of two training images of a class, which stand at both ends, without "
-        f"noise. A swap goes up to {augment.max_ratio:g} of the way.{_only_first(augment)}</p>{''.join(rows)}"
+        f"noise. A swapped image lies {escape(augment.swap.way)}.{_only_first(augment)}</p>{''.join(rows)}"
     )
 
 

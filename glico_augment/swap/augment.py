@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from glico_augment.config import FitConfig, SwapConfig, split_overrides
 from glico_augment.data.class_names import ClassNames
-from glico_augment.data.image_set import check_dataset
 from glico_augment.data.samples import Key, LabelsGetter, SampleLayout
 from glico_augment.data.sources import as_dataset
 from glico_augment.devices import choose_device
@@ -21,13 +20,12 @@ from glico_augment.hub import Sharing, local_path
 from glico_augment.pictures.mixin import Pictures
 from glico_augment.swap.apply import swap_batch, swap_list
 from glico_augment.swap.bank import SyntheticBank
+from glico_augment.swap.coding import Coding
 from glico_augment.swap.dataset import GLICODataset
 from glico_augment.swap.make import SwapMaker
-from glico_augment.swap.recognition import Recognizer, find_overlap
-from glico_augment.swap.restrict import restricted
 
 
-class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
+class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
     """Swap images for synthetic ones of the same class, made by a generator fitted on a small labelled set.
 
     Method: `Generative Latent Implicit Conditional Optimization when Learning from Small Sample
@@ -46,9 +44,9 @@ class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
 
     Args:
         fitted: codes and networks, the labelled images, and how they were made.
-        swap: how images are swapped; None for the defaults. Its fields ``p``, ``max_ratio``, ``interpolation`` and
-            ``noise_std`` are attributes that may be set at any time; workers of a ``DataLoader`` have them as they were
-            when the workers started.
+        swap: how images are swapped; None for the defaults. Its fields, ``p``, ``max_ratio`` and the others, are
+            attributes that may be set at any time; workers of a ``DataLoader`` have them as they were when the workers
+            started.
         layout: where a sample has its image and its label; None looks where ``v2.CutMix`` looks.
         settings: fields of ``swap`` to set otherwise.
 
@@ -233,28 +231,6 @@ class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
             class_names=class_names,
         )
 
-    def restrict(self, dataset: Any) -> GLICOAugment:
-        """An augmentation that draws anchors and partners among the images of ``dataset`` alone.
-
-        For a fit on more images than are trained on. The networks are the same: they have learned the other images as
-        well, so that an honest validation needs a fit on the training images alone.
-
-        Args:
-            dataset: map-style, of fitted images with their labels; others in it are ignored.
-
-        Raises:
-            TypeError: unless it is map-style, with samples of an image and an integer label.
-            ValueError: if none of its images was fitted.
-        """
-        dataset = as_dataset(dataset)
-        check_dataset(dataset, "dataset")
-        recognizer = Recognizer(self.record, self.codes)
-        overlap = find_overlap(dataset, self.layout, recognizer, self.codes.n_labeled, whole=True)
-        if not len(overlap.codes):
-            raise ValueError(f"none of the {len(dataset)} images was fitted under its label: there is nothing to draw")
-        fitted = restricted(Fitted(self.model, self.images, self.record), overlap.codes)
-        return type(self)(fitted, self.swap, layout=self.layout)
-
     def save(self, path: str | Path) -> None:
         """Write everything to one safetensors file, atomically and with a checksum.
 
@@ -311,9 +287,10 @@ class GLICOAugment(Pictures, Sharing, SwapMaker, nn.Module):
 
     def __repr__(self) -> str:
         channels, height, width = self.generator.image_shape
+        sampler = "" if self.sampler == "same-class" else f"sampler={self.sampler!r}, "
         return (
             f"{type(self).__name__}(p={self.p:g}, max_ratio={self.max_ratio:g}, interpolation={self.interpolation!r}, "
-            f"images={self.codes.n_labeled}, classes={len(self.classes)}, size={channels}×{height}×{width}, "
+            f"{sampler}images={self.codes.n_labeled}, classes={len(self.classes)}, size={channels}×{height}×{width}, "
             f"latent_dim={self.codes.latent_dim}, R²={self.quality.r2:.3f})"
         )
 

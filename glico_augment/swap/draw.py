@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from glico_augment.config import SwapConfig
+from glico_augment.model import sphere
 from glico_augment.model.model import GLICOModel
 
 
@@ -20,9 +21,11 @@ class SwapParams:
     Attributes:
         is_known: ``(k,)`` bool, whether the label was fitted; the rest means nothing where it was not.
         anchors: ``(k,)`` int64 code indices.
-        partners: ``(k,)`` int64 code indices of the anchors' classes.
-        ratios: ``(k,)`` in ``[0, max_ratio]``.
+        partners: ``(k,)`` int64 code indices of the anchors' classes, or of others with the sampler ``"other-class"``;
+            the anchors themselves where the way leads to no fitted code.
+        ratios: ``(k,)`` in ``[0, max_ratio]``; 1 with the sampler ``"noise"``.
         noise: ``(k, noise_dim)``, or None for none.
+        ends: ``(k, latent_dim)`` where the ways lead, or None for the codes of the partners.
     """
 
     is_known: Tensor
@@ -30,6 +33,7 @@ class SwapParams:
     partners: Tensor
     ratios: Tensor
     noise: Tensor | None
+    ends: Tensor | None = None
 
 
 def draw_rows(count: int, p: float) -> Tensor:
@@ -63,13 +67,25 @@ def draw_params(
     Args:
         model: whose codes to mix; all is drawn on its device.
         labels: ``(k,)`` integers on that device.
-        swap: its ``max_ratio``; ``p`` is for :func:`draw_rows`.
+        swap: its ``sampler`` and ``max_ratio``; ``p`` is for :func:`draw_rows`.
         noise_std: ``σ`` of the noise.
         anchors: ``(k,)`` code indices to start from; −1, or None for all, draws a random code of the class.
         generator: source of randomness of a model on the CPU; torch's global ones if None.
+
+    Raises:
+        ValueError: for the sampler ``"other-class"`` where there is one class only.
     """
     chosen, is_known = draw_anchors(model, labels, anchors, generator=generator)
-    partners = model.codes.sample_partners(chosen, generator=generator)
+    partners, ends = chosen, None
+    if swap.sampler == "same-class":
+        partners = model.codes.sample_partners(chosen, generator=generator)
+    elif swap.sampler == "other-class":
+        partners = model.codes.sample_others(chosen, generator=generator)
+    elif swap.sampler == "noise":
+        ends = sphere.sample_around(model.codes(chosen).detach(), swap.sampler_std, generator=generator)
+    else:
+        ends = sphere.sample_away(model.codes(chosen).detach(), swap.min_angle, generator=generator)
     uniform = torch.rand(len(labels), device=labels.device, dtype=torch.float32, generator=generator)
     noise = model.noise(len(labels), noise_std, generator=generator)
-    return SwapParams(is_known, chosen, partners, swap.max_ratio * uniform, noise)
+    ratios = torch.ones_like(uniform) if swap.sampler == "noise" else swap.max_ratio * uniform
+    return SwapParams(is_known, chosen, partners, ratios, noise, ends)

@@ -52,13 +52,16 @@ class SwapMaker:
     Attributes:
         model: on the CPU.
         images, record: as given.
-        swap: the settings; its fields ``p``, ``max_ratio``, ``interpolation`` and ``noise_std`` are attributes as well.
+        swap: the settings; its fields, ``p``, ``max_ratio`` and the others, are attributes as well.
     """
 
     swap: SwapConfig
     p = _SwapField[float]()
     max_ratio = _SwapField[float]()
     interpolation = _SwapField[str]()
+    sampler = _SwapField[str]()
+    sampler_std = _SwapField[float]()
+    min_angle = _SwapField[float]()
 
     def __init__(self, model: GLICOModel, images: Tensor, record: FitRecord, swap: SwapConfig | None = None) -> None:
         super().__init__()
@@ -129,7 +132,8 @@ class SwapMaker:
         if device.index is None and device.type != "cpu":
             device = torch.empty(0, device=device).device  # "cuda" is the current one, "cuda:0" say
         if device not in self._models:
-            self._models[device] = copy.deepcopy(self.model).to(device)
+            with torch.inference_mode(False):  # tensors made in it would pass no gradient to a code outside of it
+                self._models[device] = copy.deepcopy(self.model).to(device)
         return self._models[device]
 
     def make_params(
@@ -148,7 +152,9 @@ class SwapMaker:
     def transform(self, params: SwapParams) -> Tensor:
         """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``."""
         model = self.model_on(params.anchors.device)
-        return model.interpolate(params.anchors, params.partners, params.ratios, params.noise, self.interpolation)
+        starts, ends = model.codes(params.anchors), params.ends
+        ends = model.codes(params.partners) if ends is None else ends
+        return model.walk(starts, ends, params.ratios, params.noise, self.interpolation)
 
     def find_known(self, labels: Tensor) -> Tensor:
         """Which of ``labels``, ``(k,)``, were fitted, ``(k,)`` bool; warns, once a process, if one was not."""
@@ -204,20 +210,40 @@ class SwapMaker:
             raise ValueError(f"label {wanted[~is_known][0].item()} was not fitted; fitted: {self._shown_labels()}")
         return self.transform(self.make_params(wanted, generator=generator)), wanted
 
-    def interpolate(self, i: int, j: int, steps: int = 8) -> Tensor:
-        """Images along the path from the code of image ``i`` to that of image ``j``, ends included, without noise.
+    def interpolate(self, i: int | Tensor, j: int | Tensor, steps: int = 8) -> Tensor:
+        """Images along the path from one code to another, ends included, without noise.
+
+        Args:
+            i: the index of a fitted image, or a code ``(latent_dim,)``, as :meth:`encode` finds.
+            j: alike.
+            steps: images, at least 2.
 
         Returns:
             ``(steps, channels, height, width)`` float32 in ``[0, 1]``.
+
+        Raises:
+            IndexError: for the index of no fitted image.
+            TypeError, ValueError: for what is neither an index nor a point of the sphere, or too few steps.
         """
         steps = checks.integer(2, ", for the two ends")("steps", steps)
-        ends = self._indices([i, j])
+        start, end = (self._code(each).expand(steps, -1) for each in (i, j))
         ratios = torch.linspace(0, 1, steps, device=_CPU, dtype=torch.float32)
-        return self.model.interpolate(ends[0].expand(steps), ends[1].expand(steps), ratios, None, self.interpolation)
+        return self.model.walk(start, end, ratios, None, self.interpolation)
 
     def __getstate__(self) -> dict[str, Any]:
         # A pickle goes to worker processes and other machines, where another device may not exist.
         return {**self.__dict__, "_models": {_CPU: self.model}}
+
+    def _code(self, which: Any) -> Tensor:
+        """The code ``(latent_dim,)`` of an index, or the one given."""
+        if not (isinstance(which, Tensor) and which.is_floating_point()):
+            return self.codes(self._indices([which]))[0]
+        code = which.detach().to(_CPU, torch.float32)
+        if code.shape != (self.codes.latent_dim,):
+            raise ValueError(f"a code has shape ({self.codes.latent_dim},); got {tuple(code.shape)}")
+        if not bool((code.norm() - 1).abs() < _UNIT):
+            raise ValueError(f"a code is a vector of length 1, normalize(vector); got one of length {code.norm():.3g}")
+        return code
 
     def _indices(self, indices: Any) -> Tensor:
         chosen = as_integers("indices", indices)
@@ -231,3 +257,4 @@ class SwapMaker:
 
 
 _CPU = torch.device("cpu")
+_UNIT = 1e-3  # what half precision leaves of a unit vector

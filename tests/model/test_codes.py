@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -169,3 +171,20 @@ def test_random_codes_on_a_line_are_refused():
 
 def test_a_state_holds_what_was_learned_and_given_and_nothing_that_is_derived():
     assert set(SphereCodes.random(torch.tensor([3, 1]), 4).state_dict()) == {"codes", "labels"}
+
+
+def test_others_are_drawn_uniformly_from_the_images_of_all_other_classes():
+    codes = SphereCodes.random(torch.tensor([7, -1, 7, 3, -1, 7]), 4, n_unlabeled=2, generator=rng(0))
+    for anchor, others in ((0, {1, 3, 4}), (4, {0, 2, 3, 5}), (3, {0, 1, 2, 4, 5})):
+        drawn = codes.sample_others(torch.full((40_000,), anchor), generator=rng(1))
+        counts = torch.bincount(drawn, minlength=8)
+        assert set(counts.nonzero().flatten().tolist()) == others
+        share = 1 / len(others)
+        error = math.sqrt(40_000 * share * (1 - share))
+        assert (counts[sorted(others)] - 40_000 * share).abs().max() < 5 * error
+
+
+def test_of_one_class_there_are_no_others():
+    codes = SphereCodes.random(torch.tensor([7, 7]), 4, generator=rng(0))
+    with pytest.raises(ValueError, match="one class only"):
+        codes.sample_others(torch.tensor([0]))

@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glico_augment.model import sphere
-from glico_augment.model.sphere import geodesic_distance, lerp, normalize, sample_uniform, slerp
+from glico_augment.model.sphere import (
+    geodesic_distance,
+    lerp,
+    normalize,
+    sample_around,
+    sample_away,
+    sample_uniform,
+    slerp,
+)
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -254,3 +262,49 @@ def test_uniform_samples_come_from_the_global_generator_when_none_is_given():
 def test_a_sphere_without_a_path_is_refused(dim):
     with pytest.raises(ValueError, match=f"dim >= 2, got {dim}"):
         sphere.sample_uniform(3, dim)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 64])
+@pytest.mark.parametrize("std", [0.0, 0.25, 3.0])
+def test_noise_leaves_a_point_on_the_sphere_at_an_angle_that_does_not_depend_on_the_dimension(dim, std):
+    points = sample_uniform(4000, dim, generator=torch.Generator().manual_seed(0))
+    around = sample_around(points, std, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(around.norm(dim=1), torch.ones(4000))
+    angles = geodesic_distance(points, around)
+    if std == 0:
+        torch.testing.assert_close(around, points)
+    if dim == 64:
+        assert angles.mean() == pytest.approx(math.atan(std), abs=0.01 if std < 1 else 0.05)
+    # No direction is preferred: what is orthogonal to the point averages out.
+    off = around - (around * points).sum(dim=1, keepdim=True) * points
+    assert off.mean(dim=0).abs().max() < 5 / math.sqrt(4000 * dim)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 8, 64, 512])
+@pytest.mark.parametrize("min_angle", [0.0, 1.0, 2.0, 3.1])
+def test_points_away_keep_their_distance_on_the_sphere(dim, min_angle):
+    points = sample_uniform(500, dim, generator=torch.Generator().manual_seed(0))
+    away = sample_away(points, min_angle, generator=torch.Generator().manual_seed(1))
+    assert away.isfinite().all()
+    torch.testing.assert_close(away.norm(dim=1), torch.ones(500))
+    assert geodesic_distance(points, away).min() >= min_angle - 1e-5
+
+
+@pytest.mark.parametrize("dim", [2, 3, 16])
+@pytest.mark.parametrize("min_angle", [0.0, 1.2])
+def test_points_away_are_uniform_on_what_is_left_of_the_sphere(dim, min_angle):
+    count = 20_000
+    points = sample_uniform(1, dim, generator=torch.Generator().manual_seed(0)).expand(count, -1)
+    away = sample_away(points, min_angle, generator=torch.Generator().manual_seed(1))
+    uniform = sample_uniform(5 * count, dim, generator=torch.Generator().manual_seed(2))
+    kept = uniform[geodesic_distance(points[:1], uniform) >= min_angle]
+    # Angles, and one coordinate across: the largest distance of two distribution functions (Kolmogorov, Smirnov).
+    axis = sample_uniform(1, dim, generator=torch.Generator().manual_seed(3))
+    for mine, theirs in (
+        (geodesic_distance(points, away), geodesic_distance(points[:1], kept)),
+        ((away * axis).sum(dim=1), (kept * axis).sum(dim=1)),
+    ):
+        at = theirs.sort().values
+        empirical = torch.searchsorted(mine.sort().values, at, right=True) / len(mine)
+        expected = torch.arange(1, len(at) + 1) / len(at)
+        assert (empirical - expected).abs().max() < 2 * math.sqrt(1 / len(mine) + 1 / len(at))
