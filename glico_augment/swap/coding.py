@@ -30,7 +30,6 @@ _Augment = TypeVar("_Augment", bound="Coding")
 class Coding:
     """What the codes are good for beside the swap."""
 
-    @cpu_by_default
     def encode(
         self,
         images: Any,
@@ -76,10 +75,10 @@ class Coding:
                 f"the generator has not learned its images: R² is {augment.quality.r2:.2f} of its reconstructions, so "
                 "that the codes it finds for others say little. Fit longer or at a lower rate",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=2,
             )
-        canonical = self._read(as_images(images))
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), cpu_by_default():
+            canonical = self._read(as_images(images))
             fitted_images = augment.images.to(chosen_device)
             comparison = Comparison(fitted_images, augment.record, loss)
             model = augment.model_on(chosen_device)
