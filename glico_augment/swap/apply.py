@@ -16,6 +16,25 @@ from glico_augment.swap.draw import draw_rows
 from glico_augment.swap.make import SwapMaker
 
 
+def swap_images(maker: SwapMaker, images: Any, labels: Any, *, look: bool) -> Any:
+    """Swap what a sample has as image: one of any kind, a list of them, or a batch. ``look`` is for :func:`swap_batch`.
+
+    Raises:
+        TypeError: for images of another kind, or labels that are no integers.
+        ValueError: for normalised images, or labels and images of different numbers.
+    """
+    if isinstance(images, (list, tuple)):
+        return swap_list(maker, images, labels)
+    if isinstance(images, Tensor) and images.ndim == 4:
+        return swap_batch(maker, images, labels, look=look)
+    if isinstance(images, Tensor) and images.ndim == 3 and isinstance(labels, Tensor) and labels.ndim == 1:
+        raise ValueError(
+            f"one image {tuple(images.shape)} came with {len(labels)} labels; a batch has shape (k, C, H, W), one of "
+            "grey images as well: images[:, None]"
+        )
+    return swap_list(maker, [images], [labels])[0]
+
+
 def swap_list(maker: SwapMaker, images: Sequence[Any], raw_labels: Sequence[Any]) -> list[Any]:
     """Swap images of any kind and size, each with its own coin, in one generator pass.
 

@@ -18,7 +18,7 @@ from glico_augment.fit.progress import Callback
 from glico_augment.fit.run import Fitted, fit_model
 from glico_augment.hub import Sharing, local_path
 from glico_augment.pictures.mixin import Pictures
-from glico_augment.swap.apply import swap_batch, swap_list
+from glico_augment.swap.apply import swap_images
 from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.coding import Coding
 from glico_augment.swap.dataset import GLICODataset
@@ -64,12 +64,7 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
         layout: SampleLayout | None = None,
         **settings: Any,
     ) -> None:
-        if not isinstance(fitted, Fitted):
-            raise TypeError(
-                "a GLICOAugment is made by GLICOAugment.fit(dataset, p=0.5) or GLICOAugment.load(path, p=0.5); got "
-                f"{'no fit' if fitted is None else repr(fitted)}"
-            )
-        super().__init__(*fitted, (swap or SwapConfig()).replace(**settings))
+        super().__init__(*_check_fitted(fitted), (swap or SwapConfig()).replace(**settings))
         self.layout = layout or SampleLayout()
         self._has_checked_values = False
 
@@ -191,19 +186,10 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
         sample = inputs if len(inputs) > 1 else inputs[0]
         labels = self.layout.labels(sample)
         image, put_back = self.layout.find(sample, labels)
-        if isinstance(image, (list, tuple)):
-            return put_back(swap_list(self, image, labels))
-        if isinstance(image, Tensor) and image.ndim == 3 and isinstance(labels, Tensor) and labels.ndim == 1:
-            raise ValueError(
-                f"one image {tuple(image.shape)} came with {len(labels)} labels; a batch has shape (k, C, H, W), "
-                "one of grey images as well: images[:, None]"
-            )
-        if not (isinstance(image, Tensor) and image.ndim == 4):
-            return put_back(swap_list(self, [image], [labels])[0])
         # Looking at values makes an accelerator wait, so there it is done on the first batch alone.
-        is_cpu = image.device.type == "cpu"
-        swapped = swap_batch(self, image, labels, look=is_cpu or not self._has_checked_values)
-        self._has_checked_values |= not is_cpu
+        is_waited_for = isinstance(image, Tensor) and image.ndim == 4 and image.device.type != "cpu"
+        swapped = swap_images(self, image, labels, look=not (is_waited_for and self._has_checked_values))
+        self._has_checked_values |= is_waited_for
         return put_back(swapped)
 
     def wrap(
@@ -274,12 +260,8 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
         return augment
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # A misspelt setting would be an attribute that nobody reads.
-        is_own = type(self) is GLICOAugment
-        if is_own and not (name.startswith("_") or name in _ATTRIBUTES or hasattr(type(self), name)):
-            raise AttributeError(
-                f"GLICOAugment has no setting {name!r}; a swap has {', '.join(SwapConfig().to_json())}"
-            )
+        if type(self) is GLICOAugment:
+            _check_attribute(name)
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -293,6 +275,21 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
             f"{sampler}images={self.codes.n_labeled}, classes={len(self.classes)}, size={channels}×{height}×{width}, "
             f"latent_dim={self.codes.latent_dim}, R²={self.quality.r2:.3f})"
         )
+
+
+def _check_fitted(fitted: Any) -> Fitted:
+    if not isinstance(fitted, Fitted):
+        raise TypeError(
+            "a GLICOAugment is made by GLICOAugment.fit(dataset, p=0.5) or GLICOAugment.load(path, p=0.5); got "
+            f"{'no fit' if fitted is None else repr(fitted)}"
+        )
+    return fitted
+
+
+def _check_attribute(name: str) -> None:
+    """Raise AttributeError for a misspelt setting, which would be an attribute that nobody reads."""
+    if not (name.startswith("_") or name in _ATTRIBUTES or hasattr(GLICOAugment, name)):
+        raise AttributeError(f"GLICOAugment has no setting {name!r}; a swap has {', '.join(SwapConfig().to_json())}")
 
 
 _ATTRIBUTES = ("images", "record", "swap", "layout", "training")
