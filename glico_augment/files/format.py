@@ -126,7 +126,8 @@ def _read_checked(path: Path, file: BinaryIO, kind: str) -> tuple[bytes, dict[st
     head = _read_head(path, file, size)
     metadata = _parse_metadata(path, head[_LENGTH:], size)
     _check_metadata(path, metadata, kind)
-    content = head + file.read()
+    file.seek(0)
+    content = file.read()
     checksum = _checksum(content)
     if checksum is None or checksum != metadata.get("checksum"):
         raise FileFormatError(f"{path} is damaged: its checksum is not that of its content")
