@@ -232,7 +232,7 @@ USED = [
     (lambda a, f: GLICODataset(DATASET, a.model), TypeError, "augment must be a fitted GLICOAugment"),
     (lambda a, f: a.wrap(DATASET)["x"], TypeError, "integer|index"),
     (of("restrict", [(IMAGES[0], 77)]), ValueError, "none of the 1 images was fitted"),
-    (of("interpolate", 0, 99), IndexError, r"indices must lie in \[0, 8\); got \[0, 99\]"),
+    (of("interpolate", 0, 99), IndexError, r"indices must lie in \[0, 8\); got \[99\]"),
     (of("interpolate", 0, 1, steps=1), ValueError, "steps must be an integer of at least 2"),
     (of("interpolate", 0, 1, steps="a"), TypeError, "steps must be an integer of at least 2"),
     (of("interpolate", "a", 1), TypeError, "indices must be integers"),

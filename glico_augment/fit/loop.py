@@ -83,21 +83,11 @@ class Fit:
         with self.ranks.together(), self._autocast():
             loss = build_loss(config, image_set.image_shape).to(device)
             self.targets = Targets(image_set.images.to(device), loss)
-            self._check_loss()
         self._labeled_images = self.targets.images[: self._n_labeled]
         self._pixel_loss = PixelLoss(self._labeled_images, config)
         self.restarts = 0
         self.is_stopped = False
         self._start()
-
-    @torch.no_grad()
-    def _check_loss(self) -> None:
-        """Raise TypeError unless the loss gives one number."""
-        first = torch.zeros(1, dtype=torch.int64, device=self.device)
-        value = self.targets.compare(self.targets.unit(first), first)
-        if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
-            got = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-            raise TypeError(f"the loss must return a scalar tensor, such as the mean over all pixels; got {got}")
 
     def _start(self) -> None:
         """Codes, networks and optimisers at their start, the ones of the current number of restarts."""
@@ -189,7 +179,7 @@ class Fit:
         return batch[mine], None if noise is None else noise[to_device(mine, self.device)], share
 
     def _reconstruction_loss(self, outputs: Tensor, indices: Tensor) -> Tensor:
-        loss = self.targets.compare(outputs, indices)
+        loss = _check_scalar(self.targets.compare(outputs, indices))
         return loss + self._pixel_loss(outputs, self.targets.unit(indices), restarts=self.restarts)
 
     def _classification_loss(self, logits: Tensor | None, indices: Tensor, n_classified: int) -> Tensor:
@@ -333,6 +323,14 @@ class Fit:
             and torch.cuda.is_bf16_supported(including_emulation=False)
         )
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half)
+
+
+def _check_scalar(loss: Any) -> Tensor:
+    """What a loss returns; TypeError unless it is one number."""
+    if isinstance(loss, Tensor) and loss.numel() == 1 and loss.is_floating_point():
+        return loss
+    got = f"{loss.dtype} {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+    raise TypeError(f"the loss must return a scalar tensor, such as the mean over all pixels; got {got}")
 
 
 def _ask(callbacks: list[Callback], progress: FitProgress) -> bool:

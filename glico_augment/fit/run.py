@@ -71,7 +71,8 @@ def fit_model(
         raise TypeError(f"callback must be a function of a FitProgress, or None; got {callback!r}")
     checks.choice(ON_ERROR)("on_error", on_error)
     _check_preset(preset, config)
-    config = (config or FitConfig()).replace(**overrides)  # and checked, before images are read
+    published = FitConfig.published(**overrides) if preset == "published" else None
+    config = published or (config or FitConfig()).replace(**overrides)  # and checked, before images are read
     ranks = Ranks()
     ranks.meet(chosen_device)
     with ranks.together(), cpu_by_default():

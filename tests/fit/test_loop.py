@@ -247,7 +247,8 @@ def stuck(monkeypatch, *, times):
         model = original(*args)
         starts.append(model)
         if len(starts) <= times:
-            model.generator.to_image.weight.requires_grad_(False).zero_()
+            model.generator.to_image.weight.data.zero_()
+            model.generator.to_image.weight.register_hook(torch.zeros_like)
         return model
 
     monkeypatch.setattr(loop, "initial_model", initial)

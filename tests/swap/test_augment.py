@@ -273,7 +273,7 @@ def test_synthesize_gives_the_labels_asked_for(augment):
         (lambda a: a.reconstruct([0.5]), TypeError, "indices must be integers"),
         (lambda a: a.synthesize([3.9]), TypeError, "labels must be integers"),
         (lambda a: a.synthesize(n_per_class=-1), ValueError, "n_per_class must be an integer of at least 1"),
-        (lambda a: a.interpolate(0, 1, steps=1), ValueError, "steps must be at least 2"),
+        (lambda a: a.interpolate(0, 1, steps=1), ValueError, "steps must be an integer of at least 2"),
     ],
 )
 def test_bad_requests_say_what_was_expected(augment, call, error, message):
