@@ -15,6 +15,8 @@ from PIL import Image
 CPU = torch.device("cpu")
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
+for name in ("matplotlib", "scipy"):
+    pytest.importorskip(name)
 
 import measure_growth  # noqa: E402
 import measure_speed  # noqa: E402
@@ -76,6 +78,7 @@ def test_more_images_a_class_than_there_are_is_an_error(root):
 
 
 def test_the_digits_are_split_in_halves_that_share_none():
+    pytest.importorskip("sklearn")
     split = make_split(Path("nowhere"), "digits", 16, 5, 0, "test")
     assert split.images.shape == (50, 3, 16, 16)
     assert split.labels.bincount().tolist() == [5] * 10
