@@ -94,10 +94,9 @@ speed() {
     local measure=("$python" benchmarks/measure_speed.py --out "$results/speed.jsonl" --device "$device")
     if [[ $toy ]]; then
         measure+=(--sides 10 --batches 4 --workers 0 --images 12 --rounds 2 --fit-steps 2 --threads 1)
-        limited "${measure[@]}" --parts batch fit loader --samples tensor --ways bank "bank and refresh"
+        limited "${measure[@]}" --parts batch loader --samples tensor --ways bank
         limited "$python" benchmarks/measure_roofline.py --out "$results/roofline.jsonl" --device "$device" \
             --profile "$results/profile.txt" --side 10 --batch 4 --rounds 2 --size 64 --threads 1
-        limited "$python" benchmarks/measure_growth.py --out "$results/growth.jsonl" --device "$device" --most 0
         return
     fi
     limited "${measure[@]}" --parts batch --sides 32 100 224
@@ -120,7 +119,7 @@ accuracy() {
         exit 1
     fi
     if [[ $toy ]]; then
-        train cifar10-2 1 "0 1" none glico:min_steps=2,epochs=1,generator_width=4 autoaugment
+        train cifar10-2 1 0 none glico:min_steps=2,epochs=1,generator_width=4 autoaugment
         return
     fi
     train cifar10-10-wrn16-8 "$jobs" "0 1 2" "${main[@]}"
@@ -167,7 +166,7 @@ report() {
 }
 
 if [[ $toy ]]; then
-    TESTS=(tests/files/test_atomic.py tests/test_cuda.py)
+    TESTS=(tests/test_packaging.py tests/test_cuda.py)
 else
     TESTS=(tests/test_cuda.py $(find tests -name 'test_*.py' ! -name test_cuda.py | sort))
 fi

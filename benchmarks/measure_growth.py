@@ -93,7 +93,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = World(*SIZES[0], Path(folder), device)
         for count, n_classes in SIZES:
-            if count > args.most or (count, n_classes, device.type) in done:
+            if (count, n_classes, device.type) in done:
                 continue
             world = World(count, n_classes, Path(folder), device)
             world.save()
@@ -161,7 +161,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="result file, appended to")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--most", type=int, default=SIZES[-1][0], help="images of the largest set")
     parser.add_argument("--memory", type=int, nargs=2, metavar=("IMAGES", "CLASSES"), help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -15,6 +15,8 @@ from PIL import Image
 CPU = torch.device("cpu")
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
+for name in ("matplotlib", "scipy"):
+    pytest.importorskip(name)
 
 import measure_growth  # noqa: E402
 import measure_speed  # noqa: E402
@@ -76,6 +78,7 @@ def test_more_images_a_class_than_there_are_is_an_error(root):
 
 
 def test_the_digits_are_split_in_halves_that_share_none():
+    pytest.importorskip("sklearn")
     split = make_split(Path("nowhere"), "digits", 16, 5, 0, "test")
     assert split.images.shape == (50, 3, 16, 16)
     assert split.labels.bincount().tolist() == [5] * 10
@@ -286,6 +289,20 @@ def test_the_report_says_what_has_not_been_run():
     assert "`results/accuracy.jsonl`: mixup." in report.report(scores(NONE + rows("signs-5", "mixup", {0: 1.0})))
 
 
+def test_the_report_of_a_gpu_has_its_rows_beside_those_of_others_and_says_what_is_missing():
+    wide = rows("cifar10-50-wrn28-10", "none", {0: 60.0}) + rows("cifar10-50-wrn28-10", "style", {0: 63.0})
+    text = report.report(scores(NONE + wide))
+    before, _, section = text.partition("## On a GPU")
+    assert "wrn28-10" not in before
+    lines = section.splitlines()
+    name = "| CIFAR-10 (JPEG), 50 a class, wrn28-10 |"
+    assert f"{name} 1 | 60.0 | not yet run | 63.0, +3.0 |" + " not yet run |" * 5 in lines
+    assert f"{name} not yet run | +3.0 |" + " not yet run |" * 5 in lines
+    assert "| CIFAR-10 (JPEG), 10 a class, wrn16-8 | 0 |" + " not yet run |" * 8 in lines
+    assert "| GLICO (Azuri & Weinshall 2020) |  | 56.2 |" in lines
+    assert "| ChimeraMix and AutoAugment, ciFAIR-10 | 49.8 | 70.1 |" in lines
+
+
 def test_the_readme_has_settings_of_three_seeds_and_is_not_changed_twice(tmp_path):
     path = tmp_path / "README.md"
     path.write_text("before\n<!-- accuracy -->\nold\n<!-- end accuracy -->\nafter\n")
@@ -421,6 +438,19 @@ def test_the_report_of_speed_counts_the_medians_that_meet_a_target():
     assert any(line.startswith("| Fit | not yet run |") for line in lines)
     line = report_speed.Line("", {}, at_most=1.2)
     assert [line.meets(ratio) for ratio in (1.0, 1.2, 1.21)] == [True, True, False]
+
+
+def test_the_report_of_speed_has_targets_of_a_gpu_in_milliseconds_and_shares_of_the_machine():
+    batch = {"part": "batch", "side": 32, "batch": 128, "transform": "swap", "against": "generator", **HERE}
+    figures = {"ratio": 1.1, "low": 1.0, "high": 1.2, "milliseconds": 0.8, "device": "cuda"}
+    share = {"what": "swap", "precision": "float32", "side": 32, "batch": 128, "milliseconds": 0.8, "gflop": 3.66}
+    share |= {"megabytes": 99.8, "peak_tflops": 400.0, "peak_gb_a_second": 3000.0, "arithmetic": 0.011}
+    lines = report_speed.report([batch | figures], [], [HERE | share | {"bandwidth": 0.042, "device": "cuda"}])
+    assert "| batch of 128, 32 px, swap, milliseconds | cuda | 0.80 | at most 1 | 1 of 1 |" in lines
+    assert "batch of 128, 32 px, swap, milliseconds | cpu" not in lines
+    assert "| fit, rate over the plain way's | cuda | not yet run | at least 5 | |" in lines
+    shown = "| swap | cuda | float32 | 128 | 32 | 0.80 | 3.7 | 100 | 1.1% of 400 TFLOP/s | 4.2% of 3000 GB/s |"
+    assert shown in lines.splitlines()
 
 
 def test_plots_of_speed_are_made_of_three_sides_or_not_at_all(tmp_path):

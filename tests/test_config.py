@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from glico_augment.config import LOSS_NAMES, PRECISIONS, SCHEDULES, FitConfig, SwapConfig, split_overrides
+
+hypothesis = pytest.importorskip("hypothesis")
+st = pytest.importorskip("hypothesis.strategies")
+given, settings = hypothesis.given, hypothesis.settings
 
 quick = settings(max_examples=100, deadline=None, derandomize=True)
 

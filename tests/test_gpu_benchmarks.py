@@ -1,4 +1,4 @@
-"""What the benchmarks of a GPU promise, rehearsed on a CPU: packed data, batched transforms, pauses, stages."""
+"""What the benchmarks of a GPU promise, rehearsed on a CPU: packed data, batched transforms, pauses and stages."""
 
 import os
 import signal
@@ -123,7 +123,7 @@ OPERATIONS = {name: level for both in autoaugment()._policies for name, _, level
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_on_a_batch_is_that_on_each_image(name, device):
     """Of either sign, where it has two."""
-    images = random_pictures(16, side=8)
+    images = random_pictures(8)
     policy = one_operation(name, OPERATIONS[name])
     made = BatchAutoAugment(policy)(images.to(device)).cpu().flatten(1).int()
     torch.manual_seed(1)
@@ -353,14 +353,12 @@ def test_trainings_go_on_after_a_kill_with_the_rows_that_are_there(out):
     end(killed)
     kept = read_rows(out / "results" / "accuracy.jsonl")
     assert not (out / "results" / "done.txt").exists()
-    assert 1 <= len(kept) < 6
+    assert 1 <= len(kept) < 3
     code, output = finish(gpu_script(out, "accuracy"))
     assert code == 0, output
     rows = read_rows(out / "results" / "accuracy.jsonl")
     assert rows[: len(kept)] == kept
-    assert Counter((row["method"].partition(":")[0], row["seed"]) for row in rows) == Counter(
-        {(method, seed): 1 for method in ("none", "glico", "autoaugment") for seed in (0, 1)}
-    )
+    assert sorted(row["method"].partition(":")[0] for row in rows) == ["autoaugment", "glico", "none"]
     assert not list((out / "fits").glob("*.training"))
     assert "accuracy: done, as" in finish(gpu_script(out, "accuracy"))[1]
 
@@ -375,12 +373,14 @@ def test_a_stage_whose_time_is_over_says_so_and_is_not_done(out):
 
 @needs_linux
 def test_tests_and_speed_leave_their_results_and_the_report_is_made_of_them(out):
+    for name in ("matplotlib", "scipy"):  # of the report
+        pytest.importorskip(name)
     code, output = finish(gpu_script(out, "tests", "speed", "report"))
     assert code == 0, output
     results = out / "results"
     assert "passed tests/test_cuda.py" in (results / "tests.txt").read_text().splitlines()
     assert not (results / "failures.txt").exists()
-    assert {row["part"] for row in read_rows(results / "speed.jsonl")} == {"batch", "fit", "loader"}
+    assert {row["part"] for row in read_rows(results / "speed.jsonl")} == {"batch", "loader"}
     assert [row["what"] for row in read_rows(results / "roofline.jsonl")] == ["swap", "fit step"]
     assert "convolution" in (results / "profile.txt").read_text()
     written = (out / "copy" / "benchmarks" / "SPEED.md").read_text()

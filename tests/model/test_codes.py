@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from glico_augment.model.codes import SphereCodes
+
+hypothesis = pytest.importorskip("hypothesis")
+st = pytest.importorskip("hypothesis.strategies")
+given, settings = hypothesis.given, hypothesis.settings
 
 quick = settings(max_examples=50, deadline=None, derandomize=True)
 labels_lists = st.lists(st.sampled_from([-(2**40), -7, 0, 3, 4, 10**12]), min_size=1, max_size=20)

@@ -1,12 +1,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from glico_augment.model.generator import Generator, double_and_convolve
 from glico_augment.model.sphere import sample_uniform
+
+hypothesis = pytest.importorskip("hypothesis")
+st = pytest.importorskip("hypothesis.strategies")
+given, settings = hypothesis.given, hypothesis.settings
 
 
 def rng(seed=0):

@@ -2,8 +2,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from glico_augment.model import sphere
 from glico_augment.model.sphere import (
@@ -15,6 +13,10 @@ from glico_augment.model.sphere import (
     sample_uniform,
     slerp,
 )
+
+hypothesis = pytest.importorskip("hypothesis")
+st = pytest.importorskip("hypothesis.strategies")
+given, settings = hypothesis.given, hypothesis.settings
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 

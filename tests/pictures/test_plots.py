@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import LABELS
-from matplotlib.figure import Figure
 
 from glico_augment import GLICOAugment
 from glico_augment.images.values import to_unit
 from glico_augment.pictures.curves import smooth
 
+Figure = pytest.importorskip("matplotlib.figure").Figure
 METHODS = ["plot_paths", "plot_reconstructions", "plot_samples", "plot_losses"]
 
 

@@ -455,6 +455,7 @@ def test_progress_without_tqdm_warns_and_fits(dataset, monkeypatch):
 
 
 def test_progress_shows_the_loss_parts(dataset, capsys):
+    pytest.importorskip("tqdm")
     quick_fit(dataset, progress=True)
     shown = capsys.readouterr().err
     assert "12/12" in shown

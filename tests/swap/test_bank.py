@@ -4,7 +4,6 @@ import pickle
 import pytest
 import torch
 from conftest import LABELS, quick_fit, smooth_images
-from scipy.stats import ks_2samp
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms.functional import to_pil_image
 
@@ -76,6 +75,7 @@ def test_images_start_from_their_anchor_and_stay_in_its_class(augment, images):
 
 
 def test_an_image_of_the_bank_has_the_law_of_a_fresh_draw(augment):
+    ks_2samp = pytest.importorskip("scipy.stats").ks_2samp
     torch.manual_seed(0)
     bank = SyntheticBank(augment, per_image=400, device="cpu")
     for anchor in (0, 4):
