@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from glico_augment.config import FitConfig, SwapConfig, split_overrides
 from glico_augment.data.class_names import ClassNames
-from glico_augment.data.samples import Key, LabelsGetter, SampleLayout
+from glico_augment.data.samples import ImagesAlone, Key, LabelsGetter, SampleLayout
 from glico_augment.data.sources import as_dataset
 from glico_augment.devices import choose_device
 from glico_augment.files.fitted import load_model, save_model
@@ -18,7 +18,7 @@ from glico_augment.fit.progress import Callback
 from glico_augment.fit.run import Fitted, fit_model
 from glico_augment.hub import Sharing, local_path
 from glico_augment.pictures.mixin import Pictures
-from glico_augment.swap.apply import swap_batch, swap_list
+from glico_augment.swap.apply import labels_alone, swap_batch, swap_list
 from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.coding import Coding
 from glico_augment.swap.dataset import GLICODataset
@@ -71,6 +71,8 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
             )
         super().__init__(*fitted, (swap or SwapConfig()).replace(**settings))
         self.layout = layout or SampleLayout()
+        if not self.record.is_labeled:
+            self.layout = ImagesAlone(self.layout.image_key)
         self._has_checked_values = False
 
     @classmethod
@@ -105,9 +107,9 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
         Args:
             dataset: map-style, of ``(image, label)``, longer tuples, or mappings that have both: PIL images, or uint8,
                 uint16 or float tensors and arrays; integer labels of at least two classes. Read once, and held as
-                uint8. Or the path of a folder with one folder a class; or images alone, a tensor, array or sequence,
-                with
-            labels: their labels.
+                uint8. Or the path of a folder with one folder a class; or images, a tensor, array or sequence, with
+            labels: their labels. Without, images alone are fitted as one class that nothing is classified by: they have
+                codes and reconstructions, and a swap moves about an image's own code (``sampler="noise"``).
             config: the hyper-parameters of the fit; None for those of the preset.
             swap: how images are swapped; None for that of the preset.
             preset: ``"default"``, or ``"published"`` for the paper's fit and the paper's swap.
@@ -141,8 +143,14 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
             OSError: if ``checkpoint`` cannot be written.
         """
         fit_overrides, swap_overrides = split_overrides(overrides)
+        has_sampler = swap is not None or "sampler" in swap_overrides
         swap = swap or (SwapConfig.published() if preset == "published" else SwapConfig())
         swap = swap.replace(**swap_overrides)
+
+        def finish(fitted: Fitted) -> GLICOAugment:
+            has_partners = has_sampler or fitted.record.is_labeled
+            return cls(fitted, swap if has_partners else swap.replace(sampler="noise"), layout=layout)
+
         layout = SampleLayout(image_key, label_key, labels_getter)
         fitted = fit_model(
             as_dataset(dataset, labels),
@@ -160,9 +168,9 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
             checkpoint_every=checkpoint_every,
             num_workers=num_workers,
             on_error=on_error,
-            finish=lambda state: cls(state, swap, layout=layout),
+            finish=finish,
         )
-        return cls(fitted, swap, layout=layout)
+        return finish(fitted)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, *inputs: Any) -> Any:
@@ -186,6 +194,8 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
         sample = inputs if len(inputs) > 1 else inputs[0]
         labels = self.layout.labels(sample)
         image, put_back = self.layout.find(sample, labels)
+        if not self.record.is_labeled:
+            labels = labels_alone(image)
         if isinstance(image, (list, tuple)):
             return put_back(swap_list(self, image, labels))
         if not (isinstance(image, Tensor) and image.ndim == 4):
@@ -275,10 +285,11 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
 
     def __repr__(self) -> str:
         channels, height, width = self.generator.image_shape
+        classes = f"classes={len(self.classes)}" if self.record.is_labeled else "no labels"
         sampler = "" if self.sampler == "same-class" else f"sampler={self.sampler!r}, "
         return (
             f"{type(self).__name__}(p={self.p:g}, max_ratio={self.max_ratio:g}, interpolation={self.interpolation!r}, "
-            f"{sampler}images={self.codes.n_labeled}, classes={len(self.classes)}, size={channels}×{height}×{width}, "
+            f"{sampler}images={self.codes.n_labeled}, {classes}, size={channels}×{height}×{width}, "
             f"latent_dim={self.codes.latent_dim}, R²={self.quality.r2:.3f})"
         )
 

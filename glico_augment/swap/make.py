@@ -146,8 +146,17 @@ class SwapMaker:
             anchors: ``(k,)`` codes to start from; −1, or None for all, for a random one of the class.
             generator: source of randomness on the CPU; torch's global ones if None.
         """
+        self.check_sampler()
         model = self.model_on(labels.device)
         return draw_params(model, labels, self.swap, self.noise_std, anchors=anchors, generator=generator)
+
+    def check_sampler(self) -> None:
+        """Raise ValueError if the sampler needs classes and the fit has none."""
+        if not self.record.is_labeled and self.sampler in ("same-class", "other-class"):
+            raise ValueError(
+                f"GLICO was fitted without labels and has no classes, which the sampler {self.sampler!r} needs: set "
+                "sampler='noise' or 'random-out', which stay about an image's own code"
+            )
 
     def transform(self, params: SwapParams) -> Tensor:
         """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``."""
