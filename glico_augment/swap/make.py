@@ -150,11 +150,12 @@ class SwapMaker:
         model = self.model_on(labels.device)
         return draw_params(model, labels, self.swap, self.noise_std, anchors=anchors, generator=generator)
 
-    def check_sampler(self) -> None:
-        """Raise ValueError if the sampler needs classes and the fit has none."""
-        if not self.record.is_labeled and self.sampler in ("same-class", "other-class"):
+    def check_sampler(self, sampler: str | None = None) -> None:
+        """Raise ValueError if a sampler, None for that of the swap, needs classes and the fit has none."""
+        sampler = self.sampler if sampler is None else sampler
+        if not self.record.is_labeled and sampler in ("same-class", "other-class"):
             raise ValueError(
-                f"GLICO was fitted without labels and has no classes, which the sampler {self.sampler!r} needs: set "
+                f"GLICO was fitted without labels and has no classes, which the sampler {sampler!r} needs: set "
                 "sampler='noise' or 'random-out', which stay about an image's own code"
             )
 
