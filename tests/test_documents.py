@@ -44,12 +44,12 @@ def quick_fits(monkeypatch):
     """Two steps a fit, which says that it is good, whatever a document asks for, once its settings are checked."""
     fit = GLICOAugment.fit
 
-    def quick(dataset, config=None, **settings):
+    def quick(dataset, labels=None, *, config=None, device=None, progress=True, **settings):
         config = (config or FitConfig()).replace(**split_overrides(_settings_of(settings))[0])
         config = config.replace(steps=2, epochs=None, generator_width=4, classifier_width=4, batch_size=4)
         others = {name: value for name, value in settings.items() if name in _ARGUMENTS}
         swap = {name: value for name, value in settings.items() if name in ("p", "max_ratio")}
-        augment = fit(dataset, config=config, **{**others, **swap, "progress": False, "device": "cpu"})
+        augment = fit(dataset, labels, config=config, **{**others, **swap, "progress": False, "device": "cpu"})
         per_class = (0.9,) * len(augment.classes)
         augment.record = dataclasses.replace(augment.record, quality=FitQuality(0.9, per_class, (0,)))
         return augment
