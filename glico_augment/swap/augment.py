@@ -12,20 +12,19 @@ from glico_augment.config import FitConfig, SwapConfig, split_overrides
 from glico_augment.data.class_names import ClassNames
 from glico_augment.data.samples import ImagesAlone, Key, LabelsGetter, SampleLayout
 from glico_augment.data.sources import as_dataset
-from glico_augment.devices import choose_device
-from glico_augment.files.fitted import load_model, save_model
 from glico_augment.fit.progress import Callback
 from glico_augment.fit.run import Fitted, fit_model
-from glico_augment.hub import Sharing, local_path
+from glico_augment.hub import Sharing
 from glico_augment.pictures.mixin import Pictures
 from glico_augment.swap.apply import labels_alone, swap_batch, swap_list
 from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.coding import Coding
 from glico_augment.swap.dataset import GLICODataset
+from glico_augment.swap.filing import Filing
 from glico_augment.swap.make import SwapMaker
 
 
-class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
+class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
     """Swap images for synthetic ones of the same class, made by a generator fitted on a small labelled set.
 
     Method: `Generative Latent Implicit Conditional Optimization when Learning from Small Sample
@@ -230,46 +229,6 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
             bank=bank,
             class_names=class_names,
         )
-
-    def save(self, path: str | Path) -> None:
-        """Write everything to one safetensors file, atomically.
-
-        Raises:
-            OSError: if it cannot be written; an older file of that name is left as it was.
-        """
-        save_model(path, self.model, self.images, self.record, self.swap)
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        device: torch.device | str = "cpu",
-        image_key: Key | None = None,
-        label_key: Key | None = None,
-        labels_getter: LabelsGetter | None = None,
-        **settings: Any,
-    ) -> GLICOAugment:
-        """Read a file of :meth:`save`. The same images come out, bit for bit; nothing is unpickled.
-
-        Args:
-            path: the file, or ``"hf://user/name/file"`` on the Hugging Face Hub (the extra ``hub``).
-            device: where to have the networks ready for the first batch.
-            image_key: see :meth:`fit`.
-            label_key: see :meth:`fit`.
-            labels_getter: see :meth:`fit`.
-            settings: fields of :class:`SwapConfig` to set otherwise than in the file.
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            FileFormatError: if it is truncated, not such a file, or of another format version.
-        """
-        chosen_device = choose_device(device)
-        layout = SampleLayout(image_key, label_key, labels_getter)
-        model, images, record, swap = load_model(local_path(path))
-        augment = cls(Fitted(model, images, record), swap, layout=layout, **settings)
-        augment.model_on(chosen_device)
-        return augment
 
     def __setattr__(self, name: str, value: Any) -> None:
         # A misspelt setting would be an attribute that nobody reads.
