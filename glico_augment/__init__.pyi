@@ -23,5 +23,7 @@ from glico_augment.style import LocalStyle as LocalStyle
 from glico_augment.swap.augment import GLICOAugment as GLICOAugment
 from glico_augment.swap.bank import SyntheticBank as SyntheticBank
 from glico_augment.swap.dataset import GLICODataset as GLICODataset
+from glico_augment.tasks import SyntheticTasks as SyntheticTasks
+from glico_augment.tasks import Task as Task
 
 __version__: str

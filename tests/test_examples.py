@@ -47,6 +47,13 @@ def test_swap_batches_on_the_gpu(fitted, folder):
     assert math.isfinite(main_of("swap_batches_on_the_gpu")(fitted, folder / "train", epochs=1, workers=0))
 
 
+def test_learn_from_synthetic_tasks(fitted, folder, monkeypatch):
+    pytest.importorskip("easyfsl.methods")
+    monkeypatch.setattr("glico_augment.fit.quality.LEAST_R2", -1.0)
+    accuracy = main_of("learn_from_synthetic_tasks")(fitted, folder / "test", n_way=2, n_tasks=2)
+    assert 0 <= accuracy <= 100
+
+
 def test_explore_codes(fitted):
     within, between = main_of("explore_codes")(fitted)
     assert 0 < within < 180

@@ -20,6 +20,8 @@ from glico_augment.images import convert, values
 from glico_augment.images.identity import digest, fingerprint
 
 DEFAULT_SIZE = (DEFAULT_SIDE, DEFAULT_SIDE)  # of images that come in many sizes
+ALL_IMAGES = "all images"
+"""What the one class of images without labels is called."""
 LARGEST_IMPLICIT_SIDE = 512  # larger images need an explicit image_size
 ON_ERROR = ("raise", "skip")
 _READ_TWICE = 8  # images, spread over the set: a flip with p = 0.5 escapes all of them once in 256 fits
@@ -35,6 +37,7 @@ class ImageSet:
         digests: ``(n,)`` int64, :func:`digest` of each image as its dataset yields it.
         glimpses: ``(n,)`` int64, its glimpse.
         class_names: of each distinct label, in ascending order of the labels; None where nobody gave one.
+        is_labeled: whether the images have labels. Those of a set without are 0, as of one class.
         skipped: a line for each image that could not be read and is not among them: which, its file and why.
     """
 
@@ -43,6 +46,7 @@ class ImageSet:
     digests: Tensor
     glimpses: Tensor
     class_names: tuple[str | None, ...]
+    is_labeled: bool = True
     skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -73,7 +77,7 @@ def read_image_set(
     """Read every sample of a dataset once.
 
     Args:
-        dataset: map-style; images as :func:`convert.to_uint8` takes them, labels integers.
+        dataset: map-style; images as :func:`convert.to_uint8` takes them, labels integers; or images alone.
         unlabeled: further images; their labels, if any, are ignored.
         layout: where a sample has its image and its label.
         class_names: see :func:`check_class_names`; None takes those of the dataset.
@@ -90,17 +94,23 @@ def read_image_set(
     """
     checks.choice(ON_ERROR)("on_error", on_error)
     check_dataset(dataset, "dataset")
-    names = _names(dataset, class_names, layout)
+    is_labeled = _has_labels(dataset, layout)
+    if not is_labeled and class_names is not None:
+        raise ValueError("class_names were given, but the images have no labels")
+    names = _names(dataset, class_names, layout) if is_labeled else {0: ALL_IMAGES}
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     collector = _Collector(size)
     labels: list[int] = []
     seen: list[tuple[int, int]] = []  # positions in the dataset, and digests
     skipped: list[Unreadable] | None = [] if on_error == "skip" else None
-    for sample in read_samples(dataset, layout, size, num_workers, with_labels=True, name="image", unreadable=skipped):
+    for sample in read_samples(
+        dataset, layout, size, num_workers, with_labels=is_labeled, name="image", unreadable=skipped
+    ):
         collector.add(sample)
         labels.append(sample.label)
         seen.append((sample.index, sample.digest))
-    _check_every_class(names, skipped or [], set(labels))
+    if is_labeled:
+        _check_every_class(names, skipped or [], set(labels))
     _warn_if_random(dataset, layout, seen)
     if unlabeled is not None:
         check_dataset(unlabeled, "unlabeled")
@@ -115,7 +125,8 @@ def read_image_set(
     label_tensor = torch.tensor(labels, dtype=torch.int64)
     distinct = torch.unique(label_tensor).tolist()
     lines = tuple(image.line for image in skipped or [])
-    return ImageSet(images, label_tensor, digests, glimpses, tuple(names.get(label) for label in distinct), lines)
+    found = tuple(names.get(label) for label in distinct)
+    return ImageSet(images, label_tensor, digests, glimpses, found, is_labeled, lines)
 
 
 def check_dataset(dataset: Any, name: str) -> None:
@@ -127,6 +138,14 @@ def check_dataset(dataset: Any, name: str) -> None:
         )
     if len(dataset) == 0:
         raise ValueError(f"{name} is empty: it must hold at least one image")
+
+
+def _has_labels(dataset: Any, layout: SampleLayout) -> bool:
+    """Whether the first sample has a label; if it cannot be read, whoever reads them all says why."""
+    try:
+        return layout.has_label(dataset[0])
+    except Exception:
+        return layout.has_label(None)
 
 
 def _names(dataset: Any, class_names: ClassNames | None, layout: SampleLayout) -> dict[int, str]:

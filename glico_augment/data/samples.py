@@ -129,7 +129,15 @@ class SampleLayout:
         """A copy with what is not None set otherwise."""
         if label_key is None and labels_getter is None:
             label_key, labels_getter = self.label_key, self.labels_getter
-        return SampleLayout(self.image_key if image_key is None else image_key, label_key, labels_getter)
+        return type(self)(self.image_key if image_key is None else image_key, label_key, labels_getter)
+
+    def has_label(self, sample: Any) -> bool:
+        """Whether a sample is more than an image or a tuple of one: it then has a label, or lacks it by mistake."""
+        if self.label_key is not None or self.labels_getter is not None:
+            return True
+        return not (
+            len(sample) == 1 and _is_image(sample[0]) if isinstance(sample, (tuple, list)) else _is_image(sample)
+        )
 
     def _image_key(self, sample: Any) -> Key | None:
         if self.image_key is not None:
@@ -145,6 +153,29 @@ class SampleLayout:
                 f"expected one image in the sample, found {len(found)} among the keys {list(sample)}; pass image_key="
             )
         return found[0]
+
+
+class ImagesAlone(SampleLayout):
+    """The layout of samples whose labels, if any, are not read: that of a fit without labels. All have label 0."""
+
+    def has_label(self, sample: Any) -> bool:
+        """False."""
+        return False
+
+    def labels(self, sample: Any) -> int:
+        """0, of one sample."""
+        return 0
+
+    def split(self, sample: Any) -> tuple[Any, int]:
+        """The image, and 0."""
+        return self.image(sample), 0
+
+    def replace_label(self, sample: Any, label: Any) -> Any:
+        """Raise ValueError: nobody knows where a label is."""
+        raise ValueError(
+            "GLICO was fitted without labels and reads none, so that it cannot give one to target_transform: give that "
+            "to the wrapped dataset"
+        )
 
 
 PLAIN = SampleLayout()

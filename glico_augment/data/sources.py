@@ -18,7 +18,7 @@ from glico_augment.images.values import COLOUR_CHANNELS
 
 
 def as_dataset(dataset: Any, labels: Any = None) -> Any:
-    """A dataset of pairs from a folder, or from images and labels; the dataset itself where there are no labels.
+    """A dataset of pairs from a folder, or from images and labels; the dataset or the images where there are none.
 
     Args:
         dataset: a dataset; the path of a folder with one folder a class, see :class:`ClassFolders`; or ``n`` images: a
@@ -27,18 +27,13 @@ def as_dataset(dataset: Any, labels: Any = None) -> Any:
 
     Raises:
         OSError, ValueError: for a folder that is none, or holds something else.
-        TypeError: for images without labels, or labels that are none.
+        TypeError: for labels that are none, or one image alone.
         ValueError: for another number of labels than of images.
     """
     if labels is None:
         if isinstance(dataset, (str, os.PathLike)):
             return ClassFolders(Path(dataset))
-        if isinstance(dataset, (Tensor, np.ndarray)):
-            raise TypeError(
-                f"got images of shape {tuple(dataset.shape)} without labels: call fit(images, labels), or give a "
-                "dataset of (image, label)"
-            )
-        return dataset
+        return as_images(dataset) if isinstance(dataset, (Tensor, np.ndarray)) else dataset
     if isinstance(labels, (str, bytes)) or not isinstance(labels, (Tensor, np.ndarray, Sequence)):
         raise TypeError(
             f"the second argument of fit is the labels of images, fit(images, labels); got {labels!r}. Settings are "

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glico_augment import checks
 from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.devices import cpu_by_default
 from glico_augment.errors import FileFormatError
@@ -112,6 +113,9 @@ def _read_record(tensors: dict[str, Tensor], info: dict[str, Any], codes: Sphere
     losses, digests, glimpses = tensors["losses"], tensors["digests"], tensors["glimpses"]
     if losses.dtype != torch.float32 or losses.ndim != 2 or losses.shape[1] != len(LOSS_PARTS):
         raise ValueError(f"losses must be float32 and have {len(LOSS_PARTS)} columns")
+    is_labeled = checks.boolean("is_labeled", info["is_labeled"])
+    if not is_labeled and bool(codes.labels.any()):
+        raise ValueError("its images have no labels, as it says, and labels")
     config = FitConfig.from_json(info["config"])
     if codes.latent_dim != config.latent_dim or len(codes.classes) != len(names):
         raise ValueError("its codes and its header do not fit together")
@@ -130,6 +134,7 @@ def _read_record(tensors: dict[str, Tensor], info: dict[str, Any], codes: Sphere
         glimpses,
         info["fingerprint"],
         seed,
+        is_labeled,
         restarts,
         quality,
         losses,

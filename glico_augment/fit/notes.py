@@ -21,10 +21,11 @@ def log_start(image_set: ImageSet, run: Fit) -> None:
     n_labeled = len(image_set.labels)
     unlabeled = f" and {len(image_set) - n_labeled} unlabelled" if len(image_set) > n_labeled else ""
     done = f", {run.steps_done} of them made before" if run.steps_done else ""
+    classes = f"of {len(image_set.class_names)} classes" if image_set.is_labeled else "without labels"
     logger.info(
-        "fitting %d images of %d classes%s at %d × %d pixels, %d channels: %d steps of %d images on %s%s",
+        "fitting %d images %s%s at %d × %d pixels, %d channels: %d steps of %d images on %s%s",
         n_labeled,
-        len(image_set.class_names),
+        classes,
         unlabeled,
         height,
         width,

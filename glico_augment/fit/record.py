@@ -28,6 +28,7 @@ class FitRecord:
         glimpses: ``(n,)`` int64 hashes of a few of their pixels, by which fitted images are recognised.
         fingerprint: 32 hexadecimal digits over images, labels and their order.
         seed: of the fit.
+        is_labeled: whether the images had labels; without, all are of one class, 0.
         restarts: how often the fit started again at a lower rate.
         quality: how well the labelled images are rebuilt; None while the fit runs.
         losses: ``(steps, 3)``, the loss and its parts a step.
@@ -40,6 +41,7 @@ class FitRecord:
     glimpses: Tensor
     fingerprint: str
     seed: int
+    is_labeled: bool = True
     restarts: int = 0
     quality: FitQuality | None = None
     losses: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, len(LOSS_PARTS)))
@@ -49,7 +51,16 @@ class FitRecord:
         """The record of a fit about to start."""
         names, shape = image_set.class_names, image_set.image_shape
         config = FitConfig.from_json(config.replace(loss=loss_name(config.loss)).to_json())
-        return cls(config, names, shape, image_set.digests, image_set.glimpses, image_set.fingerprint, seed)
+        return cls(
+            config,
+            names,
+            shape,
+            image_set.digests,
+            image_set.glimpses,
+            image_set.fingerprint,
+            seed,
+            image_set.is_labeled,
+        )
 
     @property
     def history(self) -> dict[str, list[float]]:
@@ -64,4 +75,5 @@ class FitRecord:
             "image_shape": list(self.image_shape),
             "fingerprint": self.fingerprint,
             "seed": self.seed,
+            "is_labeled": self.is_labeled,
         }

@@ -90,7 +90,10 @@ def fit_model(
             num_workers=num_workers,
             on_error=on_error,
         )
-        _check_classes(image_set)
+        _check_classes(image_set, unlabeled)
+    if not image_set.is_labeled:
+        overrides = {**overrides, "classifier_weight": 0.0, "class_cosine": 0.0}  # there is nothing to classify
+        config = config.replace(**overrides)
     if preset == "published":
         overrides = {**overrides, "image_size": image_set.image_shape[1:]}
         config = FitConfig.published(n_images=len(image_set), **overrides)
@@ -173,7 +176,13 @@ def _check_preset(preset: str, config: FitConfig | None) -> None:
         raise ValueError(f"give a config or preset={preset!r}, not both; fields to change can go beside the preset")
 
 
-def _check_classes(image_set: ImageSet) -> None:
+def _check_classes(image_set: ImageSet, unlabeled: Any) -> None:
+    if not image_set.is_labeled:
+        if unlabeled is not None:
+            raise ValueError("the images have no labels, so that unlabeled= adds nothing to them: give all in one set")
+        if len(image_set) < 2:
+            raise ValueError("expected at least two images, got one: there is nothing to tell apart")
+        return
     if len(image_set.class_names) < 2:
         raise ValueError(
             f"expected images of at least two classes, got {len(image_set.labels)} images that all have label "

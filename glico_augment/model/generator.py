@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -57,6 +58,13 @@ class Generator(nn.Module):
         Returns:
             ``(k, channels, height, width)`` in ``[0, 1]``.
         """
+        features = codes
+        for layer in self.layers(codes, noise):
+            features = layer
+        return (self.to_image(features) + self.background).sigmoid()
+
+    def layers(self, codes: Tensor, noise: Tensor | None = None) -> Iterator[Tensor]:
+        """The feature maps ``(k, channels, height, width)`` of each layer, the smallest first; see :meth:`forward`."""
         hidden = codes * self.latent_dim**0.5
         if self.project_noise is not None:
             if noise is None:
@@ -70,7 +78,7 @@ class Generator(nn.Module):
             else:
                 features = double_and_convolve(features, conv.weight, conv.bias)[..., :height, :width]
             features = F.leaky_relu(features, 0.2)
-        return (self.to_image(features) + self.background).sigmoid()
+            yield features
 
     def extra_repr(self) -> str:  # noqa: D102 — torch documents it
         return f"latent_dim={self.latent_dim}, noise_dim={self.noise_dim}, image_shape={self.image_shape}"

@@ -35,6 +35,14 @@ def swap_images(maker: SwapMaker, images: Any, labels: Any, *, look: bool) -> An
     return swap_list(maker, [images], [labels])[0]
 
 
+def labels_alone(image: Any) -> Any:
+    """The labels, all 0, of an image, a list of images or a batch ``(k, C, H, W)``, to a fit without labels."""
+    if isinstance(image, (list, tuple)):
+        return [0] * len(image)
+    is_batch = isinstance(image, Tensor) and image.ndim == 4
+    return torch.zeros(len(image), dtype=torch.int64, device="cpu") if is_batch else 0
+
+
 def swap_list(maker: SwapMaker, images: Sequence[Any], raw_labels: Sequence[Any]) -> list[Any]:
     """Swap images of any kind and size, each with its own coin, in one generator pass.
 

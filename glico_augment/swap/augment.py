@@ -10,22 +10,21 @@ from torch import Tensor, nn
 
 from glico_augment.config import FitConfig, SwapConfig, split_overrides
 from glico_augment.data.class_names import ClassNames
-from glico_augment.data.samples import Key, LabelsGetter, SampleLayout
+from glico_augment.data.samples import ImagesAlone, Key, LabelsGetter, SampleLayout
 from glico_augment.data.sources import as_dataset
-from glico_augment.devices import choose_device
-from glico_augment.files.fitted import load_model, save_model
 from glico_augment.fit.progress import Callback
 from glico_augment.fit.run import Fitted, fit_model
-from glico_augment.hub import Sharing, local_path
+from glico_augment.hub import Sharing
 from glico_augment.pictures.mixin import Pictures
-from glico_augment.swap.apply import swap_images
+from glico_augment.swap.apply import labels_alone, swap_images
 from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.coding import Coding
 from glico_augment.swap.dataset import GLICODataset
+from glico_augment.swap.filing import Filing
 from glico_augment.swap.make import SwapMaker
 
 
-class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
+class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
     """Swap images for synthetic ones of the same class, made by a generator fitted on a small labelled set.
 
     Method: `Generative Latent Implicit Conditional Optimization when Learning from Small Sample
@@ -66,6 +65,8 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
     ) -> None:
         super().__init__(*_check_fitted(fitted), (swap or SwapConfig()).replace(**settings))
         self.layout = layout or SampleLayout()
+        if not self.record.is_labeled:
+            self.layout = ImagesAlone(self.layout.image_key)
         self._has_checked_values = False
 
     @classmethod
@@ -100,9 +101,9 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
         Args:
             dataset: map-style, of ``(image, label)``, longer tuples, or mappings that have both: PIL images, or uint8,
                 uint16 or float tensors and arrays; integer labels of at least two classes. Read once, and held as
-                uint8. Or the path of a folder with one folder a class; or images alone, a tensor, array or sequence,
-                with
-            labels: their labels.
+                uint8. Or the path of a folder with one folder a class; or images, a tensor, array or sequence, with
+            labels: their labels. Without, images alone are fitted as one class that nothing is classified by: they have
+                codes and reconstructions, and a swap moves about an image's own code (``sampler="noise"``).
             config: the hyper-parameters of the fit; None for those of the preset.
             swap: how images are swapped; None for that of the preset.
             preset: ``"default"``, or ``"published"`` for the paper's fit and the paper's swap.
@@ -141,8 +142,14 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
         fit_overrides, swap_overrides = split_overrides(overrides)
         if swap is not None and not isinstance(swap, SwapConfig):
             raise TypeError(f"swap must be a SwapConfig, or None; got {swap!r}")
+        has_sampler = swap is not None or "sampler" in swap_overrides
         swap = swap or (SwapConfig.published() if preset == "published" else SwapConfig())
         swap = swap.replace(**swap_overrides)
+
+        def finish(fitted: Fitted) -> GLICOAugment:
+            has_partners = has_sampler or fitted.record.is_labeled
+            return cls(fitted, swap if has_partners else swap.replace(sampler="noise"), layout=layout)
+
         layout = SampleLayout(image_key, label_key, labels_getter)
         fitted = fit_model(
             as_dataset(dataset, labels),
@@ -160,9 +167,9 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
             checkpoint_every=checkpoint_every,
             num_workers=num_workers,
             on_error=on_error,
-            finish=lambda state: cls(state, swap, layout=layout),
+            finish=finish,
         )
-        return cls(fitted, swap, layout=layout)
+        return finish(fitted)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, *inputs: Any) -> Any:
@@ -186,6 +193,8 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
         sample = inputs if len(inputs) > 1 else inputs[0]
         labels = self.layout.labels(sample)
         image, put_back = self.layout.find(sample, labels)
+        if not self.record.is_labeled:
+            labels = labels_alone(image)
         # Looking at values makes an accelerator wait, so there it is done on the first batch alone.
         is_waited_for = isinstance(image, Tensor) and image.ndim == 4 and image.device.type != "cpu"
         swapped = swap_images(self, image, labels, look=not (is_waited_for and self._has_checked_values))
@@ -217,48 +226,6 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
             class_names=class_names,
         )
 
-    def save(self, path: str | Path) -> None:
-        """Write everything to one safetensors file, atomically and with a checksum.
-
-        Raises:
-            OSError: if it cannot be written; an older file of that name is left as it was.
-            ValueError: if the networks or codes were changed so that the file could not be read again.
-        """
-        save_model(path, self.model, self.images, self.record, self.swap)
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        device: torch.device | str = "cpu",
-        image_key: Key | None = None,
-        label_key: Key | None = None,
-        labels_getter: LabelsGetter | None = None,
-        **settings: Any,
-    ) -> GLICOAugment:
-        """Read a file of :meth:`save`. The same images come out, bit for bit; nothing is unpickled.
-
-        Args:
-            path: the file, or ``"hf://user/name/file"`` on the Hugging Face Hub (the extra ``hub``).
-            device: where to have the networks ready for the first batch.
-            image_key: see :meth:`fit`.
-            label_key: see :meth:`fit`.
-            labels_getter: see :meth:`fit`.
-            settings: fields of :class:`SwapConfig` to set otherwise than in the file.
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            PermissionError, OSError: if it cannot be read.
-            FileFormatError: if it is truncated, damaged, not such a file, or of another format version.
-        """
-        chosen_device = choose_device(device)
-        layout = SampleLayout(image_key, label_key, labels_getter)
-        model, images, record, swap = load_model(local_path(path))
-        augment = cls(Fitted(model, images, record), swap, layout=layout, **settings)
-        augment.model_on(chosen_device)
-        return augment
-
     def __setattr__(self, name: str, value: Any) -> None:
         if type(self) is GLICOAugment:
             _check_attribute(name)
@@ -269,10 +236,11 @@ class GLICOAugment(Coding, Pictures, Sharing, SwapMaker, nn.Module):
 
     def __repr__(self) -> str:
         channels, height, width = self.generator.image_shape
+        classes = f"classes={len(self.classes)}" if self.record.is_labeled else "no labels"
         sampler = "" if self.sampler == "same-class" else f"sampler={self.sampler!r}, "
         return (
             f"{type(self).__name__}(p={self.p:g}, max_ratio={self.max_ratio:g}, interpolation={self.interpolation!r}, "
-            f"{sampler}images={self.codes.n_labeled}, classes={len(self.classes)}, size={channels}×{height}×{width}, "
+            f"{sampler}images={self.codes.n_labeled}, {classes}, size={channels}×{height}×{width}, "
             f"latent_dim={self.codes.latent_dim}, R²={self.quality.r2:.3f})"
         )
 

@@ -164,6 +164,8 @@ class Coding:
         record, codes = augment.record, augment.codes
         _, height, width = record.image_shape
         read = read_image_set(dataset, layout=augment.layout, image_size=(height, width))
+        if read.is_labeled != record.is_labeled:
+            raise ValueError("the images have no labels, and those of the fit have: give a dataset of (image, label)")
         _, is_known = codes.index_of(read.labels)
         if not bool(is_known.all()):
             raise ValueError(
@@ -171,7 +173,7 @@ class Coding:
                 f"knows nothing of its class; fitted: {augment._shown_labels()}. Fit on all classes, or leave it out"
             )
         fitted_names = dict(zip(codes.classes.tolist(), record.class_names, strict=True))
-        names = names_of_classes(dataset, label_key=augment.layout.label_key) or {}
+        names = names_of_classes(dataset, label_key=augment.layout.label_key) if record.is_labeled else None
         known = {label: name for label, name in fitted_names.items() if name is not None}
         if names and (difference := first_difference(known, names)):
             raise ValueError(f"the classes of the fit and of the dataset are numbered differently: {difference}")
@@ -181,7 +183,9 @@ class Coding:
         if len(rows) == 0:
             raise ValueError(f"all {len(read)} images were fitted under their labels already: there is none to add")
         images = self._promoted(read.images[rows], "the dataset")
-        return ImageSet(images, read.labels[rows], read.digests[rows], read.glimpses[rows], read.class_names)
+        return ImageSet(
+            images, read.labels[rows], read.digests[rows], read.glimpses[rows], read.class_names, read.is_labeled
+        )
 
 
 def _augment(coding: Coding) -> GLICOAugment:

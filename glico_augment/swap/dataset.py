@@ -84,6 +84,7 @@ class GLICODataset(Dataset[Any]):
         self.target_transform = _check_transform("target_transform", target_transform)
         self.real_transform = _check_transform("real_transform", real_transform)
         self.bank = _check_bank(bank, augment)
+        augment.check_sampler()
         self._recognizer = Recognizer(augment.record, augment.codes)
         self._check_names(class_names)
         first = dataset[0]

@@ -146,8 +146,18 @@ class SwapMaker:
             anchors: ``(k,)`` codes to start from; −1, or None for all, for a random one of the class.
             generator: source of randomness on the CPU; torch's global ones if None.
         """
+        self.check_sampler()
         model = self.model_on(labels.device)
         return draw_params(model, labels, self.swap, self.noise_std, anchors=anchors, generator=generator)
+
+    def check_sampler(self, sampler: str | None = None) -> None:
+        """Raise ValueError if a sampler, None for that of the swap, needs classes and the fit has none."""
+        sampler = self.sampler if sampler is None else sampler
+        if not self.record.is_labeled and sampler in ("same-class", "other-class"):
+            raise ValueError(
+                f"GLICO was fitted without labels and has no classes, which the sampler {sampler!r} needs: set "
+                "sampler='noise' or 'random-out', which stay about an image's own code"
+            )
 
     def transform(self, params: SwapParams) -> Tensor:
         """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``."""
