@@ -92,10 +92,6 @@ class FitConfig:
     def __post_init__(self) -> None:
         for name, check in _FIT_CHECKS.items():
             object.__setattr__(self, name, check(name, getattr(self, name)))
-        if self.vgg_weights is not None and self.loss != "vgg16":
-            raise ValueError(
-                f"vgg_weights are of loss='vgg16', and loss is {checks.quoted(self.loss)}: give both, or neither"
-            )
         if self.steps is not None and self.epochs is not None:
             raise ValueError(f"give epochs or steps, not both; got epochs={self.epochs} and steps={self.steps}")
 

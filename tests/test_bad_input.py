@@ -110,8 +110,6 @@ def in_folder(*parts: str) -> Callable[[Any, Path], Any]:
 
 # What is fitted.
 FITTED = [
-    (fit(IMAGES), TypeError, r"images of shape \(8, 3, 12, 10\) without labels: call fit\(images, labels\)"),
-    (fit(IMAGES.numpy()), TypeError, r"call fit\(images, labels\)"),
     (fit(IMAGES, LABELS[:3]), ValueError, "got 8 images but 3 labels"),
     (fit(DATASET, 50), TypeError, r"the labels of images.*got 50.*named: fit\(dataset, epochs=50\)"),
     (fit(DATASET, {"epochs": 3}), TypeError, r"the labels of images.*Settings are named"),
@@ -190,7 +188,7 @@ SETTINGS = [
     (config(image_size=(3,)), ValueError, r"image_size must be a pair \(height, width\)"),
     (config(schedule="linear"), ValueError, "schedule must be one of"),
     (config(precision="half"), ValueError, "precision must be one of"),
-    (config(vgg_weights="weights.pth"), ValueError, "vgg_weights"),
+    (fit(vgg_weights="weights.pth"), ValueError, "vgg_weights go with loss='vgg16'; got loss='laplacian'"),
     (swap(p=1.5), ValueError, r"p must be a number in \[0, 1\]"),
     (swap(p="often"), TypeError, "p must be"),
     (swap(max_ratio=-0.1), ValueError, "max_ratio must be"),
@@ -221,7 +219,6 @@ USED = [
     (wrap([]), ValueError, "dataset is empty"),
     (wrap(5), TypeError, "map-style"),
     (wrap("no/such/folder"), FileNotFoundError, "no such folder"),
-    (wrap(IMAGES), TypeError, "without labels"),
     (wrap([(UNIT, "cat")]), TypeError, "labels must be integers"),
     (wrap(bank=5), TypeError, r"bank must be a SyntheticBank\(augment\)"),
     (wrap(transform=5), TypeError, "transform must be a function or transform of an image, or None; got 5"),

@@ -73,6 +73,8 @@ def fit_model(
     _check_preset(preset, config)
     published = FitConfig.published(**overrides) if preset == "published" else None
     config = published or (config or FitConfig()).replace(**overrides)  # and checked, before images are read
+    if config.vgg_weights is not None and config.loss != "vgg16":
+        raise ValueError(f"vgg_weights go with loss='vgg16'; got loss={checks.quoted(config.loss)}")
     ranks = Ranks()
     ranks.meet(chosen_device)
     with ranks.together(), cpu_by_default():

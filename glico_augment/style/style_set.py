@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from glico_augment.data.image_set import check_dataset
-from glico_augment.data.sources import as_dataset
+from glico_augment.data.sources import as_images
 from glico_augment.images import convert, values
 from glico_augment.style.transfer import match_channels, style_of
 
@@ -28,7 +28,7 @@ def read_styles(dataset: Any, grid: int) -> Tensor:
         ValueError: if it is empty, or for an image that cannot be read, is smaller than the grid, or has channels
             that cannot be matched; the message names the index.
     """
-    dataset = as_dataset(dataset)
+    dataset = as_images(dataset)
     check_dataset(dataset, "dataset")
     styles = [_read_style(dataset, index, grid) for index in range(len(dataset))]
     most = max(style.shape[2] for style in styles)
