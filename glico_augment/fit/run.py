@@ -71,8 +71,9 @@ def fit_model(
         raise TypeError(f"callback must be a function of a FitProgress, or None; got {callback!r}")
     checks.choice(ON_ERROR)("on_error", on_error)
     _check_preset(preset, config)
-    published = FitConfig.published(**overrides) if preset == "published" else None
-    config = published or (config or FitConfig()).replace(**overrides)  # and checked, before images are read
+    base = FitConfig.published(steps=overrides.get("steps")) if preset == "published" else FitConfig()
+    base = base.replace(image_size=None)  # that of the images, unless it is asked for
+    config = (config or base).replace(**overrides)  # and checked, before images are read
     if config.vgg_weights is not None and config.loss != "vgg16":
         raise ValueError(f"vgg_weights go with loss='vgg16'; got loss={checks.quoted(config.loss)}")
     ranks = Ranks()
