@@ -92,5 +92,5 @@ def test_images_that_the_generator_does_not_draw_are_warned_of(images):
 
 @pytest.mark.parametrize("bad", [TensorDataset(NEW), TensorDataset(NEW, torch.rand(4)), 3], ids=["none", "float", "3"])
 def test_what_is_no_labelled_dataset_is_refused(augment, bad):
-    with pytest.raises(TypeError):
+    with pytest.raises((TypeError, ValueError), match=r"labels|map-style"):
         augment.extend(bad, **QUIET)

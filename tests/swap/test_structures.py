@@ -96,7 +96,7 @@ def test_a_mapping_of_lists_is_swapped_image_by_image(augment, images):
 
 
 @pytest.mark.parametrize("kind", [lambda x: x, lambda x: x.numpy(), lambda x: x.permute(0, 2, 3, 1).numpy(), list])
-@pytest.mark.parametrize("labels", [LABELS, LABELS.numpy(), LABELS.tolist()], ids=["tensor", "array", "list"])
+@pytest.mark.parametrize("labels", [LABELS, LABELS.numpy().copy(), LABELS.tolist()], ids=["tensor", "array", "list"])
 def test_fit_takes_images_and_labels(kind, labels, images, dataset):
     augment = GLICOAugment.fit(kind(images), labels, config=QUICK, epochs=1, progress=False, device="cpu")
     assert augment.record.fingerprint == quick_fit(dataset, epochs=1).record.fingerprint
