@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import torch
@@ -31,8 +32,8 @@ def growth(augment, images, labels, *, count, start, batch_size=500):
     """Draw ``count`` images through two workers, refreshing the bank once in a while.
 
     Returns:
-        ``images`` drawn, and by how much memory (MiB), descriptors and shared memory (MiB) of this process and its
-        workers grew after the warm-up.
+        ``images`` drawn, by how much memory (MiB), descriptors and shared memory (MiB) of this process and its workers
+        grew after the warm-up, and ``rate``, images a second of the second half of the rest over those of the first.
     """
     bank = SyntheticBank(augment, device="cpu")
     swapped = augment.wrap(_Images(images, labels), bank=bank)
@@ -40,18 +41,22 @@ def growth(augment, images, labels, *, count, start, batch_size=500):
     loader = DataLoader(
         swapped, batch_size, sampler=sampler, num_workers=2, multiprocessing_context=start, prefetch_factor=2
     )
-    before, n_drawn = None, 0
+    before, n_drawn, halfway = None, 0, 0.0
+    first, last = WARM_UP * count, count - 4 * batch_size
     batches = iter(loader)
     for batch, _ in batches:
         n_drawn += len(batch)
         if n_drawn % (20 * batch_size) == 0:
             bank.refresh()
-        if before is None and n_drawn >= WARM_UP * count:
-            before = _look(batches)
+        if before is None and n_drawn >= first:
+            before, started, first = _look(batches), time.perf_counter(), n_drawn
+        if not halfway and n_drawn >= (first + last) / 2:
+            halfway, middle = time.perf_counter(), n_drawn
         # The workers end with the last batch; what they had by then is in the last look before it.
-        elif before is not None and n_drawn == count - 4 * batch_size:
-            after = _look(batches)
-    return {"images": n_drawn} | {name: round(after[name] - before[name], 2) for name in before}
+        if n_drawn == last:
+            after, ended = _look(batches), time.perf_counter()
+    rate = (last - middle) / (ended - halfway) / ((middle - first) / (halfway - started))
+    return {"images": n_drawn, "rate": round(rate, 2)} | {name: round(after[name] - before[name], 2) for name in before}
 
 
 def _look(batches):
