@@ -9,6 +9,7 @@
 # DATA (the folder with cifar10/train/<class>/, for pack alone), PYTHON, DEVICE (cuda), JOBS (trainings side by side, of
 # small batches). --toy makes as little of everything as it takes, to rehearse.
 set -euo pipefail
+unset PYTEST_ADDOPTS # those of a caller, coverage say, are of a whole run
 
 say() { echo "gpu.sh: $*" >&2; }
 
