@@ -65,17 +65,10 @@ def fit_model(
     seed = checks.integer(0)("seed", seed)
     checkpoint_every = checks.integer(1)("checkpoint_every", checkpoint_every)
     num_workers = checks.integer(0)("num_workers", num_workers)
-    if config is not None and not isinstance(config, FitConfig):
-        raise TypeError(f"config must be a FitConfig, or None; got {config!r}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a function of a FitProgress, or None; got {callback!r}")
     checks.choice(ON_ERROR)("on_error", on_error)
-    _check_preset(preset, config)
-    base = FitConfig.published(steps=overrides.get("steps")) if preset == "published" else FitConfig()
-    base = base.replace(image_size=None)  # that of the images, unless it is asked for
-    config = (config or base).replace(**overrides)  # and checked, before images are read
-    if config.vgg_weights is not None and config.loss != "vgg16":
-        raise ValueError(f"vgg_weights go with loss='vgg16'; got loss={checks.quoted(config.loss)}")
+    config = _checked_config(config, overrides, preset)
     ranks = Ranks()
     ranks.meet(chosen_device)
     with ranks.together(), cpu_by_default():
@@ -94,13 +87,7 @@ def fit_model(
             on_error=on_error,
         )
         _check_classes(image_set, unlabeled)
-    if not image_set.is_labeled:
-        overrides = {**overrides, "classifier_weight": 0.0, "class_cosine": 0.0}  # there is nothing to classify
-        config = config.replace(**overrides)
-    if preset == "published":
-        overrides = {**overrides, "image_size": image_set.image_shape[1:]}
-        config = FitConfig.published(n_images=len(image_set), **overrides)
-    config = config.resolved(len(image_set), image_set.image_shape)
+    config = _resolved_config(config, overrides, preset, image_set)
     shape, n_classes = image_set.image_shape, len(image_set.class_names)
     check_cost(config, len(image_set), shape, n_classes, device=chosen_device, n_processes=ranks.count)
     if ranks.is_first:
@@ -148,6 +135,30 @@ def fit_model(
         warn_of_skipped(image_set)
         warn_if_poor(quality, run)
     return keep(run.model.cpu(), quality)
+
+
+def _checked_config(config: FitConfig | None, overrides: dict[str, Any], preset: str) -> FitConfig:
+    """The settings as far as they are known before images are read, checked."""
+    if config is not None and not isinstance(config, FitConfig):
+        raise TypeError(f"config must be a FitConfig, or None; got {config!r}")
+    _check_preset(preset, config)
+    base = FitConfig.published(steps=overrides.get("steps")) if preset == "published" else FitConfig()
+    base = base.replace(image_size=None)  # that of the images, unless it is asked for
+    config = (config or base).replace(**overrides)
+    if config.vgg_weights is not None and config.loss != "vgg16":
+        raise ValueError(f"vgg_weights go with loss='vgg16'; got loss={checks.quoted(config.loss)}")
+    return config
+
+
+def _resolved_config(config: FitConfig, overrides: dict[str, Any], preset: str, image_set: ImageSet) -> FitConfig:
+    """The settings as the numbers that a fit of these images uses."""
+    if not image_set.is_labeled:
+        overrides = {**overrides, "classifier_weight": 0.0, "class_cosine": 0.0}  # there is nothing to classify
+        config = config.replace(**overrides)
+    if preset == "published":
+        overrides = {**overrides, "image_size": image_set.image_shape[1:]}
+        config = FitConfig.published(n_images=len(image_set), **overrides)
+    return config.resolved(len(image_set), image_set.image_shape)
 
 
 def _check_before_reading(
