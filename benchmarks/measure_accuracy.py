@@ -54,13 +54,18 @@ def main() -> None:
     print(f"{sum(len(job.methods) * len(job.optimizers) for job in jobs)} runs to make", file=sys.stderr)
     deadline = time.monotonic() + 60 * args.minutes
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(run, job, args, deadline) for job in jobs]
+        futures = {pool.submit(run, job, args, deadline): job for job in jobs}
+        failed = []
         try:
             for future in as_completed(futures):
-                future.result()
+                if error := future.exception():
+                    failed.append(error)
+                    print(f"{futures[future]} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(jobs)} jobs failed, as said above") from failed[0]
     if left := sum(len(job.methods) * len(job.optimizers) for job in plan(args)):
         print(f"{left} runs left: the same command goes on", file=sys.stderr)
         sys.exit(UNFINISHED)

@@ -104,14 +104,14 @@ def extreme(kind: str, count: int) -> Images:
 KINDS = ("nearly constant", "one bright pixel", "two grey levels", "very dark", "very light", "saturated")
 
 
-def fit(images: Tensor, labels: Tensor, seed: int) -> dict[str, Any]:
+def fit(images: Tensor, labels: Tensor, seed: int, device: str = "cpu") -> dict[str, Any]:
     """A default fit of whatever library is imported: R², computed here, and seconds."""
     from glico_augment import GLICOAugment
 
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a fit that has not learned: it is what is measured
-        augment = GLICOAugment.fit(TensorDataset(images, labels), seed=seed, device="cpu", progress=False)
+        augment = GLICOAugment.fit(TensorDataset(images, labels), seed=seed, device=device, progress=False)
     seconds = time.perf_counter() - start
     real = images / 255
     error, distance = (augment.reconstruct() - real).square().sum(), (real - real.mean(dim=0)).square().sum()
@@ -135,7 +135,9 @@ def main() -> None:
         name, seed = json.loads(args.one)
         print(json.dumps(fit(*load(name, None, args.data, seed), seed)))
         return
-    done = {(row["set"], row["count"], row["seed"], row["library"]) for row in read_rows(args.out)}
+    done = {
+        (row["set"], row["count"], row["seed"], row["library"], row.get("device", "cpu")) for row in read_rows(args.out)
+    }
     plan = [(name, None, seed) for seed in args.seeds for name in REAL]
     plan += [(kind, count, 0) for count in (2, 20, 1000) for kind in KINDS]
     for name, count, seed in plan:
@@ -143,11 +145,14 @@ def main() -> None:
             continue
         libraries = ["this"] + (["before"] if args.before is not None and count is None else [])
         for library in libraries:
-            if (name, count, seed, library) in done:
+            if (name, count, seed, library, args.device) in done:
                 continue
-            row = {"set": name, "count": count, "seed": seed, "library": library}
-            row |= before(name, seed, args) if library == "before" else fit(*load(name, count, args.data, seed), seed)
-            append_row(args.out, row | machine(torch.device("cpu")))
+            row = {"set": name, "count": count, "seed": seed, "library": library, "device": args.device}
+            if library == "before":
+                row |= before(name, seed, args)
+            else:
+                row |= fit(*load(name, count, args.data, seed), seed, args.device)
+            append_row(args.out, row | machine(torch.device(args.device)))
             print(
                 f"{name}, n {count or ''}, seed {seed}, {library}: R² {row['r2']:.3f}, {row['seconds']:.0f} s",
                 flush=True,
@@ -169,6 +174,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=range(5))
     parser.add_argument("--only", nargs="+", default=[""], help="parts of the names of sets")
     parser.add_argument("--before", type=Path, help="checkout of an earlier library, to compare times with")
+    parser.add_argument("--device", default="cpu", help="of this library's fits; that of --before is the CPU")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args()

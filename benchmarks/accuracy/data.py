@@ -58,7 +58,7 @@ def make_split(root: Path, data: str, side: int | None, per_class: int, seed: in
     return Split(images[chosen], labels[chosen], *scored)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def load_parts(root: Path, data: str, side: int | None) -> list[tuple[Tensor, Tensor]]:
     if data == "digits":
         return _load_digits(side)

@@ -25,8 +25,8 @@ class Setting:
         depth, width, dropout: of the wide residual network.
         steps: of SGD with Nesterov momentum 0.9 and a cosine schedule, ``batch_size`` images each.
         lr, weight_decay: chosen for the baseline.
-        batched: whether shifts, flips and AutoAugment are drawn and made for a whole batch on its device, for a GPU
-            that would else wait for them: other random numbers of the same distribution.
+        batched: whether shifts, flips and AutoAugment are drawn and made for a whole batch on its device, which else
+            waits for them: other random numbers of the same distribution.
         fit: fields of :class:`glico_augment.FitConfig` that differ from its defaults.
     """
 
@@ -41,7 +41,7 @@ class Setting:
     batch_size: int = 50
     lr: float = 0.1
     weight_decay: float = 5e-3
-    batched: bool = False
+    batched: bool = True
     fit: dict[str, Any] = field(default_factory=dict)
 
 
@@ -49,14 +49,14 @@ def _gem(per_class: int, data: str = "cifar10", **changes: Any) -> Setting:
     """The start of a search around GEM's tuned baseline (2022): batch 10, 500 passes, lr 4.55e-3, decay 5.29e-3."""
     n_classes = 100 if data == "CIFAR100" else 10
     defaults = {"flip": True, "depth": 16, "width": 8, "batch_size": 10, "lr": 4.55e-3, "weight_decay": 5.29e-3}
-    defaults |= {"steps": 50 * n_classes * per_class, "batched": True}
+    defaults |= {"steps": 50 * n_classes * per_class}
     return Setting(data, per_class, **(defaults | changes))
 
 
 def _chimera(per_class: int) -> Setting:
     """ChimeraMix's training (Reinders et al., IJCAI 2022): 200 passes over the set repeated to 500 images a class."""
     network = {"depth": 28, "width": 10, "dropout": 0.3}
-    training = {"steps": 7_800, "batch_size": 128, "lr": 0.1, "weight_decay": 5e-4, "batched": True}
+    training = {"steps": 7_800, "batch_size": 128, "lr": 0.1, "weight_decay": 5e-4}
     return Setting("cifar10", per_class, flip=True, **network, **training)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from accuracy.data import Split
 from accuracy.pause import Pause
 from accuracy.settings import Setting
 from accuracy.wide_resnet import WideResNet
+from glico_augment.capture import CapturedStep
 from glico_augment.devices import to_device
 
 SHIFT = 4
@@ -137,18 +140,36 @@ def train(
 ) -> WideResNet | None:
     """The network after all steps of the setting; None if ``pause`` says that the others are for another time."""
     device = split.images.device
-    torch.backends.cudnn.benchmark = True  # every batch has one shape
     torch.manual_seed(seed)
     batches.seed = seed * 10**7
     side = split.images.shape[-1]
     shape = {"depth": setting.depth, "width": setting.width, "dropout": setting.dropout, "side": side}
     network = WideResNet(batches.n_classes, **shape)
     network = network.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, setting.steps)
-    parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "schedule": schedule, "batches": batches}
+    is_captured = device.type == "cuda"
+    rate = torch.tensor(lr, device=device) if is_captured else lr  # a number would be part of the graph
+    sgd: dict[str, Any] = {"momentum": 0.9, "weight_decay": weight_decay, "nesterov": True}
+    optimizer = torch.optim.SGD(network.parameters(), lr=rate, fused=is_captured or None, **sgd)
+    parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "batches": batches}
     first, order = (pause and pause.restore(parts, device)) or (0, torch.empty(0, dtype=torch.int64))
     network.train()
+    # No cache: weights cast while MixMatch guesses, without gradients, must not serve the pass with gradients.
+    autocast = partial(
+        torch.autocast, device.type, torch.bfloat16, enabled=precision(device) == "bfloat16", cache_enabled=False
+    )
+
+    def descend(loss: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    def learn(images: Tensor, labels: Tensor) -> Tensor:
+        with autocast():
+            loss = F.cross_entropy(network(images).float(), labels)
+        return descend(loss)
+
+    step_of_sgd = CapturedStep(learn, is_wanted=is_captured)
     for step in range(first, setting.steps):
         if pause is not None and pause.stops(step, order, parts, device):
             return None
@@ -156,14 +177,25 @@ def train(
             order = torch.cat([order, torch.randperm(len(split.images))])
         indices, order = to_device(order[: setting.batch_size], device), order[setting.batch_size :]
         batches.share_done = step / setting.steps
-        # No cache: weights cast while MixMatch guesses, without gradients, must not serve the pass with gradients.
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision(device) == "bfloat16", cache_enabled=False):
-            loss = objective(network, batches, indices, split.labels[indices])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        set_learning_rate(optimizer, lr * (1 + math.cos(math.pi * step / setting.steps)) / 2)
+        if objective is cross_entropy:
+            images = batches(indices)
+            with torch.backends.cudnn.flags(benchmark=True, allow_tf32=True):  # every batch has one shape
+                step_of_sgd(images, split.labels[indices])
+        else:
+            with autocast():
+                loss = objective(network, batches, indices, split.labels[indices])
+            descend(loss)
     return network.eval()
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """For the next step, in place where a CUDA graph looks for it."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 @torch.no_grad()

@@ -27,8 +27,8 @@ class CodeAdam:
         self.visits = torch.zeros(len(rows), 1, dtype=rows.dtype, device=rows.device)
 
     @torch.no_grad()
-    def step(self, indices: Tensor, gradients: Tensor, lr: float) -> None:
-        """One step of the rows ``indices``, ``(k,)`` without repetition, along ``gradients``, ``(k, d)``."""
+    def step(self, indices: Tensor, gradients: Tensor, lr: float | Tensor) -> None:
+        """One step of the rows ``indices``, ``(k,)``, along ``gradients``, ``(k, d)``, equal where an index repeats."""
         beta1, beta2 = self.betas
         visits = self.visits[indices] + 1
         first = torch.lerp(gradients, self.first[indices], beta1)

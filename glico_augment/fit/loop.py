@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from glico_augment import checks
+from glico_augment.capture import CapturedStep
 from glico_augment.config import FitConfig
 from glico_augment.data.image_set import ImageSet
 from glico_augment.devices import to_device
@@ -49,7 +50,8 @@ class Fit:
     values: where a few bright pixels are all that tells images apart, the others take every image to black, and there
     the sigmoid passes the gradient of the cross-entropy alone.
 
-    In a process group all processes draw the same batches, and each computes the part of a batch that it owns.
+    In a process group all processes draw the same batches, and each computes the part of a batch that it owns. Alone on
+    a CUDA device, and with a loss of this library, a step is one CUDA graph.
 
     Args:
         image_set: images, labelled ones first.
@@ -114,7 +116,14 @@ class Fit:
         self._forward = self.networks if self.ranks.count == 1 else DistributedDataParallel(self.networks)
         betas = (self.config.adam_beta1, 0.999)
         self.code_adam = CodeAdam(self.model.codes.codes.data, betas)
-        self.network_adam = torch.optim.Adam(self.networks.parameters(), lr=self.config.lr, betas=betas, fused=True)
+        is_captured = self.device.type == "cuda" and self.ranks.count == 1 and isinstance(self.config.loss, str)
+        lr: float | Tensor = self.config.lr
+        if is_captured:  # a number would be part of the graph
+            lr = torch.tensor(lr, dtype=torch.float32, device=self.device)
+        self.network_adam = torch.optim.Adam(
+            self.networks.parameters(), lr=lr, betas=betas, fused=True, capturable=is_captured
+        )
+        self._optimize = CapturedStep(self._optimize_eagerly, is_wanted=is_captured)
 
     def run(self, callbacks: Iterable[Callback] = (), *, between_steps: Callback | None = None) -> None:
         """Make the remaining steps, calling every callback after each; one that returns True ends the fit.
@@ -150,23 +159,45 @@ class Fit:
         noise = self.model.noise(len(batch), self.config.noise_std, generator=self._noise_rng)
         n_classified = int((batch < self._n_labeled).sum())
         batch, noise, share = self._own_part(batch, noise)
-        # A small set may show an image twice in a batch; its code is then one row, with one gradient.
-        rows, places = torch.unique(batch, return_inverse=True)
-        indices, rows, places = (to_device(each, self.device) for each in (batch, rows, places))
-        codes = self.model.codes.codes.detach()[rows].requires_grad_()
+        factor = self._learning_rate_factor()
+        self._set_learning_rate(self.config.lr * factor)
+        numbers = torch.tensor([share, max(1, n_classified), self.config.code_lr * factor], dtype=torch.float32)
+        losses = self._optimize(to_device(batch, self.device), noise, to_device(numbers, self.device))
+        self.history[self.steps_done] = self.ranks.sum_(losses)
+        self.steps_done += 1
+
+    def _optimize_eagerly(self, indices: Tensor, noise: Tensor | None, numbers: Tensor) -> Tensor:
+        """Move networks and codes against their gradients, and bring the codes back to the sphere.
+
+        Args:
+            indices: ``(k,)`` of the batch's images.
+            noise: ``(k, noise_dim)``, or None for none.
+            numbers: this process's share of the batch; how many labelled images the whole batch has, at least 1; and
+                the learning rate of the codes: float32 ``(3,)``.
+
+        Returns:
+            The loss and its parts, as in the history, ``(3,)``.
+        """
+        share, n_classified, code_lr = numbers.unbind()
+        codes = self.model.codes.codes.detach()[indices].requires_grad_()
         with self._autocast():
-            outputs, logits = self._forward(codes[places], noise)
+            outputs, logits = self._forward(codes, noise)
             reconstruction = share * self._reconstruction_loss(outputs, indices)
-            classification = self._classification_loss(logits, indices, n_classified)
-            classification = classification if share else 0 * classification
+            classification = self._classification_loss(logits, indices) / n_classified
+            classification = (share > 0) * classification
         loss = reconstruction + self.config.classifier_weight * classification
         self.network_adam.zero_grad(set_to_none=True)
         (self.ranks.count * loss).backward()  # DistributedDataParallel takes the mean over processes
-        self._update(rows if share else rows[:0], codes)
-
-        row = torch.stack([loss, reconstruction, classification]).detach()
-        self.history[self.steps_done] = self.ranks.sum_(row)
-        self.steps_done += 1
+        if self.config.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.networks.parameters(), self.config.max_grad_norm)
+        self.network_adam.step()
+        if self.ranks.count == 1 or bool(share > 0):
+            assert codes.grad is not None
+            # A small set may show an image twice in a batch: one code, which the sum of both gradients moves.
+            is_same = (indices[:, None] == indices).to(codes.dtype)
+            self.code_adam.step(indices, is_same @ codes.grad / self.ranks.count, code_lr)
+            self.model.codes.project_(indices)
+        return torch.stack([loss, reconstruction, classification]).detach()
 
     def _own_part(self, batch: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None, float]:
         """What this process owns of a batch and of its noise, and its share of it."""
@@ -182,23 +213,20 @@ class Fit:
         loss = _check_scalar(self.targets.compare(outputs, indices))
         return loss + self._pixel_loss(outputs, self.targets.unit(indices), restarts=self.restarts)
 
-    def _classification_loss(self, logits: Tensor | None, indices: Tensor, n_classified: int) -> Tensor:
-        """The cross-entropy of the labelled images among ``indices``, over the number of them in all processes."""
+    def _classification_loss(self, logits: Tensor | None, indices: Tensor) -> Tensor:
+        """The cross-entropy of the labelled images among ``indices``, added up."""
         if logits is None:
             return torch.zeros((), device=self.device)
-        total = F.cross_entropy(logits.float(), self._class_targets[indices], ignore_index=_NO_CLASS, reduction="sum")
-        return total / max(1, n_classified)
+        targets = self._class_targets[indices]
+        return F.cross_entropy(logits.float(), targets, ignore_index=_NO_CLASS, reduction="sum")
 
-    def _update(self, rows: Tensor, codes: Tensor) -> None:
-        """Move the networks, and the codes of ``rows``, against their gradients; bring the codes back to the sphere."""
-        factor = self._learning_rate_factor()
-        if self.config.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self.networks.parameters(), self.config.max_grad_norm)
-        self.network_adam.param_groups[0]["lr"] = self.config.lr * factor
-        self.network_adam.step()
-        if len(rows) and codes.grad is not None:
-            self.code_adam.step(rows, codes.grad / self.ranks.count, self.config.code_lr * factor)
-            self.model.codes.project_(rows)
+    def _set_learning_rate(self, lr: float) -> None:
+        """Of the networks, for the next step."""
+        group = self.network_adam.param_groups[0]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
     def _has_failed_trial(self) -> bool:
         """Whether the fit is at the end of its trial and still draws the mean image, or worse."""
@@ -322,7 +350,8 @@ class Fit:
             and self.device.type == "cuda"
             and torch.cuda.is_bf16_supported(including_emulation=False)
         )
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half)
+        # No cache of cast weights: it outlives a step where a caller is in autocast as well, even one that is off.
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half, cache_enabled=False)
 
 
 def _check_scalar(loss: Any) -> Tensor:

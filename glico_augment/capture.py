@@ -1,0 +1,55 @@
+"""A step of an optimisation as one CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+_WARM_UP = 3  # calls, in which libraries choose their kernels and optimisers make their state
+
+
+class CapturedStep:
+    """A function of tensors whose shapes never change, launched as one CUDA graph after its first calls.
+
+    A small step is hundreds of kernels of a few microseconds each, and the CPU takes longer to launch them one by one
+    than the GPU to run them. All that the function changes (parameters, moments) must stay in the same memory, and its
+    optimisers be ``capturable``. On any other device, and for a function that may do anything, there is
+    ``is_wanted=False``: the function is called.
+
+    Args:
+        function: from tensors, each of which may be None, to a tensor.
+        is_wanted: whether to capture.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], *, is_wanted: bool) -> None:
+        self.function = function
+        self.is_wanted = is_wanted
+        self._calls = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._inputs: list[Tensor | None] = []
+        self._output = torch.empty(0)
+
+    def __call__(self, *inputs: Tensor | None) -> Tensor:
+        """What the function returns, to be used before the next call, which overwrites it."""
+        if not self.is_wanted or self._calls < _WARM_UP:
+            self._calls += 1
+            return self.function(*inputs)
+        if self._graph is None:
+            self._capture(inputs)
+        assert self._graph is not None
+        for kept, given in zip(self._inputs, inputs, strict=True):
+            if kept is not None and given is not None:
+                kept.copy_(given, non_blocking=True)
+        self._graph.replay()
+        return self._output
+
+    def _capture(self, inputs: tuple[Tensor | None, ...]) -> None:
+        """Record the kernels of a call, none of which runs."""
+        self._inputs = [None if given is None else given.clone() for given in inputs]
+        graph = torch.cuda.CUDAGraph()
+        # Other threads, which pin memory for a loader say, go on as they like.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            self._output = self.function(*self._inputs)
+        self._graph = graph
