@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from glico_augment.losses.feature_loss import FeatureLoss
@@ -26,13 +25,7 @@ class LaplacianLoss(FeatureLoss):
             broad areas of colour.
     """
 
-    kernel: Tensor
     is_cheap = True
-
-    def __init__(self, weights: Sequence[float] | None = None, *, normalize: bool = True) -> None:
-        super().__init__(weights, normalize=normalize)
-        line = torch.tensor(_BINOMIAL, dtype=torch.float32) / sum(_BINOMIAL)
-        self.register_buffer("kernel", torch.outer(line, line)[None, None], persistent=False)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The levels of the pyramid, finest first, then the low-pass residual."""
@@ -40,16 +33,40 @@ class LaplacianLoss(FeatureLoss):
         current = images.float()
         with torch.autocast(images.device.type, enabled=False):  # a level is a small difference of large numbers
             while (min(current.shape[-2:]) + 1) // 2 >= _COARSEST_SIDE:
-                coarser = self._halve(current)
-                levels.append(current - _double(coarser)[..., : current.shape[-2], : current.shape[-1]])
+                height, width = current.shape[-2:]
+                coarser = _resample(current, _halving(height, images.device), _halving(width, images.device))
+                levels.append(
+                    current - _resample(coarser, _doubling(height, images.device), _doubling(width, images.device))
+                )
                 current = coarser
         return [*levels, current]
 
-    def _halve(self, images: Tensor) -> Tensor:
-        channels = images.shape[1]
-        padded = F.pad(images, (1, 1 + images.shape[-1] % 2, 1, 1 + images.shape[-2] % 2), mode="replicate")
-        return F.conv2d(padded, self.kernel.expand(channels, 1, -1, -1), stride=2, groups=channels)
+
+def _resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """A matrix for each side of the images: at these sizes products are faster than strided filters, on any device."""
+    return rows @ (images @ columns.T)
 
 
-def _double(images: Tensor) -> Tensor:
-    return F.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
+@lru_cache
+@torch.inference_mode(False)  # a fit takes gradients through what a caller's inference may have been first to make
+def _halving(side: int, device: torch.device) -> Tensor:
+    """From ``side`` pixels to half as many, rounded up, by the binomial filter, borders repeated."""
+    coarse = torch.arange((side + 1) // 2)[:, None]
+    weights = torch.tensor(_BINOMIAL, dtype=torch.float32) / sum(_BINOMIAL)
+    return _filters(2 * coarse + torch.arange(-1, 3), weights.expand(len(coarse), 4), side).to(device)
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _doubling(side: int, device: torch.device) -> Tensor:
+    """From half of ``side`` pixels, rounded up, to ``side``, by linear interpolation, borders repeated."""
+    fine = torch.arange(side)
+    nearest = fine // 2
+    beside = nearest + torch.where(fine % 2 == 0, -1, 1)
+    weights = torch.tensor([0.75, 0.25], dtype=torch.float32).expand(side, 2)
+    return _filters(torch.stack([nearest, beside], dim=1), weights, (side + 1) // 2).to(device)
+
+
+def _filters(places: Tensor, weights: Tensor, side: int) -> Tensor:
+    """The matrix whose row ``i`` weighs the pixels ``places[i]`` of ``side``; those beyond the border are its own."""
+    return torch.zeros(len(places), side, dtype=torch.float32).scatter_add_(1, places.clamp(0, side - 1), weights)
