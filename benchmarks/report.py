@@ -64,6 +64,11 @@ average is over the settings with at least {FEWEST} seeds, at the seeds that all
 difference leaves out 0, it is **bold**, a gain or a loss; intervals are not widened for being many, so that one in
 twenty would be bold by chance.
 """
+SMALL_ON_GPU_TEXT = """\
+Fit and training in bfloat16 on one H100, shifts, flips and AutoAugment drawn for whole batches
+(`results/accuracy_gpu.jsonl`; other random numbers than above of the same distributions, on the same training images).
+Accuracy in %, and the gain on none; then what each part gives.
+"""
 GPU_TEXT = """\
 Wider networks, by `bash benchmarks/gpu.sh OUT pack accuracy report`: `wrn16-8` with the optimiser of the GEM
 benchmark's tuned baseline, `wrn28-10` with ChimeraMix's training (dropout 0.3, 7,800 steps). Accuracy in %, and the
@@ -82,11 +87,18 @@ def main() -> None:
     measured = {title(name): table for name, table in only(results, listed(results)).items()}
     plot_gains(measured, METHODS[1:], plots / "gains.png")
     plot_accuracy(by_data(results), plots / "accuracy.png")
-    (HERE / "REPORT.md").write_text(report(results))
+    on_gpu = scores(read_rows(HERE / "results" / "accuracy_gpu.jsonl"))
+    (HERE / "REPORT.md").write_text(report(results, on_gpu))
     replace_block(HERE.parent / "README.md", "accuracy", readme_table(results))
 
 
-def report(results: dict[str, Scores]) -> str:
+def report(results: dict[str, Scores], on_gpu: dict[str, Scores]) -> str:
+    """REPORT.md.
+
+    Args:
+        results: of a CPU, and of wider networks.
+        on_gpu: of the small network on a GPU, where everything else of its settings is the same.
+    """
     unseen = sorted({method for table in results.values() for method in table} - {*SHOWN})
     sections = [
         f"# Does it help?\n\n{answers(results)}",
@@ -98,7 +110,8 @@ def report(results: dict[str, Scores]) -> str:
         "## Unlabelled images\n\nThe fit codes and rebuilds images without labels as well: others of the training\n"
         f"part, or those that are scored. CIFAR-10, 10 a class.\n\n{transductive_table(results)}",
         "## Accuracy over images a class\n\n![Accuracy over images a class](plots/accuracy.png)\n",
-        f"## On a GPU\n\n{GPU_TEXT}\n{gpu_table(results)}\n{gpu_parts_table(results)}\n{ANCHORS_TEXT}\n"
+        f"## The small network on a GPU\n\n{SMALL_ON_GPU_TEXT}\n{small_gpu_table(on_gpu)}\n{small_gpu_parts(on_gpu)}",
+        f"## Wider networks, on a GPU\n\n{GPU_TEXT}\n{gpu_table(results)}\n{gpu_parts_table(results)}\n{ANCHORS_TEXT}\n"
         f"{anchors_table()}\n{later_table(results)}",
         f"## Not printed\n\nOther methods of `results/accuracy.jsonl`: {', '.join(unseen) or 'none'}.\n",
     ]
@@ -198,6 +211,25 @@ def transductive_table(results: dict[str, Scores]) -> str:
     return markdown(
         ["", "accuracy, gain on none", "gain on glico"], ([method, *pair] for method, pair in cells.items())
     )
+
+
+def small_gpu_table(results: dict[str, Scores]) -> str:
+    methods = [method for method in METHODS if any(method in table for table in results.values())]
+    names = [name for name in (*MAIN, *OTHERS) if seeds(results, name) > 1]
+    return markdown(
+        ["", "seeds", *methods],
+        (
+            [title(name), str(seeds(results, name)), *(accuracy(results, name, method) for method in methods)]
+            for name in names
+        ),
+    )
+
+
+def small_gpu_parts(results: dict[str, Scores]) -> str:
+    pairs = [pair for pair in PARTS if all(any(method in table for table in results.values()) for method in pair)]
+    lines = [[title(name), *(difference(results, name, *pair) for pair in pairs)] for name in MAIN]
+    lines.append(["average of CIFAR-10 and signs", *(average(results, MAIN, *pair) for pair in pairs)])
+    return markdown(["", *(f"{method} − {reference}" for method, reference in pairs)], lines)
 
 
 def gpu_table(results: dict[str, Scores]) -> str:

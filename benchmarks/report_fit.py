@@ -15,25 +15,30 @@ from measure_style import SHARES
 from report import MISSING, replace_block
 
 HERE = Path(__file__).parent
+DEVICES = ("cpu", "cuda")
 Row = dict[str, Any]
 
 
 def main() -> None:
     rows = [row for row in read_rows(HERE / "results" / "fits.jsonl") if row["library"] == "this"]
     replace_block(HERE / "FITS.md", "real", real_table(rows))
-    replace_block(HERE / "FITS.md", "extremes", extreme_table(rows))
+    for device in DEVICES:
+        of_device = [row for row in rows if row.get("device", "cpu") == device]
+        replace_block(HERE / "FITS.md", f"extremes {device}", extreme_table(of_device))
     replace_block(HERE / "STYLE.md", "changed", style_table(read_rows(HERE / "results" / "style.jsonl")))
 
 
 def real_table(rows: list[Row]) -> str:
-    lines = ["| set | seeds | lowest R² | mean R² | starts again |", "|---|---|---|---|---|"]
+    lines = ["| set | device | seeds | lowest R² | mean R² | starts again |", "|---|---|---|---|---|---|"]
     for name in REAL:
-        found = [row for row in rows if row["set"] == name]
-        if not found:
-            lines.append(f"| {name} | {MISSING} | | | |")
-            continue
-        values, restarts = [row["r2"] for row in found], sum(row["restarts"] for row in found)
-        lines.append(f"| {name} | {len(found)} | {min(values):.3f} | {statistics.mean(values):.3f} | {restarts} |")
+        for device in DEVICES:
+            found = [row for row in rows if (row["set"], row.get("device", "cpu")) == (name, device)]
+            if not found:
+                lines.append(f"| {name} | {device} | {MISSING} | | | |")
+                continue
+            values, restarts = [row["r2"] for row in found], sum(row["restarts"] for row in found)
+            figures = f"{len(found)} | {min(values):.3f} | {statistics.mean(values):.3f} | {restarts}"
+            lines.append(f"| {name} | {device} | {figures} |")
     return "\n".join(lines) + "\n"
 
 
