@@ -11,6 +11,7 @@ from glico_augment import GLICOAugment, SyntheticBank
 from glico_augment.data.image_set import read_image_set
 from glico_augment.devices import to_device
 from glico_augment.fit.loop import Fit
+from glico_augment.fit.state import state_of
 
 CUDA = torch.device("cuda")
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -48,7 +49,7 @@ def test_a_step_as_one_graph_is_the_step(dataset, options):
     for _ in range(10):
         for fit in fits:
             fit.step()
-    graph, eager = (fit.state()[0] for fit in fits)
+    graph, eager = (state_of(fit)[0] for fit in fits)
     assert fits[0]._optimize._graph is not None
     # Adam takes the sign of a gradient near 0, which rounding can turn, so that single weights go their own way.
     torch.testing.assert_close(graph["history"], eager["history"], rtol=0.02, atol=0.01)

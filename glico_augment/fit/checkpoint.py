@@ -13,6 +13,7 @@ from glico_augment.files.format import CHECKPOINT, read_file, write_file
 from glico_augment.fit.loop import Fit
 from glico_augment.fit.progress import FitProgress
 from glico_augment.fit.record import FitRecord
+from glico_augment.fit.state import restore, state_of
 
 
 class Checkpoint:
@@ -48,7 +49,7 @@ class Checkpoint:
             return
         with ranks.together():
             try:
-                self.run.restore(*state)
+                restore(self.run, *state)
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise FileFormatError(f"checkpoint {self.path} is damaged: {error}") from error
         self._written = self._place()
@@ -84,7 +85,7 @@ class Checkpoint:
         if self._written == state:
             return
         self.run.check_finite()
-        tensors, numbers = self.run.state()
+        tensors, numbers = state_of(self.run)
         with self.run.ranks.together():
             if self.run.ranks.is_first:
                 write_file(self.path, tensors, {"fit": self._identity, "state": numbers}, kind=CHECKPOINT)

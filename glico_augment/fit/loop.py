@@ -11,30 +11,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from glico_augment import checks
 from glico_augment.capture import CapturedStep
 from glico_augment.config import FitConfig
 from glico_augment.data.image_set import ImageSet
 from glico_augment.devices import to_device
 from glico_augment.errors import DivergenceError
-from glico_augment.files.tensors import check_tensors, under, with_prefix
 from glico_augment.fit.code_adam import CodeAdam
+from glico_augment.fit.order import ShuffledPasses
 from glico_augment.fit.pixel_loss import PixelLoss
 from glico_augment.fit.progress import LOSS_PARTS, Callback, FitProgress
 from glico_augment.fit.quality import FitQuality, measure
 from glico_augment.fit.ranks import Ranks
+from glico_augment.fit.schedule import learning_rate_factor
 from glico_augment.fit.start import initial_model, stream
 from glico_augment.fit.targets import Targets
 from glico_augment.losses import build_loss
 from glico_augment.model.model import GLICOModel
 
-_STEP_EPOCHS = 70  # of the "step" schedule
 _FINITE_CHECK_EVERY = 20  # steps on an accelerator, where looking at a value waits for the device
 _TRIAL_SHARE = 0.15  # of the steps, after which a fit must have left the mean image
 _TRIAL_STEPS = 30  # a shorter trial says nothing
 _TRIAL_R2 = 0.01
 _TRIAL_IMAGES = 512
-_MAX_RESTARTS = 2
+MAX_RESTARTS = 2
 _RESTART_RATE = 1 / 3  # of both learning rates
 
 
@@ -89,16 +88,15 @@ class Fit:
         self._pixel_loss = PixelLoss(self._labeled_images, config)
         self.restarts = 0
         self.is_stopped = False
-        self._start()
+        self.start()
 
-    def _start(self) -> None:
-        """Codes, networks and optimisers at their start, the ones of the current number of restarts."""
+    def start(self) -> None:
+        """Bring codes, networks and optimisers to their start, the one of the current number of restarts."""
         self.steps_done = 0
         self._finite_steps = 0
         attempt = f" {self.restarts}" if self.restarts else ""
-        self._order_rng = stream(self.seed, f"order{attempt}")
-        self._noise_rng = stream(self.seed, f"noise{attempt}", self.device)
-        self._order = torch.empty(0, dtype=torch.int64)
+        self.order = ShuffledPasses(self.n_images, self.batch_size, stream(self.seed, f"order{attempt}"))
+        self.noise_rng = stream(self.seed, f"noise{attempt}", self.device)
         n_unlabeled = self.n_images - self._n_labeled
         self.model = initial_model(
             self.image_set.labels,
@@ -140,7 +138,7 @@ class Fit:
         while self.steps_done < self.total_steps and not self.is_stopped:
             if self._has_failed_trial():  # before a step, so that a fit continued from just there looks as well
                 self.restarts += 1
-                self._start()
+                self.start()
             self.step()
             if self.steps_done % check_every == 0 or self.steps_done == self.total_steps:
                 self.check_finite()
@@ -150,13 +148,13 @@ class Fit:
             if between_steps is not None:
                 between_steps(progress)
         self.check_finite()
-        self._share_codes()
+        self.share_codes()
         self._check_images()
 
     def step(self) -> None:
         """One optimiser step on the next batch."""
-        batch = self._next_batch()
-        noise = self.model.noise(len(batch), self.config.noise_std, generator=self._noise_rng)
+        batch = self.order.next_batch()
+        noise = self.model.noise(len(batch), self.config.noise_std, generator=self.noise_rng)
         n_classified = int((batch < self._n_labeled).sum())
         batch, noise, share = self._own_part(batch, noise)
         factor = self._learning_rate_factor()
@@ -231,9 +229,9 @@ class Fit:
     def _has_failed_trial(self) -> bool:
         """Whether the fit is at the end of its trial and still draws the mean image, or worse."""
         trial_steps = math.ceil(_TRIAL_SHARE * self.total_steps)
-        if self.steps_done != trial_steps or trial_steps < _TRIAL_STEPS or self.restarts == _MAX_RESTARTS:
+        if self.steps_done != trial_steps or trial_steps < _TRIAL_STEPS or self.restarts == MAX_RESTARTS:
             return False
-        self._share_codes()
+        self.share_codes()
         return measure(self.model, self._labeled_images, limit=_TRIAL_IMAGES).r2 < _TRIAL_R2
 
     def check_finite(self) -> None:
@@ -244,14 +242,15 @@ class Fit:
             return
         step = self._finite_steps + int(is_finite.int().argmin())
         row = dict(zip(LOSS_PARTS, self.history[step].tolist(), strict=True))
-        raise self._divergence(step + 1, ", ".join(f"{name} {value:g}" for name, value in row.items()))
+        raise self.divergence(step + 1, ", ".join(f"{name} {value:g}" for name, value in row.items()))
 
     def _check_images(self) -> None:
         """Raise DivergenceError if the last step broke the generator, which no loss has seen yet."""
         if not self.model.reconstruct(torch.zeros(1, dtype=torch.int64, device=self.device)).isfinite().all():
-            raise self._divergence(self.steps_done, "the generator makes NaN")
+            raise self.divergence(self.steps_done, "the generator makes NaN")
 
-    def _divergence(self, step: int, shown: str) -> DivergenceError:
+    def divergence(self, step: int, shown: str) -> DivergenceError:
+        """The error of a step after which ``shown`` is wrong."""
         return DivergenceError(
             f"the fit diverged at step {step} of {self.total_steps} ({shown}). Lower lr (now {self.config.lr:g}) "
             f"and code_lr (now {self.config.code_lr:g}), or set precision='float32'"
@@ -261,83 +260,9 @@ class Fit:
         """How well the labelled images are rebuilt."""
         return measure(self.model, self._labeled_images)
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, int]]:
-        """All that the remaining steps depend on, as tensors and numbers.
-
-        Raises:
-            DivergenceError: if one of them is NaN or infinite.
-        """
-        self._share_codes()
-        tensors = with_prefix("model.", dict(self.model.named_parameters()))
-        tensors |= with_prefix("adam.codes.", self.code_adam.state())
-        for index, state in self.network_adam.state_dict()["state"].items():
-            tensors |= {f"adam.networks.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
-        tensors["history"] = self.history[: self.steps_done]
-        tensors["order"] = self._order
-        tensors["order_rng"] = self._order_rng.get_state()
-        tensors["noise_rng"] = self._noise_rng.get_state()
-        for name, value in tensors.items():
-            if value.is_floating_point() and not bool(value.isfinite().all()):
-                raise self._divergence(self.steps_done, f"{name} holds NaN or an infinite value")
-        numbers = {"steps_done": self.steps_done, "restarts": self.restarts, "is_stopped": int(self.is_stopped)}
-        return tensors, numbers
-
-    def restore(self, tensors: dict[str, Tensor], numbers: dict[str, int]) -> None:
-        """Continue from a :meth:`state` of a fit of the same images, config and seed.
-
-        Raises:
-            KeyError, TypeError, ValueError: if it is of another fit.
-        """
-        limits = {"steps_done": self.total_steps, "restarts": _MAX_RESTARTS, "is_stopped": 1}
-        steps_done, self.restarts, is_stopped = (
-            checks.integer(0, high=limit)(name, numbers[name]) for name, limit in limits.items()
-        )
-        self._start()
-        self._check_state(tensors, steps_done)
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(tensors[f"model.{name}"])
-        self.code_adam.restore(under("adam.codes.", tensors))
-        state = self.network_adam.state_dict()
-        parameters = dict(enumerate(self.network_adam.param_groups[0]["params"]))
-        state["state"] = {
-            index: {key: _as_state(value, parameter) for key, value in kept.items()}
-            for index, parameter in parameters.items()
-            if (kept := under(f"adam.networks.{index}.", tensors))
-        }
-        self.network_adam.load_state_dict(state)
-        self.steps_done = steps_done
-        self.is_stopped = bool(is_stopped)
-        self.history[: self.steps_done] = tensors["history"].to(self.device)
-        self._order = tensors["order"]
-        self._order_rng.set_state(tensors["order_rng"])
-        self._noise_rng.set_state(tensors["noise_rng"])
-
-    def _check_state(self, tensors: dict[str, Tensor], steps_done: int) -> None:
-        """Raise ValueError unless there is every tensor of a :meth:`state`, of its type and shape, and no other."""
-        expected = with_prefix("model.", dict(self.model.named_parameters()))
-        expected |= with_prefix("adam.codes.", self.code_adam.state())
-        if steps_done:
-            for index, parameter in enumerate(self.network_adam.param_groups[0]["params"]):
-                expected |= {f"adam.networks.{index}.{name}": parameter for name in ("exp_avg", "exp_avg_sq")}
-                expected[f"adam.networks.{index}.step"] = torch.zeros(())
-        expected["history"] = self.history[:steps_done]
-        expected["order"] = self._order.new_empty(tensors["order"].shape[:1])  # as long as it is
-        expected |= {"order_rng": self._order_rng.get_state(), "noise_rng": self._noise_rng.get_state()}
-        check_tensors(tensors, expected)
-        if not bool(((tensors["order"] >= 0) & (tensors["order"] < self.n_images)).all()):
-            raise ValueError("its order names images that are not there")
-
-    def _share_codes(self) -> None:
+    def share_codes(self) -> None:
         """Bring every process up to date with the codes that the others own, and with their moments."""
         self.ranks.share_rows_([self.model.codes.codes.data, *self.code_adam.state().values()])
-
-    def _next_batch(self) -> Tensor:
-        """The next images of an endless run of shuffled passes over the set."""
-        while len(self._order) < self.batch_size:
-            self._order = torch.cat([self._order, torch.randperm(self.n_images, generator=self._order_rng)])
-        batch, self._order = self._order[: self.batch_size], self._order[self.batch_size :].clone()
-        return batch
 
     def _learning_rate_factor(self) -> float:
         epochs_done = self.steps_done * self.batch_size / self.n_images
@@ -386,26 +311,4 @@ class _Networks(nn.Module):
         return images, None if self.classifier is None else self.classifier(images)
 
 
-def learning_rate_factor(schedule: str, share_done: float, epochs_done: float) -> float:
-    """The factor on the learning rates: ``"cosine"`` to 0, ``"step"`` (halved every 70 epochs) or ``"constant"``.
-
-    Args:
-        schedule: the name.
-        share_done: steps made over all steps, in ``[0, 1]``.
-        epochs_done: passes made over the set.
-    """
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * share_done))
-    if schedule == "step":
-        return 0.5 ** (epochs_done // _STEP_EPOCHS)
-    return 1.0
-
-
 _NO_CLASS = -100
-
-
-def _as_state(value: Tensor, parameter: Tensor) -> Tensor | int:
-    """A saved value as an optimiser holds it: moments in the memory format of their parameter, counts as numbers."""
-    if value.shape == parameter.shape:
-        return torch.empty_like(parameter).copy_(value)
-    return value if value.is_floating_point() else int(value)

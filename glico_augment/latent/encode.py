@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from glico_augment.devices import to_device
 from glico_augment.fit.code_adam import CodeAdam
-from glico_augment.fit.loop import learning_rate_factor
 from glico_augment.fit.pixel_loss import PixelLoss
 from glico_augment.fit.quality import ROUNDING
 from glico_augment.fit.record import FitRecord
+from glico_augment.fit.schedule import learning_rate_factor
 from glico_augment.fit.start import stream
 from glico_augment.fit.targets import Targets
 from glico_augment.images.values import to_unit

@@ -10,7 +10,8 @@ from glico_augment import DivergenceError, GLICOAugment, LaplacianLoss
 from glico_augment.data.image_set import read_image_set
 from glico_augment.devices import choose_device
 from glico_augment.fit import loop
-from glico_augment.fit.loop import Fit, learning_rate_factor
+from glico_augment.fit.loop import Fit
+from glico_augment.fit.schedule import learning_rate_factor
 
 CPU = torch.device("cpu")
 
@@ -44,7 +45,7 @@ def test_every_code_learns(dataset):
 
 def test_a_pass_shows_every_image_once(dataset):
     run = new_fit(dataset, batch_size=3)
-    shown = torch.cat([run._next_batch() for _ in range(8)])
+    shown = torch.cat([run.order.next_batch() for _ in range(8)])
     assert [sorted(part.tolist()) for part in shown.split(len(LABELS))] == [list(range(len(LABELS)))] * 3
 
 
