@@ -64,13 +64,12 @@ def test_mypy_finds_what_is_wrong_and_nothing_else(tmp_path, monkeypatch):
     path.write_text(USER_CODE)
     found, problem, _ = api.run([str(path), "--no-error-summary", "--hide-error-context"])
     assert not problem
-    errors = re.findall(r"^(.*?):(\d+): error: .*\[([\w-]+)\]$", found, re.MULTILINE)
+    errors = re.findall(r"^.*user\.py:(\d+): error: .*\[([\w-]+)\]$", found, re.MULTILINE)
     wrong = {
         number: line.partition("  # ")[2] for number, line in enumerate(USER_CODE.splitlines(), 1) if "  # " in line
     }
     assert len(errors) == found.count(" error: "), found
-    assert {int(number): code for _, number, code in errors} == wrong, found
-    assert {name for name, *_ in errors} == {str(path)}
+    assert {int(number): code for number, code in errors} == wrong, found
 
 
 @pytest.mark.parametrize(("settings", "config"), [(FitSettings, FitConfig), (SwapSettings, SwapConfig)])
