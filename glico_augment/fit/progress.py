@@ -76,7 +76,7 @@ class ProgressBar:
         except ImportError:
             warnings.warn(
                 "no progress bar: tqdm is not installed (pip install 'glico-augment[progress]', or progress=False); "
-                "the logger 'glico_augment' says how far a fit is",
+                "logging.basicConfig(level=logging.INFO) shows how far a fit is",
                 UserWarning,
                 stacklevel=4,
             )
