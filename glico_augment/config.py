@@ -5,9 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from glico_augment import checks
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from glico_augment.settings import FitSettings, FitSettingsBesideSize, SwapSettings
 
 LOSS_NAMES = ("laplacian", "vgg16", "random-vgg16")
 SCHEDULES = ("cosine", "step", "constant")
@@ -97,7 +102,11 @@ class FitConfig:
 
     @classmethod
     def published(
-        cls, image_size: int | tuple[int, int] = 32, *, n_images: int | None = None, **overrides: Any
+        cls,
+        image_size: int | tuple[int, int] = 32,
+        *,
+        n_images: int | None = None,
+        **overrides: Unpack[FitSettingsBesideSize],
     ) -> FitConfig:
         """The settings of the paper and of its authors' published code, on this library's generator.
 
@@ -137,7 +146,7 @@ class FitConfig:
             published["epochs"] = None
         return cls(**{**published, **overrides})
 
-    def replace(self, **overrides: Any) -> FitConfig:
+    def replace(self, **overrides: Unpack[FitSettings]) -> FitConfig:
         """A copy with some fields set otherwise.
 
         Raises:
@@ -225,7 +234,7 @@ class SwapConfig:
             object.__setattr__(self, name, check(name, getattr(self, name)))
 
     @classmethod
-    def published(cls, **overrides: Any) -> SwapConfig:
+    def published(cls, **overrides: Unpack[SwapSettings]) -> SwapConfig:
         """That of the paper, whatever the default becomes.
 
         Args:
@@ -235,7 +244,7 @@ class SwapConfig:
             **overrides
         )
 
-    def replace(self, **overrides: Any) -> SwapConfig:
+    def replace(self, **overrides: Unpack[SwapSettings]) -> SwapConfig:
         """A copy with some fields set otherwise.
 
         Raises:

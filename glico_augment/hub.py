@@ -19,7 +19,10 @@ from glico_augment.pictures.grids import save_grid
 from glico_augment.pictures.paths import positions_of
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from glico_augment.swap.augment import GLICOAugment
+    from glico_augment.swap.filing import LoadOptions
 
 FILE, PICTURE, CARD = "glico.safetensors", "samples.png", "README.md"
 
@@ -57,7 +60,7 @@ class Sharing:
         revision: str | None = None,
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
-        **options: Any,
+        **options: Unpack[LoadOptions],
     ) -> _Augment:
         """Read a folder of :meth:`save_pretrained`, or a repository of the Hub.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from importlib.util import find_spec
 
 import PIL.Image
 import pytest
@@ -118,3 +119,10 @@ def glico(capsys):
         return code, captured.out, captured.err
 
     return run
+
+
+def pytest_runtest_setup(item):
+    """Skip a test of another library where that is not installed."""
+    for mark in item.iter_markers("ecosystem"):
+        if find_spec(mark.kwargs["needs"]) is None:
+            pytest.skip(f"needs {mark.kwargs['needs']}: pip install 'glico-augment[ecosystem]'")

@@ -5,6 +5,7 @@ lines, and pytest-examples runs each block on its own.
 """
 
 import dataclasses
+import importlib.util
 import re
 import shlex
 import warnings
@@ -110,6 +111,17 @@ def test_the_documents_have_commands_and_python():
     texts = [document.read_text(encoding="utf-8") for document in DOCUMENTS]
     assert sum(text.count("```python") for text in texts) > 25
     assert sum(len(re.findall(r"\bglico [^`|\n]+ -o ", text)) for text in texts) > 10
+
+
+def test_the_table_of_libraries_is_that_of_the_tests():
+    spec = importlib.util.spec_from_file_location("libraries", ROOT / "docs" / "libraries.py")
+    libraries = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(libraries)
+    page = libraries.PAGE.read_text(encoding="utf-8")
+    assert page == libraries.updated(page), "run python docs/libraries.py"
+    rows = libraries.rows()
+    assert {row.library: row.lines for row in rows if row.lines} == {"Lightning": 2, "webdataset": 1}
+    assert len({row.library for row in rows}) == len(rows) >= 14
 
 
 def test_the_links_of_the_readme_lead_somewhere():

@@ -211,6 +211,9 @@ def test_a_card_of_many_classes_names_some(augment):
     assert "and 10 more classes." in card
 
 
+@pytest.mark.ecosystem(
+    "Hugging Face Hub", needs="huggingface_hub", shows="`push_to_hub`, `from_pretrained` and `load` with a local server"
+)
 def test_a_fit_goes_to_the_hub_and_comes_back(augment, hub):
     address = augment.push_to_hub(NAME)
     assert address == f"{hub.address}/{NAME}/commit/1"

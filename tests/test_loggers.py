@@ -142,8 +142,8 @@ def test_csv_keeps_the_rows_of_a_fit_that_starts_again(tmp_path):
     assert write(CSVLogger(tmp_path / "a.csv", **options), made[:1]) == made[:1]
 
 
+@pytest.mark.ecosystem("TensorBoard", needs="tensorboard", shows="`fit(…, callback=TensorBoardLogger(folder))`")
 def test_tensorboard(dataset, tmp_path):
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logger = TensorBoardLogger(tmp_path, every=2, grid_every=4)
@@ -177,8 +177,10 @@ def test_tensorboard_takes_a_writer(dataset):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.ecosystem("MLflow", needs="mlflow", shows="`fit(…, callback=MLflowLogger())` in a run")
 def test_mlflow(dataset, tmp_path, monkeypatch):
-    mlflow = pytest.importorskip("mlflow")
+    import mlflow
+
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
     with mlflow.start_run() as run:
@@ -193,8 +195,10 @@ def test_mlflow(dataset, tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.ecosystem("Weights & Biases", needs="wandb", shows="`fit(…, callback=WandbLogger(run))`")
 def test_wandb(dataset, tmp_path, monkeypatch):
-    wandb = pytest.importorskip("wandb")
+    import wandb
+
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.chdir(tmp_path)
     run = wandb.init(dir=tmp_path)

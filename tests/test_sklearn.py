@@ -75,6 +75,9 @@ def test_the_fit_is_that_of_the_library(features):
     assert torch.equal(same.codes.codes, features.augment_.codes.codes)
 
 
+@pytest.mark.ecosystem(
+    "scikit-learn", needs="sklearn", shows="[`GLICOFeatures`](features.md) in a pipeline, searched by `GridSearchCV`"
+)
 def test_it_is_cloned_and_searched_in_a_pipeline(features):
     copy = clone(features)
     assert copy.get_params() == features.get_params()

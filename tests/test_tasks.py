@@ -165,8 +165,10 @@ def test_a_fit_that_has_not_learned_its_images_is_refused(augment):
         make("fit.safetensors")
 
 
+@pytest.mark.ecosystem("EasyFSL", needs="easyfsl", shows="a few-shot method on [`SyntheticTasks`](tasks.md)")
 def test_a_prototypical_network_of_easyfsl_learns_from_them(learned):
-    methods = pytest.importorskip("easyfsl.methods")
+    from easyfsl import methods
+
     network = methods.PrototypicalNetworks(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(360, 8)))
     task = next(iter(make(learned, transform=lambda image: image / 255, sampler="noise", seed=0)))
     network.process_support_set(task.support_images, task.support_labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from glico_augment.cli.demo_training import accuracy
 from glico_augment.cli.outputs import check_grid
 from glico_augment.devices import choose_device
 from glico_augment.fit.cost import MOST_STEPS
+from glico_augment.fit.progress import duration
 from glico_augment.pictures.grids import save_grid
 from glico_augment.pictures.paths import paths, random_pairs
 from glico_augment.style.local_style import LocalStyle
@@ -45,6 +47,7 @@ def demo(args: argparse.Namespace) -> None:
     )
     accuracies: dict[str, list[float]] = {}
     qualities: list[float] = []
+    start = time.monotonic()
     for seed in range(args.seeds):
         few = demo_data.draw_few(splits, args.per_class, seed=seed)
         augment = GLICOAugment.fit(few, device=device, seed=seed, min_steps=args.fit_steps)
@@ -53,7 +56,9 @@ def demo(args: argparse.Namespace) -> None:
         for name, dataset in rows(few, augment).items():
             accuracies.setdefault(name, []).append(accuracy(dataset, splits.test, **budget))
         shown = ", ".join(f"{name} {values[-1]:.1f} %" for name, values in accuracies.items())
-        print(f"draw {seed + 1} of {args.seeds}: {shown}; R² of the fit {qualities[-1]:.3f}", flush=True)
+        left = (time.monotonic() - start) / (seed + 1) * (args.seeds - seed - 1)
+        wait = f"; about {duration(left)} to go" if left else ""
+        print(f"draw {seed + 1} of {args.seeds}: {shown}; R² of the fit {qualities[-1]:.3f}{wait}", flush=True)
     print(table(accuracies))
     print(f"R² of the fits: {statistics.mean(qualities):.3f} on average, {min(qualities):.3f} at worst")
     print(verdict(accuracies))

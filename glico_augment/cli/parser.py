@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from glico_augment import __version__
+from glico_augment.cli.completion import SHELLS, PrintCompletion
 from glico_augment.config import (
     DEFAULT_SIDE,
     LOSS_NAMES,
@@ -30,6 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
         prog="glico", description="Generative augmentation for small labelled image sets (GLICO)."
     )
     parser.add_argument("--version", action="version", version=f"glico-augment {__version__}")
+    parser.add_argument(
+        "--print-completion", action=PrintCompletion, choices=SHELLS, help="print the script by which a shell completes"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_fit(commands)
     inspect = _add_command(commands, "inspect", "Say what a fitted file holds.")
@@ -107,7 +111,7 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "lr": float,
         "code_lr": float,
         "adam_beta1": float,
-        "vgg_weights": str,
+        "vgg_weights": Path,
     }.items():
         _add_setting(settings, name, FitConfig, type=kind)
     _add_setting(settings, "loss", FitConfig, choices=LOSS_NAMES)

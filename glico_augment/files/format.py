@@ -38,6 +38,7 @@ _NO_CHECKSUM = b"0" * 64
 # Quotes within a JSON string have a backslash before them, so no name or value can look like this.
 _CHECKSUM = re.compile(rb'"checksum":"([0-9a-f]{64})"')
 _LENGTH = 8  # bytes that say how long the header is
+_ALIGNMENT = 8  # of the tensors in a file
 _LONGEST_HEADER = 100_000_000  # as of the safetensors library
 _FOREIGN = {b"PK\x03\x04": "a zip archive, as of torch.save", b"\x80": "a pickle"}
 _MOST_DIGITS = 4300  # those that Python converts, so that what was written can be read
@@ -59,17 +60,28 @@ def write_file(path: str | Path, tensors: dict[str, Tensor], info: dict[str, Any
         "checksum": _NO_CHECKSUM.decode(),
     }
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = memoryview(safetensors.torch.save(contiguous, metadata))
-    place = _place_of_checksum(content)
+    head, body = _with_ordered_metadata(safetensors.torch.save(contiguous, metadata))
+    place = _place_of_checksum(memoryview(head))
     assert place is not None
     start, end = place
-    checksum = hashlib.sha256(content).hexdigest().encode()
+    hasher = hashlib.sha256(head)
+    hasher.update(body)
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:
-            file.writelines((content[:start], checksum, content[end:]))
+            file.writelines((head[:start], hasher.hexdigest().encode(), head[end:], body))
 
     write_atomically(path, write)
+
+
+def _with_ordered_metadata(content: bytes) -> tuple[bytes, memoryview]:
+    """Header and body of a file; safetensors writes metadata in any order, and one content should be one file."""
+    end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
+    header = json.loads(content[_LENGTH:end])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return len(text).to_bytes(_LENGTH, "little") + text, memoryview(content)[end:]
 
 
 def read_file(

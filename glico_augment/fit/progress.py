@@ -63,10 +63,11 @@ class ProgressBar:
     Args:
         steps_done: steps made before.
         total_steps: steps of the whole fit.
+        is_labeled: whether the images have labels; the bar says where they have none, which may be a slip.
         enabled: False shows nothing.
     """
 
-    def __init__(self, steps_done: int, total_steps: int, *, enabled: bool) -> None:
+    def __init__(self, steps_done: int, total_steps: int, *, is_labeled: bool, enabled: bool) -> None:
         self._bar: Any = None
         if not enabled:
             return
@@ -75,12 +76,13 @@ class ProgressBar:
         except ImportError:
             warnings.warn(
                 "no progress bar: tqdm is not installed (pip install 'glico-augment[progress]', or progress=False); "
-                "the logger 'glico_augment' says how far a fit is",
+                "logging.basicConfig(level=logging.INFO) shows how far a fit is",
                 UserWarning,
                 stacklevel=4,
             )
             return
-        self._bar = tqdm(initial=steps_done, total=total_steps, desc="GLICO fit", unit="step", dynamic_ncols=True)
+        title = "GLICO fit" if is_labeled else "GLICO fit without labels"
+        self._bar = tqdm(initial=steps_done, total=total_steps, desc=title, unit="step", dynamic_ncols=True)
 
     @property
     def is_shown(self) -> bool:

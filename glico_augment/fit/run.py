@@ -122,7 +122,7 @@ def fit_model(
         if ranks.is_first:
             log_start(image_set, run)
         with Interrupts(saved, ranks, chosen_device) as interrupts:
-            with ProgressBar(run.steps_done, run.total_steps, enabled=is_shown) as bar:
+            with ProgressBar(run.steps_done, run.total_steps, is_labeled=image_set.is_labeled, enabled=is_shown) as bar:
                 log = [ProgressLog(once=bar.is_shown)] if ranks.is_first else []
                 callbacks = [each for each in (bar, *log, saved, callback) if each is not None]
                 run.run(callbacks, between_steps=interrupts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,11 @@ from glico_augment.swap.coding import Coding
 from glico_augment.swap.dataset import GLICODataset
 from glico_augment.swap.filing import Filing
 from glico_augment.swap.make import SwapMaker
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from glico_augment.settings import Settings, SwapSettings
 
 
 class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
@@ -61,7 +66,7 @@ class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
         swap: SwapConfig | None = None,
         *,
         layout: SampleLayout | None = None,
-        **settings: Any,
+        **settings: Unpack[SwapSettings],
     ) -> None:
         super().__init__(*_check_fitted(fitted), (swap or SwapConfig()).replace(**settings))
         self.layout = layout or SampleLayout()
@@ -91,7 +96,7 @@ class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
         image_key: Key | None = None,
         label_key: Key | None = None,
         labels_getter: LabelsGetter | None = None,
-        **overrides: Any,
+        **overrides: Unpack[Settings],
     ) -> GLICOAugment:
         """Learn a generator and one code an image.
 
@@ -226,7 +231,8 @@ class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
             class_names=class_names,
         )
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    # The value is annotated as that of nn.Module, by which a type checker finds a misspelt setting.
+    def __setattr__(self, name: str, value: Tensor | nn.Module) -> None:
         if type(self) is GLICOAugment:
             _check_attribute(name)
         super().__setattr__(name, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,23 @@ from glico_augment.latent.members import extended, restricted
 from glico_augment.swap.recognition import Recognizer, find_overlap
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from glico_augment.swap.augment import GLICOAugment
 
 _Augment = TypeVar("_Augment", bound="Coding")
+
+
+class EncodeOptions(TypedDict, total=False):
+    """The keywords of :meth:`Coding.encode`."""
+
+    steps: int
+    starts: int
+    lr: float
+    loss: nn.Module | None
+    device: torch.device | str | None
+    seed: int
+    progress: bool
 
 
 class Coding:
@@ -87,7 +101,7 @@ class Coding:
                 steps=steps, starts=starts, lr=lr, seed=seed, progress=progress,
             )  # fmt: skip
 
-    def extend(self: _Augment, dataset: Any, **options: Any) -> _Augment:
+    def extend(self: _Augment, dataset: Any, **options: Unpack[EncodeOptions]) -> _Augment:
         """An augmentation in which further images are anchors and partners of their classes too.
 
         The networks stay as they are; the images are coded by :meth:`encode`. ``quality`` is that of all images, so it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 
@@ -12,11 +12,23 @@ from glico_augment.devices import choose_device
 from glico_augment.files.fitted import load_model, save_model
 from glico_augment.fit.run import Fitted
 from glico_augment.hub import local_path
+from glico_augment.settings import SwapSettings
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from glico_augment.swap.augment import GLICOAugment
 
 _Augment = TypeVar("_Augment", bound="Filing")
+
+
+class LoadOptions(SwapSettings, total=False):
+    """The keywords of :meth:`Filing.load`."""
+
+    device: torch.device | str
+    image_key: Key | None
+    label_key: Key | None
+    labels_getter: LabelsGetter | None
 
 
 class Filing:
@@ -40,7 +52,7 @@ class Filing:
         image_key: Key | None = None,
         label_key: Key | None = None,
         labels_getter: LabelsGetter | None = None,
-        **settings: Any,
+        **settings: Unpack[SwapSettings],
     ) -> _Augment:
         """Read a file of :meth:`save`. The same images come out, bit for bit; nothing is unpickled.
 

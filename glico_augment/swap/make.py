@@ -37,7 +37,8 @@ class _SwapField(Generic[_Value]):
         return self if instance is None else getattr(instance.swap, self.name)
 
     def __set__(self, instance: SwapMaker, value: _Value) -> None:
-        instance.swap = instance.swap.replace(**{self.name: value})
+        changed: dict[str, Any] = {self.name: value}
+        instance.swap = instance.swap.replace(**changed)
 
 
 class SwapMaker:

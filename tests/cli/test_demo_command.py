@@ -15,7 +15,9 @@ def test_demo_on_a_folder_compares_and_draws(glico, photos, tmp_path):
     code, out, _ = glico("demo", *options, "--image-size", "12x8", "-o", tmp_path / "grid.png")
     assert code == 0
     assert "3 training images of each of 2 classes, 8 test images, 12 × 8 pixels" in out
-    assert re.search(r"draw 2 of 2: none .* %, glico .* %, style .* %, both .* %; R² of the fit", out)
+    draw = r"of 2: none .* %, glico .* %, style .* %, both .* %; R² of the fit -?[\d.]+"
+    assert re.search(rf"^draw 1 {draw}; about \d+ \w+ to go$", out, re.MULTILINE)
+    assert re.search(rf"^draw 2 {draw}$", out, re.MULTILINE)
     assert re.search(r"^none +[\d.]+ %$", out, re.MULTILINE)
     for name in ("glico", "style", "both"):
         assert re.search(rf"^{name} +[\d.]+ % +[+-][\d.]+ ± [\d.]+$", out, re.MULTILINE)

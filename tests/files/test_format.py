@@ -69,6 +69,16 @@ def test_writing_again_replaces_the_file_and_leaves_nothing_else(whole):
     assert list(whole.parent.iterdir()) == [whole]
 
 
+def test_one_content_is_one_file(tmp_path):
+    contents = set()
+    for attempt in range(12):  # safetensors has five texts to put into some order
+        write_file(tmp_path / f"{attempt}", TENSORS, INFO)
+        contents.add((tmp_path / f"{attempt}").read_bytes())
+    assert len(contents) == 1
+    (content,) = contents
+    assert int.from_bytes(content[:8], "little") % 8 == 0
+
+
 def test_info_that_is_no_json_leaves_the_old_file(whole):
     with pytest.raises(TypeError):
         write_file(whole, TENSORS, {"tensor": torch.ones(1)})

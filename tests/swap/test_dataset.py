@@ -192,6 +192,7 @@ def test_transforms_see_one_type_and_every_image(augment, folder, folder_fit):
     assert set(labels) == {"class 0", "class 1", "class 2"}
 
 
+@pytest.mark.ecosystem("torchvision", needs="torchvision", shows="`ImageFolder`, transforms v1 and v2 given to `wrap`")
 @pytest.mark.parametrize(
     "transform",
     [

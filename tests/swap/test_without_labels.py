@@ -41,6 +41,13 @@ def test_nothing_is_classified(fitted, images, caplog):
     assert fitted.history["loss"][-1] < fitted.history["loss"][0]
 
 
+def test_the_bar_says_that_there_are_no_labels(images, dataset, capsys):
+    pytest.importorskip("tqdm")
+    for samples, is_said in ((images, True), (dataset, False)):
+        quick_fit(samples, epochs=1, progress=True)
+        assert ("GLICO fit without labels:" in capsys.readouterr().err) == is_said
+
+
 def test_it_says_what_it_is(fitted):
     assert "images=8, no labels" in repr(fitted)
     assert fitted.classes == ("all images",)
