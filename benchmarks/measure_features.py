@@ -17,6 +17,7 @@ import hashlib
 import json
 import statistics
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,11 @@ def measure(pool: Pool, data: str, space: str, args: argparse.Namespace) -> None
     if not wanted:
         return
     common = {"unlabelled": len(pool.train[0]), "n_validation": len(pool.validation[0]), "n_test": len(pool.test[0])}
-    common |= {"effort": args.effort.of(space), **machine(torch.device(args.device))}
+    common |= {
+        "effort": args.effort.of(space),
+        "scikit_learn": version("scikit-learn"),
+        **machine(torch.device(args.device)),
+    }
     if space == BASELINE:
         for unit in wanted:
             add(args.out, unit | {"variant": "", "part": "test"} | score_baseline(pool, unit, args) | common)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -124,7 +125,7 @@ def diffused(images: Tensor, effort: Effort, seed: int, device: torch.device) ->
             f"t={time}": in_chunks(diffusion.Blocks(unet, time, seed), shown, device) for time in effort.diffusion_times
         }
 
-    return Space(describe, {"loss": loss})
+    return Space(describe, {"loss": loss, "diffusers": version("diffusers")})
 
 
 def glico(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
