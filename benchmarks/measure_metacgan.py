@@ -299,11 +299,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--n-base", type=int, default=5, help="classes from 0 that are base classes")
     parser.add_argument("--made", type=int, default=200, help="images to make of each new class")
     parser.add_argument("--gan", nargs="*", default=[], help="field=value of rivals.metacgan.Size")
-    default = ["steps=1000", "batch_size=64", "generator_width=16"]
+    default = ["steps=800", "batch_size=64", "generator_width=16"]
     parser.add_argument("--fit", nargs="*", default=default, help="field=value of FitConfig")
     parser.add_argument("--fit-alone-steps", type=int, default=600, help="of a fit without base classes")
     parser.add_argument("--classifier-steps", type=int, default=200)
-    parser.add_argument("--judge-steps", type=int, default=500)
+    parser.add_argument("--judge-steps", type=int, default=300)
     parser.add_argument("--fits", type=Path, default=Path("fits"), help="folder of the images made")
     parser.add_argument("--pictures", type=Path, help="folder of the picture; none is made without")
     parser.add_argument("--device", default="cpu")

@@ -19,6 +19,7 @@ import report_features  # noqa: E402
 from accuracy.rows import read_rows  # noqa: E402
 from features import heads  # noqa: E402
 from features.autoencoders import VQVAE  # noqa: E402
+from features.pictures import plot_layouts  # noqa: E402
 from features.pools import load_pool  # noqa: E402
 from features.spaces import SPACES, Effort  # noqa: E402
 from rivals import metacgan  # noqa: E402
@@ -255,3 +256,9 @@ def test_the_pages_are_of_the_rows_that_are_here(page, tmp_path, monkeypatch):
     report_features.main()
     assert (tmp_path / page).read_text() == (BENCHMARKS / page).read_text()
     assert (tmp_path / "plots" / "features.png").stat().st_size > 1000
+
+
+def test_a_picture_has_a_panel_for_every_space(tmp_path):
+    places = {name: torch.randn(20, 2) for name in "abcde"}
+    plot_layouts(places, torch.arange(20) % 3, tmp_path / "plots" / "layouts.png")
+    assert (tmp_path / "plots" / "layouts.png").stat().st_size > 1000
