@@ -40,7 +40,7 @@ _KERNEL = 4
 class Size:
     """Of the networks and of their training."""
 
-    steps: int = 1500
+    steps: int = 1200
     batch_size: int = 32
     noise_dim: int = 64
     code_dim: int = 32
