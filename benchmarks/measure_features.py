@@ -32,8 +32,9 @@ from torch import Tensor
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 CHOOSE_AT = 16
 """Labelled images a class at which a variant is chosen; the most there are, where those are fewer."""
-BASELINE, NETWORK = "scratch", "network"
-"""Space and head of the baseline."""
+BASELINE, UNCHANGED, NETWORK = "scratch", "scratch, no shifts", "network"
+"""Spaces and head of a network that learns from the labelled images alone, shifted (and flipped) or as they are."""
+BASELINES = (BASELINE, UNCHANGED)
 Row = dict[str, Any]
 
 
@@ -99,18 +100,18 @@ def measure(pool: Pool, data: str, space: str, args: argparse.Namespace) -> None
         common | {"head": head, "per_class": per_class, "seed": seed}
         for seed in args.seeds
         for per_class in args.per_class
-        for head in ([NETWORK] if space == BASELINE else heads.HEADS)
+        for head in ([NETWORK] if space in BASELINES else heads.HEADS)
     ]
     wanted = [unit for unit in units if tuple(unit[name] for name in names) not in done]
     if not wanted:
         return
     common = {"unlabelled": len(pool.train[0]), "n_validation": len(pool.validation[0]), "n_test": len(pool.test[0])}
     common |= {
-        "effort": args.effort.of(space),
+        "effort": args.effort.of(BASELINE if space in BASELINES else space),
         "scikit_learn": version("scikit-learn"),
         **machine(torch.device(args.device)),
     }
-    if space == BASELINE:
+    if space in BASELINES:
         for unit in wanted:
             add(args.out, unit | {"variant": "", "part": "test"} | score_baseline(pool, unit, args) | common)
         return
@@ -148,7 +149,8 @@ def choose(features: Features, args: argparse.Namespace, common: Row) -> str:
 def score_baseline(pool: Pool, unit: Row, args: argparse.Namespace) -> Row:
     setting = baseline.setting_of(unit["data"], unit["per_class"], args.effort.scratch_steps)
     start, rows = time.perf_counter(), pool.draw(unit["seed"], unit["per_class"])
-    reached = baseline.score(pool, rows, setting, unit["seed"], torch.device(args.device))
+    is_shifted, device = unit["space"] == BASELINE, torch.device(args.device)
+    reached = baseline.score(pool, rows, setting, unit["seed"], device, is_shifted=is_shifted)
     return {"accuracy": reached, "seconds_of_training": round(time.perf_counter() - start, 1)}
 
 
@@ -164,7 +166,7 @@ def picture(pool: Pool, data: str, args: argparse.Namespace) -> None:
 
     panels: dict[str, Tensor] = {}
     for space in args.spaces:
-        if space != BASELINE:
+        if space not in BASELINES:
             features = Features(pool, data, space, args)
             variants = features.content["variants"]
             variant = choose(features, args, {"data": data, "space": space, "feature_seed": args.feature_seed})
@@ -177,7 +179,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of the folders of images")
     parser.add_argument("--out", type=Path, required=True, help="result file, appended to")
     parser.add_argument("--sets", nargs="+", default=["mnist", "cifar10"])
-    parser.add_argument("--spaces", nargs="+", default=[BASELINE, *SPACES], choices=[BASELINE, *SPACES])
+    parser.add_argument("--spaces", nargs="+", default=[*BASELINES, *SPACES], choices=[*BASELINES, *SPACES])
     parser.add_argument("--per-class", type=int, nargs="+", default=list(COUNTS), help="labelled images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the draws of labelled images")
     parser.add_argument("--feature-seed", type=int, default=0, help="of what learns the features")

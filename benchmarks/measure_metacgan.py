@@ -39,7 +39,7 @@ from torch.utils.data import TensorDataset
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from glico_augment import GLICOAugment
+from glico_augment import FitConfig, GLICOAugment
 from glico_augment.images.values import from_unit
 
 Labelled = tuple[Tensor, Tensor]
@@ -110,17 +110,25 @@ def by_averages(world: World, args: argparse.Namespace, seed: int) -> tuple[Tens
     return swap(images[chosen], wanted, chosen), {}
 
 
-def by_fit(world: World, args: argparse.Namespace, seed: int, *, base: str) -> tuple[Tensor, Row]:
-    """Ours: ``base`` is ``"none"``, ``"unlabelled"`` or ``"labelled"``, and how the base classes enter the fit."""
+def by_fit(
+    world: World, args: argparse.Namespace, seed: int, *, base: str, keeps_weight: bool = False
+) -> tuple[Tensor, Row]:
+    """Ours: ``base`` is ``"none"``, ``"unlabelled"`` or ``"labelled"``, and how the base classes enter the fit.
+
+    The cross-entropy is a mean over the labelled images of a batch. Where few are, it outweighs their reconstruction
+    and the images of a class become one; so beside unlabelled images its weight is multiplied by the labelled share,
+    unless ``keeps_weight``.
+    """
     images, labels = world.new
     options: Row = {"seed": seed, "device": args.device, "progress": False, **args.fit}
     if base == "none":
         options["steps"] = args.fit_alone_steps
     elif base == "unlabelled":
         options["unlabeled"] = list(world.base[0])
+        share = 1 if keeps_weight else len(images) / (len(images) + len(world.base[0]))
+        options["classifier_weight"] = share * options.get("classifier_weight", FitConfig.classifier_weight)
     else:
         images, labels = torch.cat([images, world.base[0]]), torch.cat([labels, world.base[1]])
-    options["batch_size"] = min(options.get("batch_size", 32), len(images))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a fit that has not learned: its R² is in the row
         augment = GLICOAugment.fit(TensorDataset(images, labels), **options)
@@ -129,7 +137,11 @@ def by_fit(world: World, args: argparse.Namespace, seed: int, *, base: str) -> t
     real = world.new[0] / 255
     error = (augment.reconstruct(rows) - real).square().sum()
     r2 = 1 - (error / (real - real.mean(dim=0)).square().sum()).item()
-    return from_unit(made, torch.uint8), {"r2_of_new": r2, "r2": augment.quality.r2}
+    return from_unit(made, torch.uint8), {
+        "r2_of_new": r2,
+        "r2": augment.quality.r2,
+        "fit_config": augment.record.config.to_json(),
+    }
 
 
 REAL = "real"
@@ -139,6 +151,7 @@ METHODS: dict[str, Callable[..., tuple[Tensor, Row]]] = {
     "metacgan": functools.partial(by_gan, has_meta_net=True),
     "glico, new alone": functools.partial(by_fit, base="none"),
     "glico, base unlabelled": functools.partial(by_fit, base="unlabelled"),
+    "glico, base unlabelled, γ 0.5": functools.partial(by_fit, base="unlabelled", keeps_weight=True),
     "glico, base labelled": functools.partial(by_fit, base="labelled"),
 }
 ALL = ("none", REAL, *METHODS)
@@ -299,7 +312,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--n-base", type=int, default=5, help="classes from 0 that are base classes")
     parser.add_argument("--made", type=int, default=200, help="images to make of each new class")
     parser.add_argument("--gan", nargs="*", default=[], help="field=value of rivals.metacgan.Size")
-    default = ["steps=800", "batch_size=64", "generator_width=16"]
+    default = ["steps=2000", "generator_width=16"]
     parser.add_argument("--fit", nargs="*", default=default, help="field=value of FitConfig")
     parser.add_argument("--fit-alone-steps", type=int, default=600, help="of a fit without base classes")
     parser.add_argument("--classifier-steps", type=int, default=200)

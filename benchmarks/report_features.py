@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 from accuracy.paired import FEWEST, Interval, gains
 from accuracy.rows import read_rows
 from features.heads import HEADS
-from measure_features import BASELINE, COUNTS, NETWORK
+from measure_features import BASELINE, BASELINES, COUNTS, NETWORK, UNCHANGED
 from measure_metacgan import ALL, REAL
 from report import MISSING, replace_block
 from report_plots import save
@@ -31,6 +31,7 @@ Table = dict[str, dict[int, dict[int, float]]]
 NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10 (JPEG)"}
 SPACES = {
     BASELINE: "network from scratch",
+    UNCHANGED: "the same without shifts",
     "pixels": "pixels",
     "pca": "PCA",
     "vae": "VAE",
@@ -39,12 +40,13 @@ SPACES = {
     "diffusion": "diffusion UNet",
     "glico": "GLICOFeatures",
 }
-COLOURS = ("black", "#777777", "#d8a200", "#2e8b57", "#b04a9c", "#c0392b", "#e07b39", "#0b6cb8")
+COLOURS = ("black", "#bbbbbb", "#777777", "#d8a200", "#2e8b57", "#b04a9c", "#c0392b", "#e07b39", "#0b6cb8")
 
 
 def main() -> None:
     rows, page = read_rows(HERE / "results" / "features.jsonl"), HERE / "FEATURES.md"
-    replace_block(page, "ahead", ahead_table(rows))
+    replace_block(page, "ahead", ahead_table(rows, BASELINE))
+    replace_block(page, "ahead, no shifts", ahead_table(rows, UNCHANGED))
     for data in NAMES:
         for head in HEADS:
             replace_block(page, f"{data} {head}", accuracy_table(table_of(rows, data, head)))
@@ -73,10 +75,10 @@ def table_of(rows: Iterable[Row], data: str, head: str) -> Table:
     return table
 
 
-def paired(table: Table, space: str, count: int) -> list[float]:
-    """What a space is ahead of the baseline at each seed that both have."""
+def paired(table: Table, space: str, count: int, reference: str = BASELINE) -> list[float]:
+    """What a space is ahead of a baseline at each seed that both have."""
     at_count = {name: by_count.get(count, {}) for name, by_count in table.items()}
-    return list(gains(at_count, space, BASELINE).values())
+    return list(gains(at_count, space, reference).values())
 
 
 def accuracy_table(table: Table) -> str:
@@ -89,7 +91,7 @@ def accuracy_table(table: Table) -> str:
                 cells.append(MISSING)
                 continue
             spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-            ahead = paired(table, space, count) if space != BASELINE else []
+            ahead = paired(table, space, count) if space not in BASELINES else []
             is_ahead = bool(ahead) and statistics.mean(ahead) > 0
             shown = f"{statistics.mean(values):.1f}"
             cells.append((f"**{shown}**" if is_ahead else shown) + spread)
@@ -97,14 +99,14 @@ def accuracy_table(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def lead(table: Table, space: str, *, is_certain: bool) -> int:
-    """The count up to which, from the smallest on, a space is ahead of the baseline on average, or certainly; or 0.
+def lead(table: Table, space: str, reference: str = BASELINE, *, is_certain: bool) -> int:
+    """The count up to which, from the smallest on, a space is ahead of a baseline on average, or certainly; or 0.
 
     Certain is what a 95 % interval of the paired differences over at least three seeds excludes zero of.
     """
     reached = 0
     for count in COUNTS:
-        differences = paired(table, space, count)
+        differences = paired(table, space, count, reference)
         if not differences:
             continue
         interval = Interval.of(differences)
@@ -114,19 +116,19 @@ def lead(table: Table, space: str, *, is_certain: bool) -> int:
     return reached
 
 
-def ahead_table(rows: list[Row]) -> str:
+def ahead_table(rows: list[Row], reference: str) -> str:
     heads = " | ".join(f"{NAMES[data]}, {head}" for data in NAMES for head in HEADS)
     lines = [f"| features | {heads} |", "|---" * (len(NAMES) * len(HEADS) + 1) + "|"]
     tables = [table_of(rows, data, head) for data in NAMES for head in HEADS]
     for space, name in SPACES.items():
-        if space == BASELINE:
+        if space in BASELINES:
             continue
         cells = []
         for table in tables:
-            if not any(paired(table, space, count) for count in COUNTS):
+            if not any(paired(table, space, count, reference) for count in COUNTS):
                 cells.append(MISSING)
                 continue
-            means, certain = (lead(table, space, is_certain=is_certain) for is_certain in (False, True))
+            means, certain = (lead(table, space, reference, is_certain=is_certain) for is_certain in (False, True))
             cells.append(f"{means or '–'} ({certain or '–'})")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -162,10 +164,8 @@ def sizes_table(rows: list[Row]) -> str:
             )
             if not row:
                 continue
-            settings = {key: value for key, value in row["effort"].items() if not key.endswith("times")}
-            shown = ", ".join(
-                f"{key.removeprefix(f'{space}_').replace('_', ' ')} {value}" for key, value in settings.items()
-            )
+            effort = {key.removeprefix(f"{space}_"): value for key, value in row["effort"].items()}
+            shown = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in effort.items() if key != "times")
             figures = {"r2": "R²", "loss": "loss", "told_apart": "told apart", "explained_variance": "variance kept"}
             reached = ", ".join(f"{label} {row[key]:.3f}" for key, label in figures.items() if key in row)
             seconds = row.get("seconds_of_training", 0) + row.get("seconds_of_features", 0)
@@ -177,15 +177,20 @@ def sizes_table(rows: list[Row]) -> str:
 
 def plot_curves(rows: list[Row], path: Path) -> None:
     """A panel a data set and head: mean accuracy over the labelled images a class."""
-    figure, panels = plt.subplots(len(HEADS), len(NAMES), figsize=(6 * len(NAMES), 4.2 * len(HEADS)), squeeze=False)
+    measured = [data for data in NAMES if any(row["data"] == data for row in rows)]
+    if not measured:
+        return
+    size = (6 * len(measured), 4.2 * len(HEADS))
+    figure, panels = plt.subplots(len(HEADS), len(measured), figsize=size, squeeze=False)
     for line, head in zip(panels, HEADS, strict=True):
-        for panel, (data, name) in zip(line, NAMES.items(), strict=True):
+        for panel, data in zip(line, measured, strict=True):
             table = table_of(rows, data, head)
             for (space, title), colour in zip(SPACES.items(), COLOURS, strict=True):
                 points = {count: statistics.mean(each.values()) for count, each in sorted(table.get(space, {}).items())}
-                style = "--" if space == BASELINE else "-"
-                panel.plot(points.keys(), points.values(), style, marker=".", color=colour, label=title)
-            panel.set(title=f"{name}, {head} head", xlabel="labelled images a class", ylabel="test accuracy, %")
+                style = "--" if space in BASELINES else "-"
+                if points:
+                    panel.plot(points.keys(), points.values(), style, marker=".", color=colour, label=title)
+            panel.set(title=f"{NAMES[data]}, {head} head", xlabel="labelled images a class", ylabel="test accuracy, %")
             panel.set_xscale("log", base=2)
             panel.set_xticks(COUNTS, COUNTS)
             panel.grid(alpha=0.3)
@@ -195,14 +200,17 @@ def plot_curves(rows: list[Row], path: Path) -> None:
 
 def plot_times(rows: list[Row], path: Path) -> None:
     """Accuracy on the validation images by the time step at which the diffusion model is looked into."""
-    figure, panels = plt.subplots(1, len(NAMES), figsize=(4.5 * len(NAMES), 3.2), squeeze=False)
-    for panel, (data, name) in zip(panels[0], NAMES.items(), strict=True):
+    measured = [data for data in NAMES if by_variant(rows, data, "diffusion")]
+    if not measured:
+        return
+    figure, panels = plt.subplots(1, len(measured), figsize=(4.5 * len(measured), 3.2), squeeze=False)
+    for panel, data in zip(panels[0], measured, strict=True):
         reached = {int(each.removeprefix("t=")): all_ for each, all_ in by_variant(rows, data, "diffusion").items()}
         for time, accuracies in reached.items():
             panel.plot([time] * len(accuracies), accuracies, ".", color="#e07b39")
         means = {time: statistics.mean(accuracies) for time, accuracies in sorted(reached.items())}
         panel.plot(means.keys(), means.values(), color="#e07b39")
-        panel.set(title=name, xlabel="time step of 1000", ylabel="validation accuracy, %")
+        panel.set(title=NAMES[data], xlabel="time step of 1000", ylabel="validation accuracy, %")
         panel.set_xscale("log")
         panel.grid(alpha=0.3)
     save(figure, path)
@@ -216,6 +224,7 @@ METACGAN_NAMES = {
     "metacgan": "MetaCGAN",
     "glico, new alone": "GLICO, the ten alone",
     "glico, base unlabelled": "GLICO, base classes unlabelled",
+    "glico, base unlabelled, γ 0.5": "the same, γ as in the defaults",
     "glico, base labelled": "GLICO, base classes labelled",
 }
 

@@ -1,4 +1,4 @@
-"""The baseline: the benchmarks' network, trained from scratch on the labelled images alone, shifted (and flipped)."""
+"""The baselines: the benchmarks' network, trained from scratch on the labelled images alone, shifted or as they are."""
 
 from __future__ import annotations
 
@@ -21,12 +21,21 @@ def setting_of(data: str, per_class: int, steps: int) -> Setting:
     return Setting(data, per_class, steps=steps, batch_size=BATCH_SIZE, batched=True, **rates)
 
 
-def score(pool: Pool, rows: Tensor, setting: Setting, seed: int, device: torch.device) -> float:
+class Unchanged(Batches):
+    """Images without shifts and flips."""
+
+    def __call__(self, indices: Tensor) -> Tensor:
+        return self.normalize(self.images[indices])
+
+
+def score(
+    pool: Pool, rows: Tensor, setting: Setting, seed: int, device: torch.device, *, is_shifted: bool = True
+) -> float:
     """Accuracy in percent on the test images of a network trained on the training images ``rows``."""
     images, labels = pool.train[0][rows], pool.train[1][rows]
     parts = (three_channels(images), labels, three_channels(pool.test[0]), pool.test[1])
     split = Split(*parts).to(device)
-    batches = Batches(split, setting.flip, batched=setting.batched)
+    batches = (Batches if is_shifted else Unchanged)(split, setting.flip, batched=setting.batched)
     network = train(split, setting, batches, cross_entropy, seed, lr=setting.lr, weight_decay=setting.weight_decay)
     return accuracy(network, batches, split.eval_images, split.eval_labels)
 

@@ -42,7 +42,7 @@ class Effort:
     scratch_steps: int = 200
 
     def of(self, space: str) -> dict[str, Any]:
-        """The fields that concern a space, by name."""
+        """The fields that concern a space, by name; its own batch size comes after that of all."""
         fields = dataclasses.asdict(self)
         return {name: fields[name] for name in fields if name == "batch_size" or name.startswith(f"{space}_")}
 
