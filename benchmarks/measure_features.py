@@ -169,8 +169,9 @@ def picture(pool: Pool, data: str, args: argparse.Namespace) -> None:
         if space not in BASELINES:
             features = Features(pool, data, space, args)
             variants = features.content["variants"]
-            variant = choose(features, args, {"data": data, "space": space, "feature_seed": args.feature_seed})
-            panels[f"{space} {variant}".strip()] = layout(variants[variant][2], args.feature_seed)
+            best = choose(features, args, {"data": data, "space": space, "feature_seed": args.feature_seed})
+            for variant in sorted({best, "codes"} & variants.keys()):
+                panels[f"{space} {variant}".strip()] = layout(variants[variant][2], args.feature_seed)
     plot_layouts(panels, pool.test[1], args.pictures / f"umap-{data}.png")
 
 
