@@ -24,16 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accuracy.data import Split, load_parts
+from accuracy.data import Split
 from accuracy.rows import append_row, machine, read_rows
 from accuracy.settings import Setting, parse_fields
 from accuracy.swaps import PixelAveraging
-from accuracy.training import Batches, Swap, accuracy, cross_entropy, train
+from accuracy.training import Batches, accuracy, cross_entropy, train
 from features import baseline
 from features.baseline import three_channels
-from features.pools import ranks
+from features.pools import Labelled, ranks
 from measure_images import Judge
 from rivals import metacgan
+from rivals.new_classes import World, load_world, replace_half
 from torch import Tensor
 from torch.utils.data import TensorDataset
 from torchmetrics.image.fid import FrechetInceptionDistance
@@ -42,52 +43,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from glico_augment import FitConfig, GLICOAugment
 from glico_augment.images.values import from_unit
 
-Labelled = tuple[Tensor, Tensor]
 Row = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class World:
-    """The images of a seed: uint8 grey, with the labels of the data set.
-
-    Attributes:
-        base: all training images of the base classes.
-        new: those drawn of the new classes.
-        reference: real images of the new classes, which the made ones are compared with.
-        judged_by: images of all classes to train the judge on.
-        test: images of the new classes to test on.
-    """
-
-    base: Labelled
-    new: Labelled
-    reference: Labelled
-    judged_by: Labelled
-    test: Labelled
-
-
-def load_world(root: Path, args: argparse.Namespace, seed: int) -> World:
-    """The new classes' images that are not drawn go half to the judge, half to the reference.
-
-    The methods see all training images of the base classes, so the judge learns those classes from the test part.
-    """
-    (images, labels), (test_images, test_labels) = load_parts(root, "mnist", None)
-    images, test_images = images[:, :1], test_images[:, :1]
-    is_base, is_base_test = labels < args.n_base, test_labels < args.n_base
-    rank = ranks(labels, seed)
-    is_drawn = ~is_base & (rank < args.per_class)
-    is_reference = ~is_base & ~is_drawn & (rank % 2 == 0)
-    is_judge = ~is_base & ~is_drawn & ~is_reference
-    judged_by = (
-        torch.cat([images[is_judge], test_images[is_base_test]]),
-        torch.cat([labels[is_judge], test_labels[is_base_test]]),
-    )
-    return World(
-        (images[is_base], labels[is_base]),
-        (images[is_drawn], labels[is_drawn]),
-        (images[is_reference], labels[is_reference]),
-        judged_by,
-        (test_images[~is_base_test], test_labels[~is_base_test]),
-    )
 
 
 def wanted_labels(world: World, args: argparse.Namespace) -> Tensor:
@@ -163,7 +119,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     done = {(row["method"], row["seed"]) for row in read_rows(args.out)}
     for seed in args.seeds:
-        world = load_world(args.data, args, seed)
+        world = load_world(args.data, args.n_base, args.per_class, seed)
         wanted = [method for method in args.methods if (method, seed) not in done]
         judge = train_judge(world, args, seed) if wanted else None
         for method in wanted:
@@ -265,18 +221,6 @@ def test_accuracy(world: World, made: Labelled | None, args: argparse.Namespace,
     return accuracy(network, batches, split.eval_images, split.eval_labels)
 
 
-def replace_half(made: Tensor, made_labels: Tensor) -> Swap:
-    """A swap of half of the images for random ones of ``made`` of their class."""
-    members = made_labels[None] == torch.arange(int(made_labels.max()) + 1)[:, None]
-
-    def swap(images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
-        chosen = torch.multinomial(members[labels.cpu()].float(), 1).flatten()
-        coins = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-        return torch.where(coins, made[chosen].to(images.device), images)
-
-    return swap
-
-
 def picture(args: argparse.Namespace) -> None:
     """What each method makes of the first seed's images, the real ones first: a row a class."""
     import matplotlib as mpl
@@ -285,7 +229,7 @@ def picture(args: argparse.Namespace) -> None:
     import matplotlib.pyplot as plt
 
     seed, shown = args.seeds[0], 6
-    world = load_world(args.data, args, seed)
+    world = load_world(args.data, args.n_base, args.per_class, seed)
     panels = {"the ten, six of them": world.new}
     for method in args.methods:
         if method in METHODS:

@@ -22,7 +22,7 @@ from features.autoencoders import VQVAE  # noqa: E402
 from features.pictures import plot_layouts  # noqa: E402
 from features.pools import load_pool  # noqa: E402
 from features.spaces import SPACES, Effort  # noqa: E402
-from rivals import metacgan  # noqa: E402
+from rivals import metacgan, new_classes  # noqa: E402
 
 from glico_augment import FitConfig  # noqa: E402
 from glico_augment.sklearn import GLICOFeatures  # noqa: E402
@@ -212,10 +212,7 @@ def test_every_method_is_scored_once_on_images_of_its_own(root, tmp_path, monkey
 
 
 def test_no_image_plays_two_parts_among_those_shown_those_judged_by_and_those_tested(root):
-    class Arguments:
-        n_base, per_class = 2, 3
-
-    world = measure_metacgan.load_world(root, Arguments, 0)
+    world = new_classes.load_world(root, 2, 3, 0)
     parts = [world.base, world.new, world.reference, world.judged_by, world.test]
     assert world.new[1].bincount().tolist() == [0, 0, 3, 3]
     assert world.judged_by[1].unique().tolist() == [0, 1, 2, 3]
