@@ -1,0 +1,1 @@
+"""Features of generative models, and the small heads that classify by them."""
