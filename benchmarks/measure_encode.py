@@ -74,7 +74,7 @@ def measure_r2(args: argparse.Namespace, name: str, chosen: Any, others: Any, se
     if args.plots is not None:
         args.plots.mkdir(parents=True, exist_ok=True)
         pictures = torch.cat([to_unit(others.images[:SHOWN]), found.reconstructions[:SHOWN]])
-        save_grid(pictures, args.plots / f"{name}-{len(chosen)}.png", columns=min(SHOWN, len(others)), scale=2)
+        save_grid(pictures, args.plots / f"encode-{name}-{len(chosen)}.png", columns=min(SHOWN, len(others)), scale=2)
     quantiles = found.per_image.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
     return figures | {
         "r2_new": found.r2,

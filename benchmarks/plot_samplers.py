@@ -1,6 +1,6 @@
 """A picture of each sampler: an anchor, its reconstruction, and images that the sampler makes about it.
 
-    python benchmarks/plot_samplers.py --data DATA --out benchmarks/plots/samplers
+    python benchmarks/plot_samplers.py --data DATA --out benchmarks/plots
 
 Of the fits of the accuracy tables, which are kept in --fits; a row is a sampler, in the order of --methods.
 """
@@ -38,7 +38,7 @@ def main() -> None:
                 split.labels[anchors], anchors=anchors, generator=torch.Generator().manual_seed(args.seed)
             )
             pictures += [to_unit(split.images[anchor]), augment.reconstruct(anchor), augment.transform(params)]
-        path = args.out / f"{name}.png"
+        path = args.out / f"samplers-{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_grid(torch.cat(pictures), path, columns=args.samples + 2, scale=2)
         print(f"{path.name}: R² of the fit {figures['r2']:.3f}")

@@ -23,6 +23,7 @@ import measure_growth  # noqa: E402
 import measure_speed  # noqa: E402
 import plot_samplers  # noqa: E402
 import report  # noqa: E402
+import report_latent  # noqa: E402
 import report_speed  # noqa: E402
 from accuracy.data import Split, make_split  # noqa: E402
 from accuracy.methods import METHODS, find_method  # noqa: E402
@@ -504,7 +505,10 @@ def test_codes_of_new_images_are_measured_once_and_shown(drawings, tmp_path, mon
     assert all(row["r2_new"] >= row["r2_of_starts"] - 0.1 for row in made[:2])
     assert made[0]["fit_steps"] == 2
     assert made[2]["ratio"] > 0
-    assert [path.name for path in sorted((tmp_path / "plots").iterdir())] == ["omniglot-4.png", "omniglot-40.png"]
+    assert [path.name for path in sorted((tmp_path / "plots").iterdir())] == [
+        "encode-omniglot-4.png",
+        "encode-omniglot-40.png",
+    ]
     assert called(measure_encode, monkeypatch, out, *options) == made
 
 
@@ -561,5 +565,31 @@ def test_samplers_are_shown_for_every_setting(root, tmp_path, monkeypatch):
     arguments += ["--set", 'fit={"min_steps":2,"epochs":1}', "--samples", 3]
     monkeypatch.setattr(sys, "argv", ["plot_samplers.py", *map(str, arguments)])
     plot_samplers.main()
-    with Image.open(tmp_path / "plots" / "photos-4.png") as picture:
+    with Image.open(tmp_path / "plots" / "samplers-photos-4.png") as picture:
         assert picture.size == (2 * (5 * 13 + 1), 2 * (4 * 13 + 1))
+
+
+def test_the_tables_of_the_sphere_have_means_intervals_and_what_is_missing():
+    fields = {"set": "omniglot", "part": "test", "n_shot": 1}
+    tasks = [fields | {"method": "untrained", "accuracy": 40.0 + seed, "half_width": 0.6} for seed in (0, 2)]
+    swap = {"sampler": "random-out", "sampler_std": 0.25, "max_ratio": 0.7}
+    tasks.append(fields | {"method": "lasium-ro:max_ratio=0.7", "accuracy": 50, "half_width": 1.0, "swap": swap})
+    lines = report_latent.tasks_table(tasks).splitlines()
+    missing = " not yet run | not yet run | not yet run |"
+    assert f"| untrained | 41.0 ± 0.4 (40.0 to 42.0) |{missing}" in lines
+    assert f"| lasium-ro, α ≤ 0.7 | 50.0 ± 1.0 (1 seed) |{missing}" in lines
+    figures = {"r2_fitted": 0.9, "r2_new": 0.5, "r2_of_starts": 0.1, "quantiles_new": [0.2, 0.5, 0.7]}
+    lines = report_latent.encode_table([{"what": "r2", "set": "mnist", "count": 50} | figures]).splitlines()
+    assert lines[2:4] == [
+        "| MNIST, 28 px | 50 | 0.90 | 0.50 | 0.10 | 0.20 |",
+        "| Omniglot, 28 px | not yet run |  |  |  |  |",
+    ]
+    cost = {"what": "cost", "set": "signs", "ratio": 0.5, "fit_milliseconds": 4.0, "encode_milliseconds": 2.0}
+    assert "| signs, 32 px | 4.00 ms | 2.00 ms | 0.50 |" in report_latent.cost_table([cost]).splitlines()
+
+
+def test_the_page_of_the_sphere_is_of_the_rows_that_are_here():
+    text = (BENCHMARKS / "LATENT.md").read_text()
+    encoded, tasks = (read_rows(BENCHMARKS / "results" / f"{name}.jsonl") for name in ("encode", "tasks"))
+    for table in (report_latent.encode_table(encoded), report_latent.tasks_table(tasks)):
+        assert table in text
