@@ -25,7 +25,7 @@ from accuracy.settings import parse_name
 from latent.episodes import Episode, augment, augmented, real
 from latent.fits import fitted
 from latent.images import Images, load, split
-from latent.networks import conv4, score, train
+from latent.networks import conv4, pixel_accuracy, score, train
 from latent.processes import run_all
 
 from glico_augment import GLICOAugment, SyntheticTasks
@@ -35,6 +35,8 @@ SAMPLERS = {"lasium-n": "noise", "lasium-ro": "random-out", "lasium-oc": "other-
 METHODS = ("untrained", "augmentations", *SAMPLERS, "supervised")
 AUGMENTED = "+augmentations"
 FIT_SEED = 0  # one fit for all networks
+UNSEEN = 10**6  # added to a seed, for tasks of the same kind that are not learned from
+PIXEL_EPISODES = 50
 
 
 def main() -> None:
@@ -71,13 +73,16 @@ def run(args: argparse.Namespace, name: str, method: str, seed: int) -> None:
     figures: dict[str, Any] = {}
     if method != "untrained":
         episodes, figures = make_episodes(args, method, chosen, everything, seed)
+        unseen, _ = make_episodes(args, method, chosen, everything, seed + UNSEEN)
+        figures["pixel_accuracy"] = pixel_accuracy(unseen, min(PIXEL_EPISODES, args.episodes))
         figures |= train(backbone, episodes, args.episodes, args.device)
     for n_shot in args.shots:
         scores = score(backbone, scored, args.n_way, n_shot, args.query, args.tasks, seed, args.device)
         append_row(args.out, row | {"n_shot": n_shot} | scores | figures | machine(torch.device(args.device)))
         print(
             f"{name}, {method}, seed {seed}, {n_shot} shots: {scores['accuracy']:.1f} ± {scores['half_width']:.1f} %, "
-            f"{figures.get('train_accuracy', 0):.1f} % of training tasks, {figures.get('train_seconds', 0):.0f} s",
+            f"{figures.get('train_accuracy', 0):.1f} % of training tasks, "
+            f"{figures.get('pixel_accuracy', 0):.1f} % by pixels, {figures.get('train_seconds', 0):.0f} s",
             flush=True,
         )
 

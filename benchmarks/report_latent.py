@@ -96,9 +96,17 @@ def tasks_table(rows: list[Row]) -> str:
             cell([row for row in rows if (row["set"], row["n_shot"], row["method"]) == (*head, method)])
             for head in heads
         ]
-        lines.append([named(rows, method), *cells])
+        lines.append([named(rows, method), *cells, *(by_pixels(rows, name, method) for name in ("omniglot", "mnist"))])
     names = {"omniglot": "Omniglot", "mnist": "MNIST"}
-    return markdown(["", *(f"{names[name]}, {n_shot} shot{'s' * (n_shot > 1)}" for name, n_shot in heads)], lines)
+    shown = [f"{names[name]}, {n_shot} shot{'s' * (n_shot > 1)}" for name, n_shot in heads]
+    return markdown(["", *shown, *(f"{names[name]}: its tasks by pixels" for name in ("omniglot", "mnist"))], lines)
+
+
+def by_pixels(rows: list[Row], name: str, method: str) -> str:
+    """Accuracy of the nearest mean image in the tasks that are learned from."""
+    same = [row for row in rows if (row["set"], row["method"]) == (name, method)]
+    found = [row["pixel_accuracy"] for row in same if "pixel_accuracy" in row]
+    return f"{statistics.mean(found):.1f}" if found else ""
 
 
 def base_of(method: str) -> str:
@@ -128,10 +136,18 @@ def tried_table(rows: list[Row]) -> str:
     tried = [row for row in rows if row["part"] == "validation" and row["n_shot"] == 1]
     lines = [
         [NAMES[row["set"]], named([row], row["method"]), f"{row['accuracy']:.1f} ± {row['half_width']:.1f}",
-         f"{row['train_accuracy']:.1f}" if "train_accuracy" in row else ""]
+         *(f"{row[key]:.1f}" if key in row else "" for key in ("train_accuracy", "pixel_accuracy")),
+         str(row["max_fit_steps"]) if "swap" in row else ""]
         for row in tried
     ]  # fmt: skip
-    heads = ["", "learned from", "real validation tasks, 1 shot", "its own last training tasks"]
+    heads = [
+        "",
+        "learned from",
+        "real validation tasks, 1 shot",
+        "its own last training tasks",
+        "those by pixels",
+        "steps of the fit",
+    ]
     return markdown(heads, lines) if lines else f"{MISSING}\n"
 
 

@@ -574,10 +574,11 @@ def test_the_tables_of_the_sphere_have_means_intervals_and_what_is_missing():
     tasks = [fields | {"method": "untrained", "accuracy": 40.0 + seed, "half_width": 0.6} for seed in (0, 2)]
     swap = {"sampler": "random-out", "sampler_std": 0.25, "max_ratio": 0.7}
     tasks.append(fields | {"method": "lasium-ro:max_ratio=0.7", "accuracy": 50, "half_width": 1.0, "swap": swap})
+    tasks[-1]["pixel_accuracy"] = 98
     lines = report_latent.tasks_table(tasks).splitlines()
     missing = " not yet run | not yet run | not yet run |"
-    assert f"| untrained | 41.0 ± 0.4 (40.0 to 42.0) |{missing}" in lines
-    assert f"| lasium-ro, α ≤ 0.7 | 50.0 ± 1.0 (1 seed) |{missing}" in lines
+    assert f"| untrained | 41.0 ± 0.4 (40.0 to 42.0) |{missing}  |  |" in lines
+    assert f"| lasium-ro, α ≤ 0.7 | 50.0 ± 1.0 (1 seed) |{missing} 98.0 |  |" in lines
     figures = {"r2_fitted": 0.9, "r2_new": 0.5, "r2_of_starts": 0.1, "quantiles_new": [0.2, 0.5, 0.7]}
     lines = report_latent.encode_table([{"what": "r2", "set": "mnist", "count": 50} | figures]).splitlines()
     assert lines[2:4] == [
