@@ -1,4 +1,4 @@
-"""Tables of LATENT.md, between their markers, from results/encode.jsonl, accuracy.jsonl, tuning.jsonl and tasks.jsonl.
+"""Tables of LATENT.md, between their markers, from results/encode.jsonl, accuracy.jsonl and tasks.jsonl.
 
 python benchmarks/report_latent.py
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,16 @@ NAMES = {"mnist": "MNIST, 28 px", "omniglot": "Omniglot, 28 px", "signs": "signs
 SETTINGS = ("mnist-5", "omniglot-1", "cifar10-10")
 SAMPLERS = ("glico", "glico-noise", "glico-random-out", "glico-other-class")
 METHODS = ("untrained", "augmentations", "lasium-n", "lasium-ro", "lasium-oc", "supervised")
-TRIED_AT = 100  # seeds from here on chose the settings
 Row = dict[str, Any]
 
 
 def main() -> None:
     page = HERE / "LATENT.md"
-    encoded, tuned, tasks = (read_rows(HERE / "results" / f"{name}.jsonl") for name in ("encode", "tuning", "tasks"))
+    encoded, tasks = (read_rows(HERE / "results" / f"{name}.jsonl") for name in ("encode", "tasks"))
     results = scores(read_rows(HERE / "results" / "accuracy.jsonl"))
     replace_block(page, "encode", encode_table(encoded))
     replace_block(page, "cost", cost_table(encoded))
     replace_block(page, "samplers", sampler_table(results))
-    replace_block(page, "chosen", chosen_table(tuned))
     replace_block(page, "tasks", tasks_table(tasks))
     replace_block(page, "tried", tried_table(tasks))
 
@@ -68,21 +65,6 @@ def sampler_table(results: dict[str, Any]) -> str:
         count = str(len(results.get(name, {}).get("none", {})))
         lines.append([title(name), count, *(accuracy(results, name, method) for method in ("none", *SAMPLERS))])
     return markdown(["", "seeds of none", "none", *SAMPLERS], lines)
-
-
-def chosen_table(rows: list[Row]) -> str:
-    """What the samplers reach on held-out training images, a line a setting, method by method."""
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        name = f"{row['data']}-{row['per_class']}"
-        if row["seed"] >= TRIED_AT and name in SETTINGS and row["method"].partition(":")[0] in SAMPLERS:
-            found[name][row["method"]].append(row["accuracy"])
-    lines = [
-        [title(name), f"`{method}`", f"{statistics.mean(values):.1f}", str(len(values))]
-        for name, methods in found.items()
-        for method, values in methods.items()
-    ]
-    return markdown(["", "method", "accuracy", "draws"], lines) if lines else f"{MISSING}\n"
 
 
 def tasks_table(rows: list[Row]) -> str:
