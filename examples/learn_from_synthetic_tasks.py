@@ -24,9 +24,7 @@ def main(file: Path, test: Path, *, n_way: int = 5, n_tasks: int = 500, n_shot: 
     augment = GLICOAugment.load(file)
     channels, height, width = augment.generator.image_shape
     to_float = v2.ToDtype(torch.float32, scale=True)
-    # Without shifts the images of a class have their strokes in one place, and there is nothing to learn.
-    moved = v2.Compose([v2.RandomAffine(degrees=0, translate=(0.2, 0.2)), to_float])
-    tasks = SyntheticTasks(augment, n_way, n_shot, 5, n_tasks=n_tasks, transform=moved)
+    tasks = SyntheticTasks(augment, n_way, n_shot, 5, n_tasks=n_tasks, transform=to_float)
     network = PrototypicalNetworks(backbone(channels))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     for step, task in enumerate(DataLoader(tasks, batch_size=None)):
