@@ -1,4 +1,4 @@
-"""Tables of LATENT.md, between their markers, from results/encode.jsonl, accuracy.jsonl and tasks.jsonl.
+"""Tables of LATENT.md, between their markers, from results/encode.jsonl, samplers.jsonl and tasks.jsonl.
 
 python benchmarks/report_latent.py
 """
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 def main() -> None:
     page = HERE / "LATENT.md"
     encoded, tasks = (read_rows(HERE / "results" / f"{name}.jsonl") for name in ("encode", "tasks"))
-    results = scores(read_rows(HERE / "results" / "accuracy.jsonl"))
+    results = scores(read_rows(HERE / "results" / "samplers.jsonl"))
     replace_block(page, "encode", encode_table(encoded))
     replace_block(page, "cost", cost_table(encoded))
     replace_block(page, "samplers", sampler_table(results))
@@ -63,8 +63,11 @@ def sampler_table(results: dict[str, Any]) -> str:
     lines = []
     for name in SETTINGS:
         count = str(len(results.get(name, {}).get("none", {})))
-        lines.append([title(name), count, *(accuracy(results, name, method) for method in ("none", *SAMPLERS))])
-    return markdown(["", "seeds of none", "none", *SAMPLERS], lines)
+        if name in results:
+            lines.append([title(name), count, *(accuracy(results, name, method) for method in ("none", *SAMPLERS))])
+        else:
+            lines.append([title(name), "0", *[MISSING] * (1 + len(SAMPLERS))])
+    return markdown(["", "draws", "none", *SAMPLERS], lines)
 
 
 def tasks_table(rows: list[Row]) -> str:
