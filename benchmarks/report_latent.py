@@ -46,7 +46,7 @@ def encode_table(rows: list[Row]) -> str:
             lines.append([NAMES[name], str(count), *figures, f"{tenth:.2f}"])
         if not found:
             lines.append([NAMES[name], MISSING, "", "", "", ""])
-    heads = ["", "images fitted", "R² of those", "R² of new ones", "of their best start", "worst tenth of new ones"]
+    heads = ["", "images fitted", "R² of those", "R² of new ones", "of their best starts", "a tenth is under"]
     return markdown(heads, lines)
 
 

@@ -587,6 +587,10 @@ def test_the_tables_of_the_sphere_have_means_intervals_and_what_is_missing():
     ]
     cost = {"what": "cost", "set": "signs", "ratio": 0.5, "fit_milliseconds": 4.0, "encode_milliseconds": 2.0}
     assert "| signs, 32 px | 4.00 ms | 2.00 ms | 0.50 |" in report_latent.cost_table([cost]).splitlines()
+    table = {"none": {0: 40.0, 1: 41.0}, "glico": {0: 39.0, 1: 40.0}, "glico-noise": {1: 42.0}}
+    lines = report_latent.sampler_table({"mnist-5": table}).splitlines()
+    assert lines[2] == "| MNIST, 5 a class | 2 | 40.5 | 39.5, -1.0 [-1.0, -1.0] | 42.0, +1.0 (1) | – | – |"
+    assert lines[3] == "| Omniglot, 1 a class | 0 |" + " not yet run |" * 5
 
 
 def test_the_page_of_the_sphere_is_of_the_rows_that_are_here():
