@@ -117,10 +117,15 @@ class GLICOFeatures(TransformerMixin, BaseEstimator):
 
         Raises:
             NotFittedError: before :meth:`fit`.
-            TypeError, ValueError: for what cannot be encoded.
+            TypeError, ValueError: for what cannot be encoded, and for a fit that has not learned its images.
         """
         check_is_fitted(self, "augment_")
         images, augment = self._images(X), self.augment_
+        if augment.quality.is_poor:
+            raise ValueError(
+                f"the generator has not learned its images, R² is {augment.quality.r2:.2f}: its codes and activations "
+                "say nothing of them. Fit longer or at a lower rate, with config=FitConfig(steps=…) or FitConfig(lr=…)"
+            )
         code_of = {known: code for code, known in reversed(list(enumerate(augment.record.digests.tolist())))}
         found = [code_of.get(self._digest(images[index]), -1) for index in range(len(images))]
         codes = augment.codes.codes.detach()[found].clone()

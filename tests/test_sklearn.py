@@ -8,11 +8,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
+from glico_augment import FitQuality
 from glico_augment.sklearn import GLICOFeatures
 
 IMAGES = smooth_images(8)
 OTHERS = smooth_images(3, seed=9)
 QUICKLY = {"config": QUICK.replace(epochs=2), "steps": 2, "starts": 1, "device": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def learned(monkeypatch):
+    """Fits of a moment pass for such that have learned their images."""
+    monkeypatch.setattr(FitQuality, "is_poor", False)
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +118,10 @@ def test_a_wrong_setting_is_refused_at_fit(settings, labels, message):
 def test_what_is_no_image_is_refused(features, bad):
     with pytest.raises(ValueError, match=r"NaN|empty|one image alone"):
         features.transform(bad)
+
+
+def test_a_fit_that_has_not_learned_its_images_has_no_features(features, monkeypatch):
+    monkeypatch.undo()
+    assert features.augment_.quality.is_poor
+    with pytest.raises(ValueError, match=r"has not learned its images, R² is -?\d\.\d\d: .*config=FitConfig\(steps="):
+        features.transform(IMAGES)

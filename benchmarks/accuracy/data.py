@@ -85,12 +85,16 @@ def _to_tensor(side: int | None) -> v2.Compose:
 
 def load_omniglot(folder: Path, side: int | None) -> list[tuple[Tensor, Tensor]]:
     """Every other of the 20 drawers of a character to draw training images from, the others to test on."""
-    drawings = ImageFolder(folder, transform=_to_tensor(side))
-    images, labels = zip(*drawings, strict=True)
-    stacked, numbers = torch.stack(images), torch.tensor(labels)
+    stacked, numbers = load_images(folder, side)
     first_of_class = torch.cat([torch.zeros(1).long(), numbers.bincount().cumsum(0)[:-1]])
     is_train = (torch.arange(len(numbers)) - first_of_class[numbers]) % 2 == 0
     return [(stacked[chosen], numbers[chosen]) for chosen in (is_train, ~is_train)]
+
+
+def load_images(folder: Path, side: int | None) -> tuple[Tensor, Tensor]:
+    """All images of a folder of classes, uint8 ``(n, 3, height, width)``, and their int64 labels."""
+    images, labels = zip(*ImageFolder(folder, transform=_to_tensor(side)), strict=True)
+    return torch.stack(images), torch.tensor(labels)
 
 
 def _load_digits(side: int | None) -> list[tuple[Tensor, Tensor]]:
