@@ -40,7 +40,7 @@ from torch.utils.data import TensorDataset
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from glico_augment import FitConfig, GLICOAugment
+from glico_augment import GLICOAugment
 from glico_augment.images.values import from_unit
 
 Row = dict[str, Any]
@@ -66,23 +66,14 @@ def by_averages(world: World, args: argparse.Namespace, seed: int) -> tuple[Tens
     return swap(images[chosen], wanted, chosen), {}
 
 
-def by_fit(
-    world: World, args: argparse.Namespace, seed: int, *, base: str, keeps_weight: bool = False
-) -> tuple[Tensor, Row]:
-    """Ours: ``base`` is ``"none"``, ``"unlabelled"`` or ``"labelled"``, and how the base classes enter the fit.
-
-    The cross-entropy is a mean over the labelled images of a batch. Where few are, it outweighs their reconstruction
-    and the images of a class become one; so beside unlabelled images its weight is multiplied by the labelled share,
-    unless ``keeps_weight``.
-    """
+def by_fit(world: World, args: argparse.Namespace, seed: int, *, base: str) -> tuple[Tensor, Row]:
+    """Ours: ``base`` is ``"none"``, ``"unlabelled"`` or ``"labelled"``, and how the base classes enter the fit."""
     images, labels = world.new
     options: Row = {"seed": seed, "device": args.device, "progress": False, **args.fit}
     if base == "none":
         options["steps"] = args.fit_alone_steps
     elif base == "unlabelled":
         options["unlabeled"] = list(world.base[0])
-        share = 1 if keeps_weight else len(images) / (len(images) + len(world.base[0]))
-        options["classifier_weight"] = share * options.get("classifier_weight", FitConfig.classifier_weight)
     else:
         images, labels = torch.cat([images, world.base[0]]), torch.cat([labels, world.base[1]])
     with warnings.catch_warnings():
@@ -107,7 +98,6 @@ METHODS: dict[str, Callable[..., tuple[Tensor, Row]]] = {
     "metacgan": functools.partial(by_gan, has_meta_net=True),
     "glico, new alone": functools.partial(by_fit, base="none"),
     "glico, base unlabelled": functools.partial(by_fit, base="unlabelled"),
-    "glico, base unlabelled, γ 0.5": functools.partial(by_fit, base="unlabelled", keeps_weight=True),
     "glico, base labelled": functools.partial(by_fit, base="labelled"),
 }
 ALL = ("none", REAL, *METHODS)

@@ -224,7 +224,6 @@ METACGAN_NAMES = {
     "metacgan": "MetaCGAN",
     "glico, new alone": "GLICO, the ten alone",
     "glico, base unlabelled": "GLICO, base classes unlabelled",
-    "glico, base unlabelled, γ 0.5": "the same, γ as in the defaults",
     "glico, base labelled": "GLICO, base classes labelled",
 }
 

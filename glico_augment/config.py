@@ -53,7 +53,7 @@ class FitConfig:
             the real images from their mean image. A loss of absolute differences alone is content with black where
             few pixels are bright, since the median of such a pixel is black. A fit that had to start again takes the
             cross-entropy of pixel values in its place, so weighed that the mean image costs as much.
-        classifier_weight: ``γ``, weight of the cross-entropy of ``F``; 0 is GLO.
+        classifier_weight: ``γ``, weight of the cross-entropy of ``F``, to which unlabelled images add 0; 0 is GLO.
         image_size: side in pixels, or ``(height, width)``, to which images are brought. None keeps the size of
             images that all have one and takes 64 × 64 otherwise.
         lr: Adam's learning rate of generator and classifier.

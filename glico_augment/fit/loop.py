@@ -155,11 +155,10 @@ class Fit:
         """One optimiser step on the next batch."""
         batch = self.order.next_batch()
         noise = self.model.noise(len(batch), self.config.noise_std, generator=self.noise_rng)
-        n_classified = int((batch < self._n_labeled).sum())
         batch, noise, share = self._own_part(batch, noise)
         factor = self._learning_rate_factor()
         self._set_learning_rate(self.config.lr * factor)
-        numbers = torch.tensor([share, max(1, n_classified), self.config.code_lr * factor], dtype=torch.float32)
+        numbers = torch.tensor([share, self.config.code_lr * factor], dtype=torch.float32)
         losses = self._optimize(to_device(batch, self.device), noise, to_device(numbers, self.device))
         self.history[self.steps_done] = self.ranks.sum_(losses)
         self.steps_done += 1
@@ -170,18 +169,18 @@ class Fit:
         Args:
             indices: ``(k,)`` of the batch's images.
             noise: ``(k, noise_dim)``, or None for none.
-            numbers: this process's share of the batch; how many labelled images the whole batch has, at least 1; and
-                the learning rate of the codes: float32 ``(3,)``.
+            numbers: this process's share of the batch, and the learning rate of the codes: float32 ``(2,)``.
 
         Returns:
             The loss and its parts, as in the history, ``(3,)``.
         """
-        share, n_classified, code_lr = numbers.unbind()
+        share, code_lr = numbers.unbind()
         codes = self.model.codes.codes.detach()[indices].requires_grad_()
         with self._autocast():
             outputs, logits = self._forward(codes, noise)
             reconstruction = share * self._reconstruction_loss(outputs, indices)
-            classification = self._classification_loss(logits, indices) / n_classified
+            # Over all images of the batch: where few are labelled, each weighs what it does in the reconstruction.
+            classification = self._classification_loss(logits, indices) / self.batch_size
             classification = (share > 0) * classification
         loss = reconstruction + self.config.classifier_weight * classification
         self.network_adam.zero_grad(set_to_none=True)

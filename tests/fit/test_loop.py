@@ -109,6 +109,19 @@ def test_unlabeled_images_are_reconstructed_but_not_classified(dataset):
     assert run.targets.compare(torch.rand(2, *run.model.generator.image_shape), unlabeled) > 0
 
 
+def test_a_labelled_image_weighs_in_the_cross_entropy_what_it_does_in_the_reconstruction(dataset):
+    count = len(LABELS) + 4
+    unlabeled = TensorDataset(smooth_images(4, seed=9))
+    run = new_fit(dataset, unlabeled=unlabeled, batch_size=count, noise_std=0.0)
+    with torch.no_grad():
+        codes = run.model.codes.codes[: len(LABELS)]
+        logits = run.model.classifier(run.model.generator(codes))
+        expected = nn.functional.cross_entropy(logits, run.model.codes.class_indices, reduction="sum") / count
+    run.step()
+    _, _, classification = run.history[0]
+    torch.testing.assert_close(classification, expected)
+
+
 @pytest.mark.parametrize("loss", ["laplacian", "random-vgg16", nn.MSELoss()])
 def test_every_loss_fits(dataset, loss):
     augment = quick_fit(dataset, epochs=2, loss=loss)
