@@ -20,8 +20,10 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    rows = [row for row in read_rows(HERE / "results" / "fits.jsonl") if row["library"] == "this"]
+    all_rows = read_rows(HERE / "results" / "fits.jsonl")
+    rows = [row for row in all_rows if row["library"] == "this"]
     replace_block(HERE / "FITS.md", "real", real_table(rows))
+    replace_block(HERE / "FITS.md", "before", before_table(all_rows))
     for device in DEVICES:
         of_device = [row for row in rows if row.get("device", "cpu") == device]
         replace_block(HERE / "FITS.md", f"extremes {device}", extreme_table(of_device))
@@ -40,6 +42,21 @@ def real_table(rows: list[Row]) -> str:
             figures = f"{len(found)} | {min(values):.3f} | {statistics.mean(values):.3f} | {restarts}"
             lines.append(f"| {name} | {device} | {figures} |")
     return "\n".join(lines) + "\n"
+
+
+def before_table(rows: list[Row]) -> str:
+    """Each fit of the earlier library beside that of this one, made just before it."""
+    lines = ["| set | seed | R² before | R² | time over that before |", "|---|---|---|---|---|"]
+    for old in (row for row in rows if row["library"] == "before"):
+        new = next(row for row in rows if row["library"] == "this" and is_same_fit(row, old))
+        figures = f"{old['r2']:.3f} | {new['r2']:.3f} | {new['seconds'] / old['seconds']:.2f}"
+        lines.append(f"| {old['set']} | {old['seed']} | {figures} |")
+    return "\n".join(lines) + "\n"
+
+
+def is_same_fit(row: Row, other: Row) -> bool:
+    names = ("set", "count", "seed")
+    return all(row[name] == other[name] for name in names) and row.get("device", "cpu") == other["device"]
 
 
 def extreme_table(rows: list[Row]) -> str:
