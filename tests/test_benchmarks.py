@@ -283,7 +283,7 @@ def test_the_report_marks_gains_and_losses_and_counts_the_seeds_that_both_have()
 
 
 def test_the_report_says_what_has_not_been_run():
-    text = report.report(scores(NONE))
+    text = report.report(scores(NONE), {})
     assert len(text.splitlines()) < 200
     line = next(line for line in text.splitlines() if line.startswith("| Signs, 5 a class |"))
     assert line == "| Signs, 5 a class | 4 | 75.0 |" + " not yet run |" * 8
@@ -291,13 +291,13 @@ def test_the_report_says_what_has_not_been_run():
     assert line == "| Omniglot, 1 a class | 0 |" + " not yet run |" * 6 + " – |" * 3
     assert text.count("| glico-transductive-") == 2
     assert "`results/accuracy.jsonl`: none." in text
-    assert "`results/accuracy.jsonl`: mixup." in report.report(scores(NONE + rows("signs-5", "mixup", {0: 1.0})))
+    assert "`results/accuracy.jsonl`: mixup." in report.report(scores(NONE + rows("signs-5", "mixup", {0: 1.0})), {})
 
 
 def test_the_report_of_a_gpu_has_its_rows_beside_those_of_others_and_says_what_is_missing():
     wide = rows("cifar10-50-wrn28-10", "none", {0: 60.0}) + rows("cifar10-50-wrn28-10", "style", {0: 63.0})
-    text = report.report(scores(NONE + wide))
-    before, _, section = text.partition("## On a GPU")
+    text = report.report(scores(NONE + wide), {})
+    before, _, section = text.partition("## Wider networks, on a GPU")
     assert "wrn28-10" not in before
     lines = section.splitlines()
     name = "| CIFAR-10 (JPEG), 50 a class, wrn28-10 |"
