@@ -9,8 +9,8 @@
 # DATA (the folder with cifar10/train/<class>/ and, for small, signs/ and mnist/ alike; for pack alone), PYTHON, DEVICE
 # (cuda), JOBS (trainings side by side, of small batches). --toy makes as little of everything as it takes, to rehearse.
 #
-# Trainings side by side go through NVIDIA's Multi-Process Service where it is there: six of WRN-16-8 are twice as fast
-# with it on an H100. One of WRN-28-10 fills a GPU, and runs alone.
+# Trainings side by side go through NVIDIA's Multi-Process Service where it is there, without which their kernels take
+# turns. One of WRN-28-10 fills a GPU, and runs alone.
 set -euo pipefail
 unset PYTEST_ADDOPTS # those of a caller, coverage say, are of a whole run
 

@@ -53,3 +53,12 @@ class CapturedStep:
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._output = self.function(*self._inputs)
         self._graph = graph
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """For the next step; in place where the optimiser has it as a tensor, which a graph reads."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr

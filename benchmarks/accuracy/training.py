@@ -18,7 +18,7 @@ from accuracy.data import Split
 from accuracy.pause import Pause
 from accuracy.settings import Setting
 from accuracy.wide_resnet import WideResNet
-from glico_augment.capture import CapturedStep
+from glico_augment.capture import CapturedStep, set_learning_rate
 from glico_augment.devices import to_device
 
 SHIFT = 4
@@ -187,15 +187,6 @@ def train(
                 loss = objective(network, batches, indices, split.labels[indices])
             descend(loss)
     return network.eval()
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """For the next step, in place where a CUDA graph looks for it."""
-    for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr)
-        else:
-            group["lr"] = lr
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from glico_augment.capture import CapturedStep
+from glico_augment.capture import CapturedStep, set_learning_rate
 from glico_augment.config import FitConfig
 from glico_augment.data.image_set import ImageSet
 from glico_augment.devices import to_device
@@ -157,38 +157,41 @@ class Fit:
         noise = self.model.noise(len(batch), self.config.noise_std, generator=self.noise_rng)
         batch, noise, share = self._own_part(batch, noise)
         factor = self._learning_rate_factor()
-        self._set_learning_rate(self.config.lr * factor)
-        numbers = torch.tensor([share, self.config.code_lr * factor], dtype=torch.float32)
-        losses = self._optimize(to_device(batch, self.device), noise, to_device(numbers, self.device))
+        set_learning_rate(self.network_adam, self.config.lr * factor)
+        code_lr = torch.tensor(self.config.code_lr * factor, dtype=torch.float32)
+        inputs = (to_device(batch, self.device), noise, to_device(code_lr, self.device))
+        losses = self._optimize(*inputs) if self.ranks.count == 1 else self._optimize_eagerly(*inputs, share=share)
         self.history[self.steps_done] = self.ranks.sum_(losses)
         self.steps_done += 1
 
-    def _optimize_eagerly(self, indices: Tensor, noise: Tensor | None, numbers: Tensor) -> Tensor:
+    def _optimize_eagerly(
+        self, indices: Tensor, noise: Tensor | None, code_lr: Tensor, *, share: float = 1.0
+    ) -> Tensor:
         """Move networks and codes against their gradients, and bring the codes back to the sphere.
 
         Args:
             indices: ``(k,)`` of the batch's images.
             noise: ``(k, noise_dim)``, or None for none.
-            numbers: this process's share of the batch, and the learning rate of the codes: float32 ``(2,)``.
+            code_lr: the learning rate of the codes, a scalar.
+            share: of the batch, which this process has.
 
         Returns:
             The loss and its parts, as in the history, ``(3,)``.
         """
-        share, code_lr = numbers.unbind()
         codes = self.model.codes.codes.detach()[indices].requires_grad_()
         with self._autocast():
             outputs, logits = self._forward(codes, noise)
             reconstruction = share * self._reconstruction_loss(outputs, indices)
             # Over all images of the batch: where few are labelled, each weighs what it does in the reconstruction.
             classification = self._classification_loss(logits, indices) / self.batch_size
-            classification = (share > 0) * classification
+            classification = classification if share else 0 * classification
         loss = reconstruction + self.config.classifier_weight * classification
         self.network_adam.zero_grad(set_to_none=True)
         (self.ranks.count * loss).backward()  # DistributedDataParallel takes the mean over processes
         if self.config.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.networks.parameters(), self.config.max_grad_norm)
         self.network_adam.step()
-        if self.ranks.count == 1 or bool(share > 0):
+        if share:
             assert codes.grad is not None
             # A small set may show an image twice in a batch: one code, which the sum of both gradients moves.
             is_same = (indices[:, None] == indices).to(codes.dtype)
@@ -216,14 +219,6 @@ class Fit:
             return torch.zeros((), device=self.device)
         targets = self._class_targets[indices]
         return F.cross_entropy(logits.float(), targets, ignore_index=_NO_CLASS, reduction="sum")
-
-    def _set_learning_rate(self, lr: float) -> None:
-        """Of the networks, for the next step."""
-        group = self.network_adam.param_groups[0]
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr)
-        else:
-            group["lr"] = lr
 
     def _has_failed_trial(self) -> bool:
         """Whether the fit is at the end of its trial and still draws the mean image, or worse."""
