@@ -5,8 +5,9 @@
 A space of features is learned once a data set, from the images of its training part without their labels. For every
 seed images are drawn from them, as many of each class, and a head learns their labels. Of a space with variants (time
 steps, layers) the one is taken whose linear head is best on the validation images at 16 a class; those rows are kept as
-well. A row that is in --out already is skipped; features are kept in --fits. With --pictures FOLDER the test images of
-every space are shown as UMAP (McInnes et al. 2018) lays them out.
+well, and how many of the nearest neighbours of a test image are of its class. A row that is in --out already is
+skipped; features are kept in --fits. With --pictures FOLDER the test images of every space are shown as UMAP (McInnes
+et al. 2018) lays them out.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from features.spaces import SPACES, Effort
 from torch import Tensor
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
+NEIGHBOURS = "neighbours"
+"""Part of a result file, beside ``validation`` and ``test``."""
 CHOOSE_AT = 16
 """Labelled images a class at which a variant is chosen; the most there are, where those are fewer."""
 BASELINE, UNCHANGED, NETWORK = "scratch", "scratch, no shifts", "network"
@@ -93,17 +96,20 @@ def main() -> None:
 def measure(pool: Pool, data: str, space: str, args: argparse.Namespace) -> None:
     """Add the rows of a space that are not there yet."""
     names = ("data", "space", "head", "per_class", "seed", "feature_seed")
-    known = [row for row in read_rows(args.out) if row["part"] == "test"]
-    done = {tuple(row[name] for name in names) for row in known}
-    common = {"data": data, "space": space, "feature_seed": args.feature_seed}
+    known = read_rows(args.out)
+    done = {tuple(row[name] for name in names) for row in known if row["part"] == "test"}
+    identity = {"data": data, "space": space, "feature_seed": args.feature_seed}
     units = [
-        common | {"head": head, "per_class": per_class, "seed": seed}
+        identity | {"head": head, "per_class": per_class, "seed": seed}
         for seed in args.seeds
         for per_class in args.per_class
         for head in ([NETWORK] if space in BASELINES else heads.HEADS)
     ]
     wanted = [unit for unit in units if tuple(unit[name] for name in names) not in done]
-    if not wanted:
+    wants_neighbours = space not in BASELINES and not any(
+        row["part"] == NEIGHBOURS and identity.items() <= row.items() for row in known
+    )
+    if not wanted and not wants_neighbours:
         return
     common = {"unlabelled": len(pool.train[0]), "n_validation": len(pool.validation[0]), "n_test": len(pool.test[0])}
     common |= {
@@ -116,12 +122,18 @@ def measure(pool: Pool, data: str, space: str, args: argparse.Namespace) -> None
             add(args.out, unit | {"variant": "", "part": "test"} | score_baseline(pool, unit, args) | common)
         return
     features = Features(pool, data, space, args)
-    variant = choose(features, args, common | wanted[0])
+    variant = choose(features, args, common | identity)
     for unit in wanted:
         scored = heads.score(unit["head"], *features.parts(variant, unit["seed"], unit["per_class"]), unit["seed"])
         size = features.content["variants"][variant][0].shape[1]
         row = unit | {"variant": variant, "part": "test", "n_features": size} | scored
         add(args.out, row | features.content["record"] | common)
+    if wants_neighbours:
+        for each, (_, _, tested) in features.content["variants"].items():
+            share = heads.share_of_neighbours(tested, pool.test[1])
+            row = identity | {"part": NEIGHBOURS, "variant": each, "share": share, "n_neighbours": heads.N_NEIGHBOURS}
+            append_row(args.out, row | common)
+            print(f"{data}, {space} {each}: {share:.1f} % of the neighbours are of the class", flush=True)
 
 
 def choose(features: Features, args: argparse.Namespace, common: Row) -> str:

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 from accuracy.paired import FEWEST, Interval, gains
 from accuracy.rows import read_rows
 from features.heads import HEADS
-from measure_features import BASELINE, BASELINES, COUNTS, NETWORK, UNCHANGED
+from measure_features import BASELINE, BASELINES, COUNTS, NEIGHBOURS, NETWORK, UNCHANGED
 from measure_metacgan import ALL, REAL
 from report import MISSING, replace_block
 from report_plots import save
@@ -50,6 +50,7 @@ def main() -> None:
     for data in NAMES:
         for head in HEADS:
             replace_block(page, f"{data} {head}", accuracy_table(table_of(rows, data, head)))
+    replace_block(page, "neighbours", neighbours_table(rows))
     replace_block(page, "chosen", chosen_table(rows))
     replace_block(page, "sizes", sizes_table(rows))
     plot_curves(rows, HERE / "plots" / "features.png")
@@ -131,6 +132,22 @@ def ahead_table(rows: list[Row], reference: str) -> str:
             means, certain = (lead(table, space, reference, is_certain=is_certain) for is_certain in (False, True))
             cells.append(f"{means or '–'} ({certain or '–'})")
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def neighbours_table(rows: list[Row]) -> str:
+    """The best variant of each space."""
+    lines = [f"| features | {' | '.join(NAMES.values())} |", "|---" * (len(NAMES) + 1) + "|"]
+    best: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        if row["part"] == NEIGHBOURS:
+            place = row["data"], row["space"]
+            best[place] = max(best.get(place, row), row, key=lambda each: each["share"])
+    for space, name in SPACES.items():
+        if space not in BASELINES:
+            found = [best.get((data, space)) for data in NAMES]
+            cells = [f"{each['share']:.1f} {each['variant']}".strip() if each else MISSING for each in found]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
