@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from glico_augment import FitConfig, GLICOAugment
+from glico_augment import FitConfig, GLICOAugment, LocalStyle
 from glico_augment.cli import main
 
 torch.set_num_threads(1)  # tiny tensors: threads cost more than they give
@@ -75,6 +75,12 @@ def augment(_fitted, tmp_path) -> GLICOAugment:
     """A fitted augmentation that a test may change."""
     _fitted.save(tmp_path / "fitted.safetensors")
     return GLICOAugment.load(tmp_path / "fitted.safetensors")
+
+
+@pytest.fixture
+def style() -> LocalStyle:
+    """Every image changed, to the style of one of eight others."""
+    return LocalStyle(smooth_images(8, seed=9), p=1.0)
 
 
 def save_photos(root, *, seed=0):
