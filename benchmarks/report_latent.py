@@ -1,4 +1,4 @@
-"""Tables of LATENT.md, between their markers, from results/encode.jsonl, samplers.jsonl and tasks.jsonl.
+"""Tables of LATENT.md, between their markers, from results/encode.jsonl, accuracy.jsonl and tasks.jsonl.
 
 python benchmarks/report_latent.py
 """
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 def main() -> None:
     page = HERE / "LATENT.md"
     encoded, tasks = (read_rows(HERE / "results" / f"{name}.jsonl") for name in ("encode", "tasks"))
-    results = scores(read_rows(HERE / "results" / "samplers.jsonl"))
+    results = scores(read_rows(HERE / "results" / "accuracy.jsonl"))
     replace_block(page, "encode", encode_table(encoded))
     replace_block(page, "cost", cost_table(encoded))
     replace_block(page, "samplers", sampler_table(results))
@@ -60,13 +60,17 @@ def cost_table(rows: list[Row]) -> str:
 
 
 def sampler_table(results: dict[str, Any]) -> str:
+    """At the seeds that other samplers than GLICO's were run at."""
     lines = []
     for name in SETTINGS:
-        count = str(len(results.get(name, {}).get("none", {})))
-        if name in results:
-            lines.append([title(name), count, *(accuracy(results, name, method) for method in ("none", *SAMPLERS))])
-        else:
-            lines.append([title(name), "0", *[MISSING] * (1 + len(SAMPLERS))])
+        table = results.get(name, {})
+        seeds = set().union(*(table.get(method, {}) for method in SAMPLERS[1:]))
+        same = {
+            method: {seed: reached for seed, reached in by_seed.items() if seed in seeds}
+            for method, by_seed in table.items()
+        }
+        cells = [accuracy({name: same}, name, method) if seeds else MISSING for method in ("none", *SAMPLERS)]
+        lines.append([title(name), str(len(seeds)), *cells])
     return markdown(["", "draws", "none", *SAMPLERS], lines)
 
 

@@ -118,23 +118,38 @@ def fit_model(
         if saved is not None:
             saved.restore()
             ranks.check_equal("the checkpoint", [run.steps_done, run.restarts])
-        is_shown = progress and ranks.is_first
-        if ranks.is_first:
-            log_start(image_set, run)
-        with Interrupts(saved, ranks, chosen_device) as interrupts:
-            with ProgressBar(run.steps_done, run.total_steps, is_labeled=image_set.is_labeled, enabled=is_shown) as bar:
-                log = [ProgressLog(once=bar.is_shown)] if ranks.is_first else []
-                callbacks = [each for each in (bar, *log, saved, callback) if each is not None]
-                run.run(callbacks, between_steps=interrupts)
-                quality = run.quality()
-                bar.finish(quality)
-            if saved is not None:
-                saved.write()
+        quality = _optimise(run, image_set, saved, callback, ranks, chosen_device, progress=progress)
     if ranks.is_first:
         log_end(quality, run)
         warn_of_skipped(image_set)
         warn_if_poor(quality, run)
     return keep(run.model.cpu(), quality)
+
+
+def _optimise(
+    run: Fit,
+    image_set: ImageSet,
+    saved: Checkpoint | None,
+    callback: Callback | None,
+    ranks: Ranks,
+    device: torch.device,
+    *,
+    progress: bool,
+) -> FitQuality:
+    """Make the steps that are left, with all that watches them, and say how well the images were learned."""
+    if ranks.is_first:
+        log_start(image_set, run)
+    is_shown = progress and ranks.is_first
+    with Interrupts(saved, ranks, device) as interrupts:
+        with ProgressBar(run.steps_done, run.total_steps, is_labeled=image_set.is_labeled, enabled=is_shown) as bar:
+            log = [ProgressLog(once=bar.is_shown)] if ranks.is_first else []
+            callbacks = [each for each in (bar, *log, saved, callback) if each is not None]
+            run.run(callbacks, between_steps=interrupts)
+            quality = run.quality()
+            bar.finish(quality)
+        if saved is not None:
+            saved.write()
+    return quality
 
 
 def _checked_config(config: FitConfig | None, overrides: dict[str, Any], preset: str) -> FitConfig:
