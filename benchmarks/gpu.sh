@@ -6,7 +6,7 @@
 # All stages, one after the other, if none is named. Everything is written to OUT: results to OUT/results, the packed
 # data to OUT/data, fits and unfinished trainings to OUT/fits. The same command skips what is done and goes on with what
 # is not; the exit status is 75 if the time of a stage (MINUTES, 8.5) was too short for it. The environment says the rest:
-# DATA (the folder with cifar10/train/<class>/ and, for small, signs/ and mnist/ alike; for pack alone), PYTHON, DEVICE
+# DATA (the folder with cifar10/train/<class>/ and, for small, signs/, mnist/ and omniglot/; for pack alone), PYTHON, DEVICE
 # (cuda), JOBS (trainings side by side, of small batches). --toy makes as little of everything as it takes, to rehearse.
 #
 # Trainings side by side go through NVIDIA's Multi-Process Service where it is there, without which their kernels take
@@ -60,7 +60,7 @@ pack() {
         say "pack: there is no $out/data/cifar10.zip, and DATA names no folder that has cifar10/ in it"
         exit 1
     fi
-    for set in signs mnist cifar10; do
+    for set in signs mnist omniglot cifar10; do
         [[ -d $data/$set ]] && limited "$python" benchmarks/pack_data.py "$data/$set" "$out/data/$set.zip"
     done
 }
@@ -118,15 +118,20 @@ speed() {
 # The small network, whose rows are for the processor as well, in a file of their own.
 small() {
     local methods=(none pixel style glico glico+style autoaugment) both=(style+autoaugment glico+style+autoaugment)
+    local main="cifar10-10 cifar10-50 signs-5 signs-10"
     share_gpu
     if [[ $toy ]]; then
         ROWS=accuracy_gpu train cifar10-2 1 0 none style
         return
     fi
     cp -n "$checkout/benchmarks/results/accuracy_gpu.jsonl" "$results" # what is there is not made again
-    ROWS=accuracy_gpu train "cifar10-10 cifar10-50 signs-5 signs-10" "${JOBS:-12}" "0 1 2 3 4 5 6 7 8 9" \
-        "${methods[@]}" "${both[@]}"
+    ROWS=accuracy_gpu train "$main" "${JOBS:-12}" "0 1 2 3 4 5 6 7 8 9" "${methods[@]}" "${both[@]}"
     ROWS=accuracy_gpu train "mnist-5 mnist-10 digits-5 digits-10" "${JOBS:-12}" "0 1 2 3 4" "${methods[@]}"
+    ROWS=accuracy_gpu train "omniglot-1 omniglot-2 omniglot-5" "${JOBS:-12}" "0 1 2 3 4" "${methods[@]}"
+    ROWS=accuracy_gpu train cifar10-10 "${JOBS:-12}" "0 1 2" glico-transductive-train glico-transductive-test
+    ROWS=accuracy_gpu train "$main" "${JOBS:-12}" "0 1 2 3 4 5 6 7 8 9" published color-jitter
+    ROWS=accuracy_gpu train "mnist-5 omniglot-1 cifar10-10" "${JOBS:-12}" "0 1 2 3 4" \
+        glico-noise glico-random-out glico-other-class
 }
 
 share_gpu() {

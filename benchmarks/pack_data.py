@@ -9,18 +9,21 @@ import argparse
 import sys
 from pathlib import Path
 
-from accuracy.data import PARTS
+from accuracy.data import OMNIGLOT_PARTS, PARTS
 from accuracy.packed import pack
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="with train/<class>/ and test/<class>/")
+    parser.add_argument(
+        "folder", type=Path, help="with train/<class>/ and test/<class>/, or Omniglot's background/ and evaluation/"
+    )
     parser.add_argument("out", type=Path, help="the file, named as the folder with .zip after it")
     args = parser.parse_args()
-    if missing := [args.folder / part for part in PARTS if not (args.folder / part).is_dir()]:
+    parts = OMNIGLOT_PARTS if (args.folder / OMNIGLOT_PARTS[0]).is_dir() else PARTS
+    if missing := [args.folder / part for part in parts if not (args.folder / part).is_dir()]:
         sys.exit(f"there is no folder {missing[0]}")
-    count = pack(args.folder, PARTS, args.out)
+    count = pack(args.folder, parts, args.out)
     print(f"{args.out}: {count} images, {args.out.stat().st_size / 2**20:.1f} MiB")
 
 

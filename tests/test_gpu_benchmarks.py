@@ -19,8 +19,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import measure_roofline  # noqa: E402
+import pack_data  # noqa: E402
 from accuracy.batched import BatchAutoAugment, of_batches, shift_and_flip  # noqa: E402
-from accuracy.data import PARTS, load_parts, make_split  # noqa: E402
+from accuracy.data import PARTS, load_images, load_parts, make_split  # noqa: E402
 from accuracy.methods import autoaugment, autoaugment_by_coin, find_method  # noqa: E402
 from accuracy.packed import PackedFolder, pack  # noqa: E402
 from accuracy.pause import Pause  # noqa: E402
@@ -73,6 +74,23 @@ def test_the_splits_of_a_packed_folder_are_those_of_the_folder(folders, packed):
         splits = [make_split(root, "cifar10", 12, 2, seed, part) for root in (folders, packed)]
         for name in ("images", "labels", "eval_images", "eval_labels"):
             assert torch.equal(*(getattr(split, name) for split in splits))
+
+
+def test_omniglot_is_packed_with_both_of_its_parts(tmp_path, monkeypatch):
+    for part, seed in (("background", 0), ("evaluation", 1)):
+        for index, pixels in enumerate(random_pictures(8, seed=seed)):
+            folder = tmp_path / "omniglot" / part / f"character0{index % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[0].numpy()).save(folder / f"{index}.png")
+    target = tmp_path / "packed" / "omniglot.zip"
+    monkeypatch.setattr(sys, "argv", ["pack_data.py", str(tmp_path / "omniglot"), str(target)])
+    pack_data.main()
+    splits = [make_split(root, "omniglot", 12, 1, 0, "test") for root in (tmp_path, target.parent)]
+    for name in ("images", "labels", "eval_images", "eval_labels"):
+        assert torch.equal(*(getattr(split, name) for split in splits))
+    assert splits[0].eval_labels.tolist() == [0, 0, 1, 1]
+    images = [load_images(root / "omniglot" / "evaluation", 12)[0] for root in (tmp_path, target.parent)]
+    assert torch.equal(*images)
 
 
 def test_a_packed_folder_keeps_the_bytes_of_the_files(folders, packed, tmp_path):

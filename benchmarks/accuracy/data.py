@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import torchvision
 from torch import Tensor
+from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
@@ -16,6 +17,7 @@ from accuracy.packed import PackedFolder
 
 VALIDATION_PER_CLASS = 300
 PARTS = ("train", "test")
+OMNIGLOT_PARTS = ("background", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -64,19 +66,10 @@ def load_parts(root: Path, data: str, side: int | None) -> list[tuple[Tensor, Te
         return _load_digits(side)
     if data == "omniglot":
         return load_omniglot(root / data / "background", side)
-    transform = _to_tensor(side)
-    if data in ("CIFAR10", "CIFAR100"):
-        dataset = getattr(torchvision.datasets, data)
-        parts = [dataset(root, train=train, transform=transform, download=True) for train in (True, False)]
-    elif (root / data).is_dir():
-        parts = [ImageFolder(root / data / part, transform=transform) for part in PARTS]
-    else:
-        parts = [PackedFolder(root / f"{data}.zip", part, transform=transform) for part in PARTS]
-    loaded = []
-    for part in parts:
-        images, labels = zip(*part, strict=True)
-        loaded.append((torch.stack(images), torch.tensor(labels)))
-    return loaded
+    if data not in ("CIFAR10", "CIFAR100"):
+        return [load_images(root / data / part, side) for part in PARTS]
+    download = getattr(torchvision.datasets, data)
+    return [_stacked(download(root, train=train, transform=_to_tensor(side), download=True)) for train in (True, False)]
 
 
 def _to_tensor(side: int | None) -> v2.Compose:
@@ -92,8 +85,14 @@ def load_omniglot(folder: Path, side: int | None) -> list[tuple[Tensor, Tensor]]
 
 
 def load_images(folder: Path, side: int | None) -> tuple[Tensor, Tensor]:
-    """All images of a folder of classes, uint8 ``(n, 3, height, width)``, and their int64 labels."""
-    images, labels = zip(*ImageFolder(folder, transform=_to_tensor(side)), strict=True)
+    """All images of a folder of classes, packed or not, uint8 ``(n, 3, height, width)``, and their int64 labels."""
+    if folder.is_dir():
+        return _stacked(ImageFolder(folder, transform=_to_tensor(side)))
+    return _stacked(PackedFolder(folder.parent.with_suffix(".zip"), folder.name, transform=_to_tensor(side)))
+
+
+def _stacked(dataset: Dataset) -> tuple[Tensor, Tensor]:
+    images, labels = zip(*dataset, strict=True)
     return torch.stack(images), torch.tensor(labels)
 
 
