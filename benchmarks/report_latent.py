@@ -13,12 +13,18 @@ from typing import Any
 from accuracy.paired import scores
 from accuracy.rows import read_rows
 from latent.images import SOURCES
-from report import MISSING, accuracy, markdown, replace_block, title
+from report import MISSING, accuracy, difference, markdown, replace_block, title
 
 HERE = Path(__file__).parent
 NAMES = {"mnist": "MNIST, 28 px", "omniglot": "Omniglot, 28 px", "signs": "signs, 32 px", "cifar10": "CIFAR-10, 32 px"}
 SETTINGS = ("mnist-5", "omniglot-1", "cifar10-10")
 SAMPLERS = ("glico", "glico-noise", "glico-random-out", "glico-other-class")
+OTHER_CLASS = (
+    ("glico-other-class", "glico"),
+    ("pixel-other-class", "none"),
+    ("glico-other-class", "pixel-other-class"),
+    ("glico-other-class+style", "style"),
+)
 METHODS = ("untrained", "augmentations", "lasium-n", "lasium-ro", "lasium-oc", "supervised")
 Row = dict[str, Any]
 
@@ -30,6 +36,7 @@ def main() -> None:
     replace_block(page, "encode", encode_table(encoded))
     replace_block(page, "cost", cost_table(encoded))
     replace_block(page, "samplers", sampler_table(results))
+    replace_block(page, "other class", other_class_table(results))
     replace_block(page, "tasks", tasks_table(tasks))
     replace_block(page, "tried", tried_table(tasks))
 
@@ -72,6 +79,15 @@ def sampler_table(results: dict[str, Any]) -> str:
         cells = [accuracy({name: same}, name, method) if seeds else MISSING for method in ("none", *SAMPLERS)]
         lines.append([title(name), str(len(seeds)), *cells])
     return markdown(["", "draws", "none", *SAMPLERS], lines)
+
+
+def other_class_table(results: dict[str, Any]) -> str:
+    lines = [
+        [title(name), *(difference(results, name, method, reference) for method, reference in OTHER_CLASS)]
+        for name in SETTINGS
+        if any(results.get(name, {}).get(method) for method, _ in OTHER_CLASS)
+    ]
+    return markdown(["", *(f"{method} − {reference}" for method, reference in OTHER_CLASS)], lines)
 
 
 def tasks_table(rows: list[Row]) -> str:

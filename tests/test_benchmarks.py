@@ -158,6 +158,15 @@ def test_the_control_averages_with_another_image_of_the_class():
     assert abs(ratio.mean() - 0.2) < 0.01
 
 
+def test_the_other_control_averages_with_images_of_other_classes_alone():
+    labels = torch.tensor([0, 0, 1, 1])
+    images = (200 * labels).to(torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
+    swap = PixelAveraging(Split(images, labels, images, labels), p=1, max_ratio=0.4, other_class=True)
+    order = torch.arange(4).repeat(500)
+    shares = (swap(images[order], labels[order], order)[:, 0, 0, 0].float() - images[order][:, 0, 0, 0]).abs() / 200
+    assert abs(shares.mean() - 0.2) < 0.01  # of the way to the other value: no partner had its own
+
+
 @pytest.fixture
 def split(images):
     return Split(images, LABELS, images, LABELS)

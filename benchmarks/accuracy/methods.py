@@ -139,6 +139,8 @@ METHODS = {
     "glico-noise": Method(swap="glico", swap_settings={"sampler": "noise"}),
     "glico-random-out": Method(swap="glico", swap_settings={"sampler": "random-out"}),
     "glico-other-class": Method(swap="glico", swap_settings={"sampler": "other-class"}),
+    "glico-other-class+style": Method(swap="glico", swap_settings={"sampler": "other-class"}, style=True),
+    "pixel-other-class": Method(swap="pixel", swap_settings={"other_class": True, "max_ratio": SwapConfig.max_ratio}),
     "glico-uniform": Method(swap="glico", fit={"class_cosine": 0.0}),
     "glico-lerp": Method(swap="glico", swap_settings={"interpolation": "lerp"}),
     "glo": Method(swap="glico", fit={"classifier_weight": 0.0}),

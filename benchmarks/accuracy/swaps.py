@@ -25,11 +25,14 @@ class PixelAveraging:
         split: the training images.
         p: probability of a swap.
         max_ratio: ``r ~ U[0, max_ratio]``.
+        other_class: whether ``x_j`` is of another class instead; the label stays that of ``x_i``.
     """
 
-    def __init__(self, split: Split, p: float = SwapConfig.p, max_ratio: float = 1.0) -> None:
+    def __init__(
+        self, split: Split, p: float = SwapConfig.p, max_ratio: float = 1.0, *, other_class: bool = False
+    ) -> None:
         self.images, self.p, self.max_ratio = split.images, p, max_ratio
-        self.partners = split.labels[:, None] == split.labels[None]
+        self.partners = (split.labels[:, None] == split.labels[None]) != other_class
         self.partners.fill_diagonal_(False)
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
