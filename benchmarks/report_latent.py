@@ -25,6 +25,7 @@ OTHER_CLASS = (
     ("glico-other-class", "pixel-other-class"),
     ("glico-other-class+style", "style"),
 )
+"""A method, and the one whose accuracy is taken off."""
 METHODS = ("untrained", "augmentations", "lasium-n", "lasium-ro", "lasium-oc", "supervised")
 Row = dict[str, Any]
 
