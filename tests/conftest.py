@@ -31,11 +31,27 @@ QUICK = FitConfig(
 )
 
 
+TENSOR_KINDS = {
+    "uint8": lambda image: image,
+    "uint16": lambda image: (image.int() * 257).to(torch.uint16),
+    "float32": lambda image: image / 255,
+    "float64": lambda image: image.double() / 255,
+    "float16": lambda image: (image / 255).half(),
+    "bfloat16": lambda image: (image / 255).bfloat16(),
+}
+"""A uint8 image as a tensor of each type that an image may have."""
+
+
 def smooth_images(count: int, *, channels: int = 3, height: int = 12, width: int = 10, seed: int = 0) -> Tensor:
     """Random uint8 images ``(count, channels, height, width)`` without high frequencies."""
     coarse = torch.rand(count, channels, 3, 3, generator=torch.Generator().manual_seed(seed))
     fine = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
     return (fine * 255).round().to(torch.uint8)
+
+
+def mid_grey_images(count: int, channels: int, height: int, width: int) -> Tensor:
+    """Random float images whose cells keep away from 0 and 1, so that no change of style is clamped."""
+    return 0.4 + 0.2 * torch.rand(count, channels, height, width)
 
 
 def quick_fit(dataset, **settings):
@@ -75,6 +91,11 @@ def augment(_fitted, tmp_path) -> GLICOAugment:
     """A fitted augmentation that a test may change."""
     _fitted.save(tmp_path / "fitted.safetensors")
     return GLICOAugment.load(tmp_path / "fitted.safetensors")
+
+
+@pytest.fixture
+def seeded() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.fixture

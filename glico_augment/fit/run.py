@@ -118,7 +118,7 @@ def fit_model(
         if saved is not None:
             saved.restore()
             ranks.check_equal("the checkpoint", [run.steps_done, run.restarts])
-        quality = _optimise(run, image_set, saved, callback, ranks, chosen_device, progress=progress)
+        quality = _optimise(run, saved, callback, progress=progress)
     if ranks.is_first:
         log_end(quality, run)
         warn_of_skipped(image_set)
@@ -126,23 +126,15 @@ def fit_model(
     return keep(run.model.cpu(), quality)
 
 
-def _optimise(
-    run: Fit,
-    image_set: ImageSet,
-    saved: Checkpoint | None,
-    callback: Callback | None,
-    ranks: Ranks,
-    device: torch.device,
-    *,
-    progress: bool,
-) -> FitQuality:
+def _optimise(run: Fit, saved: Checkpoint | None, callback: Callback | None, *, progress: bool) -> FitQuality:
     """Make the steps that are left, with all that watches them, and say how well the images were learned."""
-    if ranks.is_first:
-        log_start(image_set, run)
-    is_shown = progress and ranks.is_first
-    with Interrupts(saved, ranks, device) as interrupts:
-        with ProgressBar(run.steps_done, run.total_steps, is_labeled=image_set.is_labeled, enabled=is_shown) as bar:
-            log = [ProgressLog(once=bar.is_shown)] if ranks.is_first else []
+    is_first, is_labeled = run.ranks.is_first, run.image_set.is_labeled
+    if is_first:
+        log_start(run.image_set, run)
+    is_shown = progress and is_first
+    with Interrupts(saved, run.ranks, run.device) as interrupts:
+        with ProgressBar(run.steps_done, run.total_steps, is_labeled=is_labeled, enabled=is_shown) as bar:
+            log = [ProgressLog(once=bar.is_shown)] if is_first else []
             callbacks = [each for each in (bar, *log, saved, callback) if each is not None]
             run.run(callbacks, between_steps=interrupts)
             quality = run.quality()

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from conftest import LABELS, smooth_images
+from conftest import LABELS, TENSOR_KINDS, mid_grey_images, smooth_images
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import tv_tensors
 from torchvision.datasets import FakeData
@@ -18,15 +18,7 @@ from glico_augment import LocalStyle
 from glico_augment.images import convert
 from glico_augment.style import style_of
 
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
-def smooth(count, channels, height, width):
-    """Images whose cells keep away from 0 and 1, so that nothing is clamped."""
-    return 0.4 + 0.2 * torch.rand(count, channels, height, width)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def wholly(style, images):
@@ -36,20 +28,20 @@ def wholly(style, images):
 
 
 def test_at_ratio_1_an_image_takes_on_the_style_of_a_set_of_one():
-    other = smooth(1, 3, 40, 30)
+    other = mid_grey_images(1, 3, 40, 30)
     style = LocalStyle(other, p=1.0, grid=1)
-    made = wholly(style, smooth(5, 3, 20, 25))
+    made = wholly(style, mid_grey_images(5, 3, 20, 25))
     assert 0 < made.min() <= made.max() < 1  # nothing was clamped
     torch.testing.assert_close(style_of(made, 1), style_of(other, 1).expand(5, -1, -1, -1, -1), atol=1e-5, rtol=0)
 
 
 def test_at_ratio_1_a_faded_image_becomes_that_of_the_set_in_every_cell():
-    other = smooth(1, 3, 21, 30)
+    other = mid_grey_images(1, 3, 21, 30)
     torch.testing.assert_close(wholly(LocalStyle(other, p=1.0), 0.5 * other + 0.1), other)
 
 
 def test_a_share_of_the_way_is_gone():
-    image = smooth(1, 1, 16, 16)
+    image = mid_grey_images(1, 1, 16, 16)
     style = LocalStyle(image + 0.2, p=1.0, max_ratio=0.5)
     torch.manual_seed(3)
     ratio = style.make_params(1).ratios
@@ -120,12 +112,7 @@ def as_deep_pil(image):
 
 
 TENSORS = {
-    "uint8": lambda image: image,
-    "uint16": lambda image: (image.int() * 257).to(torch.uint16),
-    "float32": lambda image: image / 255,
-    "float64": lambda image: image.double() / 255,
-    "float16": lambda image: (image / 255).half(),
-    "bfloat16": lambda image: (image / 255).bfloat16(),
+    **TENSOR_KINDS,
     "grey": lambda image: image[:1],
     "grey and alpha": lambda image: image[:2],
     "RGBA": lambda image: torch.cat([image, image[:1]]),
@@ -215,10 +202,10 @@ def test_a_batch_that_shares_memory_is_not_written_to(style, images):
 
 
 def test_gradients_reach_the_images(style):
-    images = smooth(4, 3, 12, 12)
+    images = mid_grey_images(4, 3, 12, 12)
     images[0] = 0.5  # flat, where the gradient of a standard deviation is infinite
     images.requires_grad_()
-    params = LocalStyle(smooth(3, 3, 9, 9), p=0.5).make_params(4)
+    params = LocalStyle(mid_grey_images(3, 3, 9, 9), p=0.5).make_params(4)
     assert 0 < len(params.rows) < 4
     style.transform(images, params).sum().backward()
     assert torch.isfinite(images.grad).all()
@@ -302,8 +289,8 @@ def test_grey_images_among_coloured_ones_have_the_style_they_would_have_in_colou
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("of_set", [1, 2, 3, 4])
 def test_an_image_of_other_channels_than_the_set_is_changed(channels, of_set):
-    other = smooth(1, 1, 12, 12).expand(-1, of_set, -1, -1)
-    image = smooth(1, 1, 12, 12).expand(-1, channels, -1, -1)
+    other = mid_grey_images(1, 1, 12, 12).expand(-1, of_set, -1, -1)
+    image = mid_grey_images(1, 1, 12, 12).expand(-1, channels, -1, -1)
     made = wholly(LocalStyle(other, p=1.0, grid=1), image)
     n_colours = channels - (channels in (2, 4))
     wanted = style_of(other[:, :1], 1).expand(-1, -1, n_colours, -1, -1)

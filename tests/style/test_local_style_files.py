@@ -10,10 +10,7 @@ from glico_augment import FileFormatError, GLICOAugment, LocalStyle
 from glico_augment.files.format import CHECKPOINT, FORMAT, FORMAT_VERSION, STYLE, read_file, write_file
 from glico_augment.style import style_of
 
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def test_a_saved_file_loads_to_the_same_transform_bit_for_bit(tmp_path, images):

@@ -7,10 +7,7 @@ from torchvision import tv_tensors
 
 from glico_augment import LocalStyle
 
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 class Stream(IterableDataset):

@@ -1,18 +1,11 @@
 import pytest
 import torch
+from conftest import mid_grey_images
 
 from glico_augment.images.values import with_channels
 from glico_augment.style import match_channels, style_of, transfer_style
 
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
-def smooth(count, channels, height, width):
-    """Images whose cells keep away from 0 and 1, so that nothing is clamped."""
-    return 0.4 + 0.2 * torch.rand(count, channels, height, width)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def test_a_style_is_the_mean_and_standard_deviation_of_each_cell():
@@ -68,16 +61,16 @@ def test_noise_is_not_amplified_to_contrast():
 
 @pytest.mark.parametrize("grid", [1, 2, 3])
 def test_at_ratio_1_the_style_is_exactly_the_others_where_it_is_the_same_everywhere(grid):
-    pattern = smooth(2, 3, 1, 1) + 0.2 * (torch.rand(2, 3, 4, 4) - 0.5)
+    pattern = mid_grey_images(2, 3, 1, 1) + 0.2 * (torch.rand(2, 3, 4, 4) - 0.5)
     images = pattern.repeat(1, 1, 6, 6)  # every cell holds the same pixels
-    others = style_of(smooth(2, 3, 24, 24), 1).expand(-1, -1, -1, grid, grid)
+    others = style_of(mid_grey_images(2, 3, 24, 24), 1).expand(-1, -1, -1, grid, grid)
     made = transfer_style(images, others, torch.ones(2))
     assert 0 < made.min() <= made.max() < 1
     torch.testing.assert_close(style_of(made, grid), others, atol=1e-4, rtol=0)
 
 
 def test_at_ratio_1_the_style_is_the_others():
-    images = smooth(4, 3, 48, 48)
+    images = mid_grey_images(4, 3, 48, 48)
     others = 0.3 + 0.1 * torch.rand(4, 3, 48, 48)
     others[:, :, 24:] += 0.2
     wanted = style_of(others)
@@ -88,19 +81,19 @@ def test_at_ratio_1_the_style_is_the_others():
 
 
 def test_a_gain_and_a_shift_of_the_whole_image_are_undone_exactly():
-    images = smooth(2, 3, 21, 30)
+    images = mid_grey_images(2, 3, 21, 30)
     faded = 0.5 * images + 0.1
     torch.testing.assert_close(transfer_style(faded, style_of(images), torch.ones(2)), images)
 
 
 def test_halfway_is_halfway():
-    images = smooth(2, 3, 20, 20)
+    images = mid_grey_images(2, 3, 20, 20)
     halfway = transfer_style(images, style_of(images + 0.2), torch.full((2,), 0.5))
     torch.testing.assert_close(halfway, images + 0.1)
 
 
 def test_each_image_has_its_own_style_and_ratio():
-    images, styles, ratios = smooth(5, 3, 12, 12), style_of(torch.rand(5, 3, 12, 12)), torch.rand(5)
+    images, styles, ratios = mid_grey_images(5, 3, 12, 12), style_of(torch.rand(5, 3, 12, 12)), torch.rand(5)
     whole = transfer_style(images, styles, ratios)
     alone = torch.cat([transfer_style(*(x[i : i + 1] for x in (images, styles, ratios))) for i in range(5)])
     torch.testing.assert_close(whole, alone)
@@ -126,9 +119,11 @@ def test_a_flat_image_stays_flat():
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("found", [1, 2, 3, 4])
 def test_styles_of_other_channels_are_those_of_the_converted_images(found, channels):
-    grey = smooth(2, 1, 12, 12)
+    grey = mid_grey_images(2, 1, 12, 12)
     colour = grey * torch.tensor([0.5, 0.9, 1.2]).view(3, 1, 1)  # the channels rise and fall together
-    images = torch.cat([grey if found < 3 else colour, *([smooth(2, 1, 12, 12)] if found in (2, 4) else [])], dim=1)
+    images = torch.cat(
+        [grey if found < 3 else colour, *([mid_grey_images(2, 1, 12, 12)] if found in (2, 4) else [])], dim=1
+    )
     matched = match_channels(style_of(images), channels)
     assert matched.shape == (2, 2, channels, 3, 3)
     torch.testing.assert_close(matched, style_of(with_channels(images, channels)), atol=1e-5, rtol=1e-3)

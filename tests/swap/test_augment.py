@@ -5,7 +5,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from conftest import LABELS, QUICK, quick_fit
+from conftest import LABELS, QUICK, TENSOR_KINDS, quick_fit
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -32,12 +32,7 @@ TEMPLATES = {
     "PIL P": lambda image: as_pil(image).convert("P"),
     "PIL RGBA": lambda image: as_pil(image).convert("RGBA"),
     "PIL 16-bit": lambda image: PIL.Image.fromarray(image[0].numpy().astype(np.uint16) * 257),
-    "uint8": lambda image: image,
-    "uint16": lambda image: (image.int() * 257).to(torch.uint16),
-    "float32": lambda image: image / 255,
-    "float64": lambda image: image.double() / 255,
-    "float16": lambda image: (image / 255).half(),
-    "bfloat16": lambda image: (image / 255).bfloat16(),
+    **TENSOR_KINDS,
     "grey matrix": lambda image: image[0],
     "tv_tensor": tv_tensors.Image,
     "array HWC": lambda image: image.permute(1, 2, 0).numpy(),
