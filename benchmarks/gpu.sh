@@ -117,21 +117,21 @@ speed() {
 
 # The small network, whose rows are for the processor as well, in a file of their own.
 small() {
-    local methods=(none pixel style glico glico+style autoaugment) both=(style+autoaugment glico+style+autoaugment)
-    local main="cifar10-10 cifar10-50 signs-5 signs-10"
+    local methods="none pixel style glico glico+style autoaugment" both="style+autoaugment glico+style+autoaugment"
+    local main="cifar10-10 cifar10-50 signs-5 signs-10" five="0 1 2 3 4" ten="0 1 2 3 4 5 6 7 8 9"
     share_gpu
     if [[ $toy ]]; then
-        ROWS=accuracy_gpu train cifar10-2 1 0 none style
+        ROWS=accuracy_gpu train 1 "cifar10-2 / none style / 0"
         return
     fi
     cp -n "$checkout/benchmarks/results/accuracy_gpu.jsonl" "$results" # what is there is not made again
-    ROWS=accuracy_gpu train "$main" "${JOBS:-12}" "0 1 2 3 4 5 6 7 8 9" "${methods[@]}" "${both[@]}"
-    ROWS=accuracy_gpu train "mnist-5 mnist-10 digits-5 digits-10" "${JOBS:-12}" "0 1 2 3 4" "${methods[@]}"
-    ROWS=accuracy_gpu train "omniglot-1 omniglot-2 omniglot-5" "${JOBS:-12}" "0 1 2 3 4" "${methods[@]}"
-    ROWS=accuracy_gpu train cifar10-10 "${JOBS:-12}" "0 1 2" glico-transductive-train glico-transductive-test
-    ROWS=accuracy_gpu train "$main" "${JOBS:-12}" "0 1 2 3 4 5 6 7 8 9" published color-jitter
-    ROWS=accuracy_gpu train "mnist-5 omniglot-1 cifar10-10" "${JOBS:-12}" "0 1 2 3 4" \
-        glico-noise glico-random-out glico-other-class
+    ROWS=accuracy_gpu train "${JOBS:-15}" \
+        "$main / $methods $both / $ten" \
+        "omniglot-1 omniglot-2 omniglot-5 / $methods / $five" \
+        "mnist-5 mnist-10 digits-5 digits-10 / $methods / $five" \
+        "$main / published / $ten" \
+        "cifar10-10 / glico-transductive-train glico-transductive-test / 0 1 2" \
+        "mnist-5 omniglot-1 cifar10-10 / glico-noise glico-random-out glico-other-class pixel-other-class / $five"
 }
 
 share_gpu() {
@@ -145,38 +145,36 @@ share_gpu() {
 
 # Seeds and settings in the order of what they tell for their time; the last lines are all that is left.
 accuracy() {
-    local main=(none glico style pixel autoaugment style+autoaugment glico+style+autoaugment published)
-    local few=(none glico+style+autoaugment style+autoaugment)
+    local main="none glico style pixel autoaugment style+autoaugment glico+style+autoaugment published"
+    local few="none glico+style+autoaugment style+autoaugment"
     if [[ ! -e $out/data/cifar10.zip ]]; then
         say "accuracy: there is no $out/data/cifar10.zip: run the stage pack first, where the images are"
         exit 1
     fi
     share_gpu
     if [[ $toy ]]; then
-        train cifar10-2 1 0 none glico:min_steps=2,epochs=1,generator_width=4 autoaugment
+        train 1 "cifar10-2 / none glico:min_steps=2,epochs=1,generator_width=4 autoaugment / 0"
         return
     fi
-    train cifar10-10-wrn16-8 "$jobs" "0 1 2" "${main[@]}"
-    train cifar10-50-wrn28-10 1 0 "${few[@]}"
-    train cifar10-50-wrn16-8 "$jobs" 0 "${main[@]}"
-    train cifar10-10-wrn28-10 1 0 "${few[@]}"
-    train cifar10-50-wrn28-10 1 0 "${main[@]}"
-    train cifar10-10-wrn28-10 1 0 "${main[@]}"
-    train cifar10-50-wrn16-8 "$jobs" "1 2" "${main[@]}"
-    train cifar10-50-wrn28-10 1 "1 2" "${main[@]}"
-    train cifar10-10-wrn28-10 1 "1 2" "${main[@]}"
+    train "$jobs" "cifar10-10-wrn16-8 / $main / 0 1 2"
+    train 1 "cifar10-50-wrn28-10 / $few / 0"
+    train "$jobs" "cifar10-50-wrn16-8 / $main / 0"
+    train 1 "cifar10-10-wrn28-10 / $few / 0" "cifar10-50-wrn28-10 cifar10-10-wrn28-10 / $main / 0"
+    train "$jobs" "cifar10-50-wrn16-8 / $main / 1 2"
+    train 1 "cifar10-50-wrn28-10 cifar10-10-wrn28-10 / $main / 1 2"
 }
 
-# SETTINGS JOBS SEEDS METHOD…, to the file of ROWS
+# JOBS GRID…, as measure_accuracy.py has grids, to the file of ROWS
 train() {
-    local settings=$1 side_by_side=$2 seeds=$3 left=$((deadline - SECONDS)) changes=(--set batched=true)
-    shift 3
+    local side_by_side=$1 left=$((deadline - SECONDS)) changes=(--set batched=true) grids=()
+    shift
+    for grid; do grids+=(--grid "$grid"); done
     [[ $toy ]] && changes+=(steps=30 batch_size=4 dropout=0.1)
     ((left > 0)) || left=0
     # A margin for trainings to be written.
     limited "$python" benchmarks/measure_accuracy.py --data "$out/data" --out "$results/${ROWS:-accuracy}.jsonl" \
-        --fits "$out/fits" --device "$device" --settings $settings "${changes[@]}" --threads 1 --jobs "$side_by_side" \
-        --seeds $seeds --methods "$@" --minutes "$(awk "BEGIN { print ($left > 30 ? $left - 30 : $left / 2) / 60 }")"
+        --fits "$out/fits" --device "$device" "${grids[@]}" "${changes[@]}" --threads 1 --jobs "$side_by_side" \
+        --minutes "$(awk "BEGIN { print ($left > 30 ? $left - 30 : $left / 2) / 60 }")"
 }
 
 # The rows of OUT that benchmarks/results does not have yet go there, and the reports are written anew.

@@ -17,6 +17,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,14 @@ def plan(args: argparse.Namespace) -> list[Job]:
     """What is not in the result file yet, seed by seed, so that a stopped table is even."""
     done = {key(row) for row in read_rows(args.out)}
     jobs = []
-    for seed in args.seeds:
-        for name in args.settings:
+    for settings, methods, seeds in args.grid or [(args.settings, args.methods, args.seeds)]:
+        for seed, name in product(seeds, settings):
             setting = find_setting(name, args.set)
             optimizers = tuple(
                 (lr, decay) for lr in args.lr or [setting.lr] for decay in args.decay or [setting.weight_decay]
             )
             groups: dict[str, list[str]] = {}
-            for text in args.methods:
+            for text in methods:
                 method = find_method(text)
                 group = f"{method.fit} {method.unlabeled}" if method.swap == "glico" else text
                 runs = [identity(setting, text, seed, args.part, *optimizer) for optimizer in optimizers]
@@ -150,6 +151,14 @@ def further_images(data: Path, job: Job, which: str) -> Tensor:
     return others.eval_images[chosen]
 
 
+def parse_grid(text: str) -> tuple[list[str], list[str], list[int]]:
+    try:
+        settings, methods, seeds = (part.split() for part in text.split("/"))
+        return settings, methods, [int(seed) for seed in seeds]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected 'SETTING… / METHOD… / SEED…', got {text!r}") from None
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the folders of images")
@@ -158,6 +167,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="changes to the settings")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), help="NAME or NAME:field=value,…")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    grid_help = "'SETTING… / METHOD… / SEED…' in place of these three; may be given several times, the first come first"
+    parser.add_argument("--grid", type=parse_grid, action="append", help=grid_help)
     parser.add_argument("--part", choices=["test", "validation"], default="test", help="what to score on")
     parser.add_argument("--lr", type=float, nargs="+", help="to tune, with --part validation")
     parser.add_argument("--decay", type=float, nargs="+", help="to tune, with --part validation")

@@ -55,6 +55,7 @@ class Case:
     is_rate: bool
     rounds: int
     details: Callable[[], dict[str, Any]] = dict
+    warm_up: int = 1
 
 
 def main() -> None:
@@ -75,11 +76,11 @@ def main() -> None:
 
 
 def measure(case: Case, device: torch.device, rounds: int) -> dict[str, Any]:
-    """The two callables by turns, after a warm-up of each; on a GPU the median times themselves as well."""
+    """The two callables by turns, after calls to warm up; on a GPU the median times themselves as well."""
     subject, reference = case.make()
     timers = [Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads()) for run in (subject, reference)]
     for timer in timers:
-        timer.timeit(1)
+        timer.timeit(case.warm_up)
     times = [tuple(timer.timeit(1).median for timer in timers) for _ in range(rounds)]
     ratios = [theirs / ours if case.is_rate else ours / theirs for ours, theirs in times]
     low, middle, high = statistics.quantiles(ratios, n=4)
@@ -111,7 +112,10 @@ def batch_cases(device: torch.device, sides: list[int], args: argparse.Namespace
                 ("style", "cutmix"),
             ):
                 identity = {"side": side, "batch": batch_size, "transform": transform, "against": reference}
-                cases.append(Case(identity, partial(batch_pair, identity, device), is_rate=False, rounds=15))
+                # A GPU has a graph for each number of swapped images, so it takes some calls to have all.
+                warm_up, rounds = (100, 100) if device.type == "cuda" else (1, 15)
+                make = partial(batch_pair, identity, device)
+                cases.append(Case(identity, make, is_rate=False, rounds=rounds, warm_up=warm_up))
     return cases
 
 

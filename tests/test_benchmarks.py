@@ -210,6 +210,16 @@ def test_a_run_that_has_its_row_is_not_repeated(root, tmp_path):
     assert "0 runs to make" in run(root, out, "--seeds", "0", "1", "--methods", *methods)
 
 
+def test_grids_are_made_one_after_the_other_each_with_its_own_methods_and_seeds(root, tmp_path):
+    out = tmp_path / "rows.jsonl"
+    run(root, out, "--jobs", "1", "--grid", "photos-4 / none pixel / 1", "--grid", "photos-3 / pixel / 0 1")
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    made = [(row["per_class"], row["method"], row["seed"]) for row in rows]
+    assert made == [(4, "none", 1), (4, "pixel", 1), (3, "pixel", 0), (3, "pixel", 1)]
+    with pytest.raises(AssertionError, match="expected 'SETTING… / METHOD… / SEED…', got 'photos-4 / none'"):
+        run(root, out, "--grid", "photos-4 / none")
+
+
 def test_all_cpu_settings_exist_and_unknown_names_are_refused():
     assert [find_setting(name, []).per_class for name in CPU_SETTINGS] == [10, 50, 5, 10]
     assert find_setting("my-photos-7", ["side=48"]) == Setting("my-photos", 7, side=48)

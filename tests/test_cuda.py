@@ -110,6 +110,60 @@ def test_a_batch_is_swapped_where_it_lies_in_its_dtype_and_on_its_own_coins(augm
     assert 0.3 < is_swapped.float().mean() < 0.7
 
 
+def on_cuda(labels):
+    return labels.repeat(3).to(CUDA)
+
+
+def test_a_swap_as_one_graph_draws_and_makes_what_it_does_without(augment):
+    made = []
+    for _ in range(4):  # the first without a graph
+        torch.manual_seed(1)
+        made.append(augment.make(on_cuda(LABELS)))
+    assert len(augment._graphs._graphs) == 1
+    for images, is_known in made[1:]:
+        assert bool(is_known.all())
+        torch.testing.assert_close(images, made[0][0], atol=5e-3, rtol=0)
+    torch.manual_seed(2)
+    assert (augment.make(on_cuda(LABELS))[0] - made[0][0]).abs().amax() > 0.01
+
+
+def test_graphs_of_other_numbers_of_images_leave_earlier_images_alone(augment):
+    augment.max_ratio, augment.noise_std = 0.0, 0.0  # so that each image is a reconstruction
+    labels, anchors = on_cuda(LABELS), on_cuda(torch.arange(len(LABELS)))
+    expected = augment.model_on(CUDA).reconstruct(anchors)
+    counts = [5, 24, 9, 24, 5, 11, 9, 11, 5, 24]
+    made = [augment.make(labels[:count], anchors=anchors[:count])[0] for count in counts]
+    for count, images in zip(counts, made, strict=True):
+        torch.testing.assert_close(images, expected[:count], atol=5e-3, rtol=0)
+
+
+def test_a_graph_is_of_the_settings_of_its_swap(augment):
+    anchors = torch.arange(len(LABELS), device=CUDA)
+    for _ in range(3):
+        augment.make(LABELS.to(CUDA), anchors=anchors)
+    augment.max_ratio, augment.noise_std = 0.0, 0.0
+    expected = augment.model_on(CUDA).reconstruct(anchors)
+    for _ in range(3):
+        torch.testing.assert_close(augment.make(LABELS.to(CUDA), anchors=anchors)[0], expected, atol=5e-3, rtol=0)
+    for sampler in ("other-class", "noise", "random-out"):
+        augment.sampler = sampler
+        for _ in range(3):
+            assert bool(augment.make(LABELS.to(CUDA))[0].isfinite().all())
+
+
+@pytest.mark.parametrize("context", [torch.inference_mode, torch.no_grad])
+def test_a_graph_made_in_a_mode_serves_outside_of_it(augment, images, context):
+    augment.p = 1.0
+    batch, labels = (images / 255).to(CUDA), LABELS.to(CUDA)
+    with context():
+        for _ in range(3):
+            augment(batch, labels)
+    weight = torch.ones((), device=CUDA, requires_grad=True)
+    for _ in range(2):
+        (weight * augment(batch, labels)[0]).sum().backward()
+    assert weight.grad > 0
+
+
 class KilledError(Exception):
     pass
 

@@ -55,9 +55,9 @@ class GLICOSwap:
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         rows = draw_rows(len(images), self.augment.p).to(images.device)
-        params = self.augment.make_params(labels[rows], anchors=indices[rows])
+        made, _ = self.augment.make(labels[rows], anchors=indices[rows])
         images = images.clone()
-        images[rows] = from_unit(self.augment.transform(params), images.dtype)
+        images[rows] = from_unit(made, images.dtype)
         return images
 
 

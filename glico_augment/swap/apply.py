@@ -86,8 +86,7 @@ def swap_batch(maker: SwapMaker, images: Tensor, labels: Any, *, look: bool) -> 
     rows = to_device(draw_rows(len(images), maker.p), images.device)
     if len(rows) == 0:
         return images
-    params = maker.make_params(labels[rows])
-    synthetic = values.like_shape(maker.transform(params), tuple(images.shape[1:]))
-    synthetic = values.from_unit(synthetic, images.dtype)
-    swapped = values.replace_rows(images.as_subclass(Tensor), rows, synthetic, params.is_known)
+    made, is_known = maker.make(labels[rows])
+    synthetic = values.from_unit(values.like_shape(made, tuple(images.shape[1:])), images.dtype)
+    swapped = values.replace_rows(images.as_subclass(Tensor), rows, synthetic, is_known)
     return tv_tensors.wrap(swapped, like=images) if isinstance(images, tv_tensors.TVTensor) else swapped

@@ -19,6 +19,7 @@ from glico_augment.model.codes import SphereCodes
 from glico_augment.model.generator import Generator
 from glico_augment.model.model import GLICOModel
 from glico_augment.swap.draw import SwapParams, draw_params
+from glico_augment.swap.graphs import SwapGraphs
 
 _Value = TypeVar("_Value")
 
@@ -72,6 +73,7 @@ class SwapMaker:
         # In a dict the models are no submodules: the transform has no parameters, and moving or casting the network
         # it is part of leaves them as they are.
         self._models = {_CPU: model.to(_CPU).requires_grad_(False).eval()}
+        self._graphs = SwapGraphs()
         self._has_warned_unknown = False
 
     @property
@@ -167,6 +169,27 @@ class SwapMaker:
         ends = model.codes(params.partners) if ends is None else ends
         return model.walk(starts, ends, params.ratios, params.noise, self.interpolation)
 
+    def make(self, labels: Tensor, *, anchors: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Draw and make an image for each of ``labels``: :meth:`make_params` and :meth:`transform`, on CUDA in one.
+
+        Args:
+            labels: ``(k,)`` integers.
+            anchors: ``(k,)`` codes to start from; −1, or None for all, for a random one of the class.
+
+        Returns:
+            Images ``(k, channels, height, width)`` float32 in ``[0, 1]``, and whether each label was fitted, ``(k,)``
+            bool; the image means nothing where it was not.
+        """
+        is_capturable = self.sampler != "random-out"  # whose angles are made on the CPU
+        if labels.device.type == "cuda" and is_capturable and len(labels):
+            settings = (self.swap, self.noise_std)
+            return self._graphs(self._make, labels, anchors, settings, self.record.image_shape)
+        return self._make(labels, anchors)
+
+    def _make(self, labels: Tensor, anchors: Tensor | None) -> tuple[Tensor, Tensor]:
+        params = self.make_params(labels, anchors=anchors)
+        return self.transform(params), params.is_known
+
     def find_known(self, labels: Tensor) -> Tensor:
         """Which of ``labels``, ``(k,)``, were fitted, ``(k,)`` bool; warns, once a process, if one was not."""
         _, is_known = self.model_on(labels.device).codes.index_of(labels)
@@ -243,7 +266,7 @@ class SwapMaker:
 
     def __getstate__(self) -> dict[str, Any]:
         # A pickle goes to worker processes and other machines, where another device may not exist.
-        return {**self.__dict__, "_models": {_CPU: self.model}}
+        return {**self.__dict__, "_models": {_CPU: self.model}, "_graphs": SwapGraphs()}
 
     def _code(self, which: Any) -> Tensor:
         """The code ``(latent_dim,)`` of an index, or the one given."""

@@ -459,10 +459,23 @@ def test_progress_shows_the_loss_parts(dataset, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_make_draws_and_transforms(augment, seeded):
+    labels = torch.cat([LABELS, torch.tensor([12345])])
+    images, is_known = augment.make(labels)
+    torch.manual_seed(0)
+    params = augment.make_params(labels)
+    assert torch.equal(images, augment.transform(params))
+    assert is_known.tolist() == [True] * len(LABELS) + [False]
+    anchors = torch.arange(len(LABELS))
+    augment.max_ratio, augment.noise_std = 0.0, 0.0
+    torch.testing.assert_close(augment.make(LABELS, anchors=anchors)[0], augment.reconstruct(), atol=1e-5, rtol=0)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_on_cuda_the_swap_stays_on_the_device_and_does_not_wait(always, images):
     batch, labels = images.repeat(4, 1, 1, 1).cuda(), LABELS.repeat(4)
-    always(batch, labels)
+    for _ in range(2):  # after which it is one graph
+        always(batch, labels)
     labels[0] = 12345
     labels_on_device = labels.cuda()
     torch.cuda.set_sync_debug_mode("error")

@@ -7,6 +7,7 @@ import torch
 from glico_augment.config import SAMPLERS, FitConfig, SwapConfig
 from glico_augment.fit.start import initial_model
 from glico_augment.swap.draw import SwapParams, draw_params, draw_rows
+from glico_augment.swap.graphs import rounded_up
 
 CODE_LABELS = [5, -2, 5, 9, -2, 5]
 N_DRAWS = 20_000
@@ -131,3 +132,9 @@ def test_without_a_generator_the_global_one_is_drawn_from(model):
             draws.append(draw_params(model, torch.tensor([5, -2, 5]), SwapConfig(), 0.15).ratios)
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
+
+
+def test_graphs_are_of_few_numbers_of_images_none_of_which_is_a_quarter_too_many():
+    numbers = {count: rounded_up(count) for count in range(1, 1025)}
+    assert all(count <= number <= 1.25 * count for count, number in numbers.items())
+    assert len(set(numbers.values())) < 40
