@@ -180,7 +180,8 @@ def train(
         set_learning_rate(optimizer, lr * (1 + math.cos(math.pi * step / setting.steps)) / 2)
         if objective is cross_entropy:
             images = batches(indices)
-            with torch.backends.cudnn.flags(benchmark=True, allow_tf32=True):  # every batch has one shape
+            # Every batch has one shape; a small network is trained in less time than its best kernels are found in.
+            with torch.backends.cudnn.flags(enabled=True, benchmark=setting.depth > 10, allow_tf32=True):
                 step_of_sgd(images, split.labels[indices])
         else:
             with autocast():
