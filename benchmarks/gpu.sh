@@ -127,7 +127,8 @@ small() {
     cp -n "$checkout/benchmarks/results/accuracy_gpu.jsonl" "$results" # what is there is not made again
     ROWS=accuracy_gpu train "${JOBS:-15}" \
         "$main / $methods $both / $ten" \
-        "omniglot-1 omniglot-2 omniglot-5 / $methods / $five" \
+        "omniglot-2 omniglot-5 / $methods / $five" \
+        "omniglot-1 / ${methods/ pixel/} / $five" \
         "mnist-5 mnist-10 digits-5 digits-10 / $methods / $five" \
         "$main / published / $ten" \
         "cifar10-10 / glico-transductive-train glico-transductive-test / 0 1 2" \

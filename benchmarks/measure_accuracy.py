@@ -76,7 +76,7 @@ def plan(args: argparse.Namespace) -> list[Job]:
     """What is not in the result file yet, seed by seed, so that a stopped table is even."""
     done = {key(row) for row in read_rows(args.out)}
     jobs = []
-    for settings, methods, seeds in args.grid or [(args.settings, args.methods, args.seeds)]:
+    for settings, methods, seeds in args.grid:
         for seed, name in product(seeds, settings):
             setting = find_setting(name, args.set)
             optimizers = tuple(
@@ -86,9 +86,10 @@ def plan(args: argparse.Namespace) -> list[Job]:
             for text in methods:
                 method = find_method(text)
                 group = f"{method.fit} {method.unlabeled}" if method.swap == "glico" else text
-                runs = [identity(setting, text, seed, args.part, *optimizer) for optimizer in optimizers]
-                if any(key(row) not in done for row in runs):
+                runs = {key(identity(setting, text, seed, args.part, *optimizer)) for optimizer in optimizers}
+                if not runs <= done:
                     groups.setdefault(group, []).append(text)
+                    done |= runs  # which a later grid may have as well
             jobs += [Job(setting, seed, tuple(group), args.part, optimizers) for group in groups.values()]
     return jobs
 
@@ -163,10 +164,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the folders of images")
     parser.add_argument("--out", type=Path, required=True, help="result file, appended to")
-    parser.add_argument("--settings", nargs="+", default=CPU_SETTINGS, help="by name, or FOLDER-COUNT")
+    parser.add_argument("--settings", nargs="+", help="by name, or FOLDER-COUNT; the first four if left out")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="changes to the settings")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), help="NAME or NAME:field=value,…")
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--methods", nargs="+", help="NAME or NAME:field=value,…; all if left out")
+    parser.add_argument("--seeds", type=int, nargs="+", help="0 to 4 if left out")
     grid_help = "'SETTING… / METHOD… / SEED…' in place of these three; may be given several times, the first come first"
     parser.add_argument("--grid", type=parse_grid, action="append", help=grid_help)
     parser.add_argument("--part", choices=["test", "validation"], default="test", help="what to score on")
@@ -177,7 +178,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--threads", type=int, default=1, help="threads a process")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this many")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.grid and (args.settings or args.methods or args.seeds):
+        parser.error("--grid has settings, methods and seeds: leave --settings, --methods and --seeds out")
+    args.grid = args.grid or [(args.settings or CPU_SETTINGS, args.methods or list(METHODS), args.seeds or SEEDS)]
+    return args
 
 
 if __name__ == "__main__":

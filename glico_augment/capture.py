@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
+SWITCH = "GLICO_CUDA_GRAPHS"
+"""Environment variable; ``0`` launches every kernel by itself."""
+
 _WARM_UP = 3  # calls, in which libraries choose their kernels and optimisers make their state
 
 _Output = TypeVar("_Output")
+
+
+def can_capture(device: torch.device) -> bool:
+    """Whether work on a device may become a graph: on CUDA, unless :data:`SWITCH` or torch's allocator forbids it."""
+    if device.type != "cuda" or os.environ.get(SWITCH) == "0":
+        return False
+    has_pools = torch.cuda.get_allocator_backend() != "pluggable" and not os.environ.get(_NO_CACHE)
+    return has_pools and not torch.cuda.is_current_stream_capturing()
+
+
+_NO_CACHE = "PYTORCH_NO_CUDA_MEMORY_CACHING"
+
+
+@dataclass(frozen=True)
+class GraphMemory:
+    """What graphs share that never run at the same time: the memory of their kernels, and the stream they record in.
+
+    Libraries keep workspaces by the stream, so that graphs of different memories have different streams.
+    """
+
+    pool: Any
+    stream: torch.cuda.Stream
+
+    @classmethod
+    def of(cls, device: torch.device) -> GraphMemory:
+        """A new one on a CUDA device."""
+        return cls(torch.cuda.graph_pool_handle(), torch.cuda.Stream(device))
 
 
 class CapturedStep(Generic[_Output]):
@@ -26,26 +57,37 @@ class CapturedStep(Generic[_Output]):
         function: from tensors, each of which may be None but the first, to a tensor or several.
         is_wanted: whether to capture.
         warm_up: calls before the capture.
-        pool: of ``torch.cuda.graph_pool_handle()``, which graphs share that never run at the same time.
+        memory: shared with other graphs; None for its own.
     """
 
     def __init__(
-        self, function: Callable[..., _Output], *, is_wanted: bool, warm_up: int = _WARM_UP, pool: Any = None
+        self,
+        function: Callable[..., _Output],
+        *,
+        is_wanted: bool,
+        warm_up: int = _WARM_UP,
+        memory: GraphMemory | None = None,
     ) -> None:
         self.function = function
         self.is_wanted = is_wanted
         self._warm_up = warm_up
-        self._pool = pool
+        self._memory = memory
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: list[Tensor | None] = []
         self._output: _Output
 
+    @property
+    def is_captured(self) -> bool:
+        """Whether the next call launches a graph that is there."""
+        return self._graph is not None
+
     def __call__(self, *inputs: Tensor | None) -> _Output:
         """What the function returns, to be used before the next call, which overwrites it."""
         if not self.is_wanted or self._calls < self._warm_up:
+            output = self.function(*inputs)
             self._calls += 1
-            return self.function(*inputs)
+            return output
         if self._graph is None:
             self._capture(inputs)
         assert self._graph is not None
@@ -60,19 +102,14 @@ class CapturedStep(Generic[_Output]):
         """Record the kernels of a call, none of which runs."""
         assert inputs[0] is not None
         device = inputs[0].device
+        memory = self._memory or GraphMemory.of(device)
         self._inputs = [None if given is None else given.clone() for given in inputs]
         graph = torch.cuda.CUDAGraph()
         # Other threads, which pin memory for a loader say, go on as they like.
-        options: dict[str, Any] = {"stream": _stream(device), "capture_error_mode": "thread_local"}
-        with torch.cuda.device(device), torch.cuda.graph(graph, self._pool, **options):
+        options: dict[str, Any] = {"stream": memory.stream, "capture_error_mode": "thread_local"}
+        with torch.cuda.device(device), torch.cuda.graph(graph, memory.pool, **options):
             self._output = self.function(*self._inputs)
         self._graph = graph
-
-
-@lru_cache
-def _stream(device: torch.device) -> torch.cuda.Stream:
-    """To record in; torch has one of the device that was the current one first."""
-    return torch.cuda.Stream(device)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

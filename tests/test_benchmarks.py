@@ -193,7 +193,8 @@ def test_a_kept_fit_swaps_with_the_defaults_of_today(split, tmp_path):
 
 def run(root, out, *more):
     command = [sys.executable, BENCHMARKS / "measure_accuracy.py", "--data", root, "--out", out, "--fits", out.parent]
-    command += ["--settings", "photos-4", "--set", "steps=1", "batch_size=4", "--device", "cpu", *more]
+    settings = [] if "--grid" in more else ["--settings", "photos-4"]
+    command += [*settings, "--set", "steps=1", "batch_size=4", "--device", "cpu", *more]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -216,8 +217,13 @@ def test_grids_are_made_one_after_the_other_each_with_its_own_methods_and_seeds(
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     made = [(row["per_class"], row["method"], row["seed"]) for row in rows]
     assert made == [(4, "none", 1), (4, "pixel", 1), (3, "pixel", 0), (3, "pixel", 1)]
+    again = ["--jobs", "2", "--grid", "photos-4 / none pixel / 1 2", "--grid", "photos-4 / pixel none / 2"]
+    assert "2 runs to make" in run(root, out, *again)  # none of them twice
+    assert len(out.read_text().splitlines()) == 6
     with pytest.raises(AssertionError, match="expected 'SETTING… / METHOD… / SEED…', got 'photos-4 / none'"):
         run(root, out, "--grid", "photos-4 / none")
+    with pytest.raises(AssertionError, match="leave --settings, --methods and --seeds out"):
+        run(root, out, "--seeds", "0", "--grid", "photos-4 / none / 1")
 
 
 def test_all_cpu_settings_exist_and_unknown_names_are_refused():
@@ -305,12 +311,31 @@ def test_the_report_says_what_has_not_been_run():
     text = report.report(scores(NONE), {})
     assert len(text.splitlines()) < 200
     line = next(line for line in text.splitlines() if line.startswith("| Signs, 5 a class |"))
-    assert line == "| Signs, 5 a class | 4 | 75.0 |" + " not yet run |" * 8
+    assert line == "| Signs, 5 a class | CPU | 4 | 75.0 |" + " not yet run |" * 8
     line = next(line for line in text.splitlines() if line.startswith("| Omniglot, 1 a class |"))
-    assert line == "| Omniglot, 1 a class | 0 |" + " not yet run |" * 6 + " – |" * 3
+    assert line == "| Omniglot, 1 a class |  | 0 | not yet run | – |" + " not yet run |" * 4 + " – |" * 3
     assert text.count("| glico-transductive-") == 2
-    assert "`results/accuracy.jsonl`: none." in text
-    assert "`results/accuracy.jsonl`: mixup." in report.report(scores(NONE + rows("signs-5", "mixup", {0: 1.0})), {})
+    assert "Other methods of these files: none." in text
+    more = scores(NONE + rows("signs-5", "mixup", {0: 1.0}))
+    assert "Other methods of these files: mixup." in report.report(more, {})
+
+
+def test_a_setting_is_of_the_device_with_more_draws_of_all_methods_and_the_other_stands_apart():
+    def of(seeds, value, methods=report.EVERYWHERE):
+        return [row for method in methods for row in rows("signs-5", method, dict.fromkeys(seeds, value))]
+
+    both = [scores(of(range(3), 40.0)), scores(of(range(4), 50.0, report.EVERYWHERE[1:]))]
+    fuller, others, devices = report.by_draws(*both)  # four draws of all methods but one are fewer than three of all
+    assert (fuller, others, devices["signs-5"]) == (*both, "CPU")
+    both[1] = scores(of(range(4), 50.0))
+    fuller, others, devices = report.by_draws(*both)
+    assert (others, fuller, devices["signs-5"]) == (*both, "GPU")
+    assert report.by_draws({}, both[1])[0] == both[1]
+    assert report.by_draws(both[0], {})[0] == both[0]
+    first, _, second = report.report(*both).partition("## The same on the other device")
+    assert "| Signs, 5 a class | GPU | 4 | 50.0 | 50.0, +0.0 [+0.0, +0.0] |" in first
+    assert "| Signs, 5 a class | CPU | 3 | 40.0 | 40.0, +0.0 [+0.0, +0.0] |" in second
+    assert "| Signs, 5 a class, 4 seeds | 50.0 |" in report.readme_table(both[1], {"signs-5": "GPU"})
 
 
 def test_the_report_of_a_gpu_has_its_rows_beside_those_of_others_and_says_what_is_missing():
@@ -330,7 +355,8 @@ def test_the_report_of_a_gpu_has_its_rows_beside_those_of_others_and_says_what_i
 def test_the_readme_has_settings_of_three_seeds_and_is_not_changed_twice(tmp_path):
     path = tmp_path / "README.md"
     path.write_text("before\n<!-- accuracy -->\nold\n<!-- end accuracy -->\nafter\n")
-    table = report.readme_table(scores(NONE + rows("signs-10", "none", {0: 1.0, 1: 2.0})))
+    results = scores(NONE + rows("signs-10", "none", {0: 1.0, 1: 2.0}))
+    table = report.readme_table(results, dict.fromkeys(results, "CPU"))
     texts = []
     for _ in range(2):
         report.replace_block(path, "accuracy", table)
@@ -339,7 +365,7 @@ def test_the_readme_has_settings_of_three_seeds_and_is_not_changed_twice(tmp_pat
     before, *lines, end, after = texts[0].splitlines()
     assert (before, end, after) == ("before", "<!-- end accuracy -->", "after")
     assert lines[1] == "|  | none | pixel | style | glico | glico+style | autoaugment | glico+style+autoaugment |"
-    assert lines[3:] == ["| Signs, 5 a class, 4 seeds | 75.0 |" + " not yet run |" * 6]
+    assert lines[3:] == ["| Signs, 5 a class, 4 seeds, CPU | 75.0 |" + " not yet run |" * 6]
     with pytest.raises(ValueError, match="no block between <!-- speed -->"):
         report.replace_block(path, "speed", table)
 
@@ -475,6 +501,16 @@ def test_the_report_of_speed_has_targets_of_a_gpu_in_milliseconds_and_shares_of_
     assert "| fit, rate over the plain way's | cuda | not yet run | at least 5 | |" in lines
     shown = "| swap | cuda | float32 | 128 | 32 | 0.80 | 3.7 | 100 | 1.1% of 400 TFLOP/s | 4.2% of 3000 GB/s |"
     assert shown in lines.splitlines()
+
+
+def test_the_report_of_speed_says_how_far_growth_was_measured():
+    figure = {"ratio": 1.5, "low": 1.0, "high": 2.0}
+    row = {**HERE, **dict.fromkeys([*report_speed.GROWTH, "load_over_read"], figure), "classes": 10}
+    row |= dict.fromkeys(["peak_mib", "images_mib", "codes_mib"], 1.0)
+    some, more = ({**row, "images": count} for count in (500, 5_000))
+    line = "| growth: fit step, from 500 images to {} | cpu | {} | | |"
+    assert line.format("50,000", "not yet run") in report_speed.report([], [some], [])
+    assert line.format("5,000", "1.50") in report_speed.report([], [some, more], [])
 
 
 def test_plots_of_speed_are_made_of_three_sides_or_not_at_all(tmp_path):

@@ -1,6 +1,8 @@
 """What a CUDA GPU has to do as a CPU does it; beside these, some tests of the swap, the fit and the style need one."""
 
+import copy
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from glico_augment.data.image_set import read_image_set
 from glico_augment.devices import to_device
 from glico_augment.fit.loop import Fit
 from glico_augment.fit.state import state_of
+from glico_augment.swap import graphs
 
 CUDA = torch.device("cuda")
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -50,7 +53,7 @@ def test_a_step_as_one_graph_is_the_step(dataset, options):
         for fit in fits:
             fit.step()
     graph, eager = (state_of(fit)[0] for fit in fits)
-    assert fits[0]._optimize._graph is not None
+    assert fits[0]._optimize.is_captured
     # Adam takes the sign of a gradient near 0, which rounding can turn, so that single weights go their own way.
     torch.testing.assert_close(graph["history"], eager["history"], rtol=0.02, atol=0.01)
     for name in ("model.codes.codes", "model.generator.project.weight"):
@@ -119,7 +122,7 @@ def test_a_swap_as_one_graph_draws_and_makes_what_it_does_without(augment):
     for _ in range(4):  # the first without a graph
         torch.manual_seed(1)
         made.append(augment.make(on_cuda(LABELS)))
-    assert len(augment._graphs._graphs) == 1
+    assert [graph.is_captured for graph in augment._graphs._graphs.values()] == [True]
     for images, is_known in made[1:]:
         assert bool(is_known.all())
         torch.testing.assert_close(images, made[0][0], atol=5e-3, rtol=0)
@@ -131,10 +134,51 @@ def test_graphs_of_other_numbers_of_images_leave_earlier_images_alone(augment):
     augment.max_ratio, augment.noise_std = 0.0, 0.0  # so that each image is a reconstruction
     labels, anchors = on_cuda(LABELS), on_cuda(torch.arange(len(LABELS)))
     expected = augment.model_on(CUDA).reconstruct(anchors)
-    counts = [5, 24, 9, 24, 5, 11, 9, 11, 5, 24]
-    made = [augment.make(labels[:count], anchors=anchors[:count])[0] for count in counts]
-    for count, images in zip(counts, made, strict=True):
-        torch.testing.assert_close(images, expected[:count], atol=5e-3, rtol=0)
+    calls = [(count, step) for step, count in enumerate([5, 24, 9, 24, 5, 11, 9, 11, 5, 24])]
+    made = []
+    for count, step in calls:  # other anchors each time
+        made.append(augment.make(labels.roll(step)[:count], anchors=anchors.roll(step)[:count])[0])
+    for (count, step), images in zip(calls, made, strict=True):
+        torch.testing.assert_close(images, expected.roll(step, dims=0)[:count], atol=5e-3, rtol=0)
+
+
+def test_threads_and_streams_have_graphs_of_their_own(augment):
+    augment.max_ratio, augment.noise_std = 0.0, 0.0
+    labels, anchors = on_cuda(LABELS), on_cuda(torch.arange(len(LABELS)))
+    expected = augment.model_on(CUDA).reconstruct(anchors)
+
+    def make(step):
+        with torch.cuda.stream(torch.cuda.Stream()):
+            for _ in range(20):
+                made, _ = augment.make(labels.roll(step), anchors=anchors.roll(step))
+                torch.testing.assert_close(made, expected.roll(step, dims=0), atol=5e-3, rtol=0)
+        return step
+
+    torch.cuda.synchronize()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(make, range(4))) == [0, 1, 2, 3]
+
+
+def test_graphs_are_forgotten_when_there_are_too_many_and_are_not_copied(augment, monkeypatch):
+    monkeypatch.setattr(graphs, "_MOST_GRAPHS", 3)
+    augment.noise_std = 0.0
+    anchors = torch.arange(len(LABELS), device=CUDA)
+    expected = augment.model_on(CUDA).reconstruct(anchors)
+    for count in (5, 6, 7, 8, 5, 6):
+        for ratio in (0.0, 0.3, 0.0):
+            augment.max_ratio = ratio
+            made = [augment.make(LABELS.to(CUDA)[:count], anchors=anchors[:count])[0] for _ in range(2)]
+        torch.testing.assert_close(made[1], expected[:count], atol=5e-3, rtol=0)
+        assert len(augment._graphs._graphs) <= 3
+    assert not copy.deepcopy(augment)._graphs._graphs
+
+
+def test_a_switch_turns_graphs_off(augment, dataset, monkeypatch):
+    monkeypatch.setenv("GLICO_CUDA_GRAPHS", "0")
+    for _ in range(3):
+        augment.make(LABELS.to(CUDA))
+    assert not augment._graphs._graphs
+    assert not new_fit(dataset)._optimize.is_wanted
 
 
 def test_a_graph_is_of_the_settings_of_its_swap(augment):
@@ -147,8 +191,12 @@ def test_a_graph_is_of_the_settings_of_its_swap(augment):
         torch.testing.assert_close(augment.make(LABELS.to(CUDA), anchors=anchors)[0], expected, atol=5e-3, rtol=0)
     for sampler in ("other-class", "noise", "random-out"):
         augment.sampler = sampler
+        augment.max_ratio = 0.4
         for _ in range(3):
-            assert bool(augment.make(LABELS.to(CUDA))[0].isfinite().all())
+            torch.manual_seed(0)
+            expected = augment.transform(augment.make_params(LABELS.to(CUDA)))
+            torch.manual_seed(0)
+            torch.testing.assert_close(augment.make(LABELS.to(CUDA))[0], expected, atol=5e-3, rtol=0)
 
 
 @pytest.mark.parametrize("context", [torch.inference_mode, torch.no_grad])
@@ -158,6 +206,7 @@ def test_a_graph_made_in_a_mode_serves_outside_of_it(augment, images, context):
     with context():
         for _ in range(3):
             augment(batch, labels)
+    assert all(graph.is_captured for graph in augment._graphs._graphs.values())
     weight = torch.ones((), device=CUDA, requires_grad=True)
     for _ in range(2):
         (weight * augment(batch, labels)[0]).sum().backward()

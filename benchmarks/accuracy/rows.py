@@ -51,7 +51,8 @@ def machine(device: torch.device) -> dict[str, Any]:
     """Where and how a row was made. Folders in the command are cut to their names."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     processor = next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.processor())
-    arguments = [Path(argument).name if "/" in argument else argument for argument in sys.argv[1:]]
+    is_path = ["/" in argument and " / " not in argument for argument in sys.argv]  # and no grid
+    arguments = [Path(each).name if cut else each for each, cut in zip(sys.argv, is_path, strict=True)][1:]
     return {
         "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
         "threads": torch.get_num_threads(),

@@ -26,6 +26,9 @@ class PixelAveraging:
         p: probability of a swap.
         max_ratio: ``r ~ U[0, max_ratio]``.
         other_class: whether ``x_j`` is of another class instead; the label stays that of ``x_i``.
+
+    Raises:
+        ValueError: if an image has no partner.
     """
 
     def __init__(
@@ -34,6 +37,8 @@ class PixelAveraging:
         self.images, self.p, self.max_ratio = split.images, p, max_ratio
         self.partners = (split.labels[:, None] == split.labels[None]) != other_class
         self.partners.fill_diagonal_(False)
+        if not bool(self.partners.any(dim=1).all()):
+            raise ValueError("there is nothing to average with: an image is the only one of its class")
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         partners = self.images[torch.multinomial(self.partners[indices].float(), 1).flatten()]

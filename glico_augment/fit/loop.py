@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from glico_augment.capture import CapturedStep, set_learning_rate
+from glico_augment.capture import CapturedStep, can_capture, set_learning_rate
 from glico_augment.config import FitConfig
 from glico_augment.data.image_set import ImageSet
 from glico_augment.devices import to_device
@@ -114,7 +114,7 @@ class Fit:
         self._forward = self.networks if self.ranks.count == 1 else DistributedDataParallel(self.networks)
         betas = (self.config.adam_beta1, 0.999)
         self.code_adam = CodeAdam(self.model.codes.codes.data, betas)
-        is_captured = self.device.type == "cuda" and self.ranks.count == 1 and isinstance(self.config.loss, str)
+        is_captured = can_capture(self.device) and self.ranks.count == 1 and isinstance(self.config.loss, str)
         lr: float | Tensor = self.config.lr
         if is_captured:  # a number would be part of the graph
             lr = torch.tensor(lr, dtype=torch.float32, device=self.device)

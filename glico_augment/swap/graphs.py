@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glico_augment.capture import CapturedStep
+from glico_augment.capture import CapturedStep, GraphMemory
 
 _MOST_GRAPHS = 64
 _MOST_PIXELS = 2**20  # of one graph's images: beyond it is the kernels that take the time, and the memory
@@ -22,21 +22,17 @@ class SwapGraphs:
 
     The draw and the generator are some 200 kernels, which take several times as long to launch as to run. How many
     images are swapped differs from batch to batch, so numbers are rounded up by at most a quarter, and what is made
-    beyond is left. A number is made without a graph the first time, with the same random numbers as with it, and always
-    where the images are large or many numbers, settings and streams have a graph already.
+    beyond is left. A number is made without a graph the first time, with the same random numbers as with it. A thread,
+    and a stream, has graphs of its own; where there are too many, all are forgotten.
     """
 
     def __init__(self) -> None:
         self._graphs: dict[Hashable, CapturedStep[tuple[Tensor, Tensor]]] = {}
-        self._pools: dict[Hashable, Any] = {}
+        self._memories: dict[Hashable, GraphMemory] = {}
+        self._lock = threading.Lock()
 
     def __call__(
-        self,
-        make: _Make,
-        labels: Tensor,
-        anchors: Tensor | None,
-        settings: Hashable,
-        image_shape: tuple[int, int, int],
+        self, make: _Make, labels: Tensor, anchors: Tensor | None, *, settings: Hashable, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """What ``make`` returns for labels and anchors on a CUDA device, ``(k,)`` each, ``k`` at least 1.
 
@@ -45,23 +41,25 @@ class SwapGraphs:
             labels: integers.
             anchors: int64, or None.
             settings: of ``make``; a graph is of one.
-            image_shape: ``(channels, height, width)``.
+            size: ``(height, width)`` of the images.
         """
-        count, stream = len(labels), torch.cuda.current_stream(labels.device)
-        padded = rounded_up(count)
-        key = (labels.device, stream.cuda_stream, settings, padded, labels.dtype, anchors is None)
-        if key not in self._graphs and (
-            padded * image_shape[1] * image_shape[2] > _MOST_PIXELS or len(self._graphs) == _MOST_GRAPHS
-        ):
+        count, padded = len(labels), rounded_up(len(labels))
+        if padded * size[0] * size[1] > _MOST_PIXELS:
             return make(labels, anchors)
-        if torch.cuda.is_current_stream_capturing():
-            return make(labels, anchors)
-        if key not in self._graphs:
-            pool = self._pools.setdefault(key[:2], torch.cuda.graph_pool_handle())
-            self._graphs[key] = CapturedStep(make, is_wanted=True, warm_up=1, pool=pool)
+        place = (labels.device, torch.cuda.current_stream(labels.device).cuda_stream, threading.get_ident())
+        key = (*place, settings, padded, labels.dtype, anchors is None)
         rest = (0, padded - count)
-        images, is_known = self._graphs[key](F.pad(labels, rest), None if anchors is None else F.pad(anchors, rest))
-        return images[:count].clone(), is_known[:count].clone()
+        inputs = (F.pad(labels, rest), None if anchors is None else F.pad(anchors, rest))
+        with self._lock:
+            if key not in self._graphs:
+                if len(self._graphs) == _MOST_GRAPHS:
+                    self._graphs.clear()
+                    self._memories.clear()
+                if place not in self._memories:
+                    self._memories[place] = GraphMemory.of(labels.device)
+                self._graphs[key] = CapturedStep(make, is_wanted=True, warm_up=1, memory=self._memories[place])
+            images, is_known = self._graphs[key](*inputs)
+            return images[:count].clone(), is_known[:count].clone()
 
 
 def rounded_up(count: int) -> int:

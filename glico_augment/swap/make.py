@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import warnings
+from functools import partial
 from typing import Any, Generic, TypeVar, overload
 
 import torch
 from torch import Tensor
 
 from glico_augment import checks
+from glico_augment.capture import can_capture
 from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.data.labels import as_integers
 from glico_augment.fit.quality import FitQuality
@@ -164,10 +166,7 @@ class SwapMaker:
 
     def transform(self, params: SwapParams) -> Tensor:
         """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``."""
-        model = self.model_on(params.anchors.device)
-        starts, ends = model.codes(params.anchors), params.ends
-        ends = model.codes(params.partners) if ends is None else ends
-        return model.walk(starts, ends, params.ratios, params.noise, self.interpolation)
+        return _transform(self.model_on(params.anchors.device), params, self.interpolation)
 
     def make(self, labels: Tensor, *, anchors: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw and make an image for each of ``labels``: :meth:`make_params` and :meth:`transform`, on CUDA in one.
@@ -180,15 +179,14 @@ class SwapMaker:
             Images ``(k, channels, height, width)`` float32 in ``[0, 1]``, and whether each label was fitted, ``(k,)``
             bool; the image means nothing where it was not.
         """
+        self.check_sampler()
+        make = partial(_make, self.model_on(labels.device), self.swap, self.noise_std)
         is_capturable = self.sampler != "random-out"  # whose angles are made on the CPU
-        if labels.device.type == "cuda" and is_capturable and len(labels):
-            settings = (self.swap, self.noise_std)
-            return self._graphs(self._make, labels, anchors, settings, self.record.image_shape)
-        return self._make(labels, anchors)
-
-    def _make(self, labels: Tensor, anchors: Tensor | None) -> tuple[Tensor, Tensor]:
-        params = self.make_params(labels, anchors=anchors)
-        return self.transform(params), params.is_known
+        if not (len(labels) and is_capturable and can_capture(labels.device)):
+            return make(labels, anchors)
+        settings = (self.sampler, self.sampler_std, self.max_ratio, self.interpolation, self.noise_std)
+        _, *size = self.record.image_shape
+        return self._graphs(make, labels, anchors, settings=settings, size=(size[0], size[1]))
 
     def find_known(self, labels: Tensor) -> Tensor:
         """Which of ``labels``, ``(k,)``, were fitted, ``(k,)`` bool; warns, once a process, if one was not."""
@@ -288,6 +286,18 @@ class SwapMaker:
     def _shown_labels(self) -> str:
         labels = self.codes.classes.tolist()
         return ", ".join(map(str, labels[:10])) + (", …" if len(labels) > 10 else "")
+
+
+def _make(
+    model: GLICOModel, swap: SwapConfig, noise_std: float, labels: Tensor, anchors: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    params = draw_params(model, labels, swap, noise_std, anchors=anchors)
+    return _transform(model, params, swap.interpolation), params.is_known
+
+
+def _transform(model: GLICOModel, params: SwapParams, interpolation: str) -> Tensor:
+    ends = model.codes(params.partners) if params.ends is None else params.ends
+    return model.walk(model.codes(params.anchors), ends, params.ratios, params.noise, interpolation)
 
 
 _CPU = torch.device("cpu")
