@@ -61,6 +61,9 @@ class SwapGraphs:
             images, is_known = self._graphs[key](*inputs)
             return images[:count].clone(), is_known[:count].clone()
 
+    def __reduce__(self) -> tuple[type[SwapGraphs], tuple[()]]:
+        return type(self), ()  # a graph is of its process
+
 
 def rounded_up(count: int) -> int:
     """The next number, from ``count`` on, of those that are four to an octave: 1 to 8, 10, 12, 14, 16, 20, 24, 28."""

@@ -264,7 +264,7 @@ class SwapMaker:
 
     def __getstate__(self) -> dict[str, Any]:
         # A pickle goes to worker processes and other machines, where another device may not exist.
-        return {**self.__dict__, "_models": {_CPU: self.model}, "_graphs": SwapGraphs()}
+        return {**self.__dict__, "_models": {_CPU: self.model}}
 
     def _code(self, which: Any) -> Tensor:
         """The code ``(latent_dim,)`` of an index, or the one given."""
