@@ -45,6 +45,15 @@ class GraphMemory:
         return cls(torch.cuda.graph_pool_handle(), torch.cuda.Stream(device))
 
 
+@dataclass(frozen=True)
+class _Captured(Generic[_Output]):
+    """A graph, and where it reads its inputs and leaves its output."""
+
+    graph: torch.cuda.CUDAGraph
+    inputs: tuple[Tensor | None, ...]
+    output: _Output
+
+
 class CapturedStep(Generic[_Output]):
     """A function of tensors whose shapes never change, launched as one CUDA graph after its first calls.
 
@@ -73,14 +82,16 @@ class CapturedStep(Generic[_Output]):
         self._warm_up = warm_up
         self._memory = memory
         self._calls = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._inputs: list[Tensor | None] = []
-        self._output: _Output
+        self._captured: _Captured[_Output] | None = None
 
     @property
     def is_captured(self) -> bool:
         """Whether the next call launches a graph that is there."""
-        return self._graph is not None
+        return self._captured is not None
+
+    def forget(self) -> None:
+        """Free the graph and its memory; the next calls are as the first ones were."""
+        self._calls, self._captured = 0, None
 
     def __call__(self, *inputs: Tensor | None) -> _Output:
         """What the function returns, to be used before the next call, which overwrites it."""
@@ -88,28 +99,27 @@ class CapturedStep(Generic[_Output]):
             output = self.function(*inputs)
             self._calls += 1
             return output
-        if self._graph is None:
-            self._capture(inputs)
-        assert self._graph is not None
-        for kept, given in zip(self._inputs, inputs, strict=True):
+        if self._captured is None:
+            self._captured = self._capture(inputs)
+        for kept, given in zip(self._captured.inputs, inputs, strict=True):
             if kept is not None and given is not None:
                 kept.copy_(given, non_blocking=True)
-        self._graph.replay()
-        return self._output
+        self._captured.graph.replay()
+        return self._captured.output
 
     @torch.inference_mode(False)  # tensors made in it could not be overwritten outside of it
-    def _capture(self, inputs: tuple[Tensor | None, ...]) -> None:
+    def _capture(self, inputs: tuple[Tensor | None, ...]) -> _Captured[_Output]:
         """Record the kernels of a call, none of which runs."""
         assert inputs[0] is not None
         device = inputs[0].device
         memory = self._memory or GraphMemory.of(device)
-        self._inputs = [None if given is None else given.clone() for given in inputs]
+        kept = tuple(None if given is None else given.clone() for given in inputs)
         graph = torch.cuda.CUDAGraph()
         # Other threads, which pin memory for a loader say, go on as they like.
         options: dict[str, Any] = {"stream": memory.stream, "capture_error_mode": "thread_local"}
         with torch.cuda.device(device), torch.cuda.graph(graph, memory.pool, **options):
-            self._output = self.function(*self._inputs)
-        self._graph = graph
+            output = self.function(*kept)
+        return _Captured(graph, kept, output)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -37,3 +37,8 @@ def test_a_captured_step_takes_every_input_and_changes_the_same_memory():
         sums.append(step(added, torch.tensor(2.0, device="cuda"), None).item())
     assert sums == [3 * 2 * sum(range(value + 1)) for value in range(8)]
     assert len(calls) == 4  # three by themselves and one to record
+    assert step.is_captured
+    step.forget()
+    assert not step.is_captured
+    step(torch.zeros(3, device="cuda"), torch.tensor(2.0, device="cuda"), None)
+    assert len(calls) == 5

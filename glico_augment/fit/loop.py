@@ -147,6 +147,7 @@ class Fit:
             self.is_stopped = self.ranks.any(lambda: _ask(callbacks, progress), self.device)  # noqa: B023
             if between_steps is not None:
                 between_steps(progress)
+        self._optimize.forget()
         self.check_finite()
         self.share_codes()
         self._check_images()
