@@ -147,8 +147,8 @@ class Fit:
             self.is_stopped = self.ranks.any(lambda: _ask(callbacks, progress), self.device)  # noqa: B023
             if between_steps is not None:
                 between_steps(progress)
+        self.check_finite()  # and so waited for
         self._optimize.forget()
-        self.check_finite()
         self.share_codes()
         self._check_images()
 

@@ -53,6 +53,7 @@ class SwapGraphs:
         with self._lock:
             if key not in self._graphs:
                 if len(self._graphs) == _MOST_GRAPHS:
+                    torch.cuda.synchronize(labels.device)  # none may be running
                     self._graphs.clear()
                     self._memories.clear()
                 if place not in self._memories:

@@ -37,6 +37,7 @@ def make(augment, monkeypatch):
     """``augment.make`` by the way of a CUDA device."""
     stream = types.SimpleNamespace(cuda_stream=0)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(graphs.GraphMemory, "of", lambda device: object())
     monkeypatch.setattr(graphs, "CapturedStep", Rehearsed)
     monkeypatch.setattr("glico_augment.swap.make.can_capture", lambda device: True)
