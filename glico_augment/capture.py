@@ -13,6 +13,7 @@ from torch import Tensor
 SWITCH = "GLICO_CUDA_GRAPHS"
 """Environment variable; ``0`` launches every kernel by itself."""
 
+_NO_CACHE = "PYTORCH_NO_CUDA_MEMORY_CACHING"
 _WARM_UP = 3  # calls, in which libraries choose their kernels and optimisers make their state
 
 _Output = TypeVar("_Output")
@@ -24,9 +25,6 @@ def can_capture(device: torch.device) -> bool:
         return False
     has_pools = torch.cuda.get_allocator_backend() != "pluggable" and not os.environ.get(_NO_CACHE)
     return has_pools and not torch.cuda.is_current_stream_capturing()
-
-
-_NO_CACHE = "PYTORCH_NO_CUDA_MEMORY_CACHING"
 
 
 @dataclass(frozen=True)
