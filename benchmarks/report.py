@@ -110,7 +110,7 @@ def report(results: dict[str, Scores], on_gpu: dict[str, Scores]) -> str:
     sections = [
         f"# Does it help?\n\n{answers(fuller)}",
         HOW_TO_READ,
-        f"## Test accuracy\n\n{ACCURACY_TEXT}\n{accuracy_table(fuller, devices)}",
+        f"## Test accuracy\n\n{ACCURACY_TEXT}\n{accuracy_table(fuller, listed(fuller), METHODS, devices)}",
         "![Paired gains on no augmentation](plots/gains.png)\n",
         f"## What each part gives\n\n{parts_table(fuller)}",
         "## Rivals of the style\n\nAccuracy, gain on none, and style less its rival, on a CPU.\n\n"
@@ -144,11 +144,11 @@ def by_draws(
         return min(counts), sum(counts)
 
     fuller, others, devices = dict(on_cpu), {}, dict.fromkeys(on_cpu, "CPU")
-    by_data: dict[str, list[str]] = defaultdict(list)
+    settings: dict[str, list[str]] = defaultdict(list)
     for name in (*MAIN, *OTHERS):
         if name in on_cpu or name in on_gpu:
-            by_data[name.partition("-")[0]].append(name)
-    for names in by_data.values():
+            settings[name.partition("-")[0]].append(name)
+    for names in settings.values():
         has_more = draws(on_gpu, names) > draws(on_cpu, names)
         chosen, rest = (on_gpu, on_cpu) if has_more else (on_cpu, on_gpu)
         for name in names:
@@ -192,13 +192,15 @@ def answers(results: dict[str, Scores]) -> str:
     )
 
 
-def accuracy_table(results: dict[str, Scores], devices: dict[str, str]) -> str:
+def accuracy_table(
+    results: dict[str, Scores], names: Collection[str], methods: Collection[str], devices: dict[str, str]
+) -> str:
     return markdown(
-        ["", "device", "seeds", *METHODS],
+        ["", "device", "seeds", *methods],
         (
             [title(name), devices[name] if name in results else "", str(seeds(results, name))]
-            + [accuracy(results, name, method) for method in METHODS]
-            for name in listed(results)
+            + [accuracy(results, name, method) for method in methods]
+            for name in names
         ),
     )
 
@@ -259,14 +261,7 @@ def transductive_table(results: dict[str, Scores]) -> str:
 def other_table(results: dict[str, Scores], devices: dict[str, str]) -> str:
     methods = [method for method in METHODS if any(method in table for table in results.values())]
     names = [name for name in (*MAIN, *OTHERS) if seeds(results, name) > 1]
-    return markdown(
-        ["", "device", "seeds", *methods],
-        (
-            [title(name), "CPU" if devices[name] == "GPU" else "GPU", str(seeds(results, name))]
-            + [accuracy(results, name, method) for method in methods]
-            for name in names
-        ),
-    )
+    return accuracy_table(results, names, methods, {name: "CPU" if devices[name] == "GPU" else "GPU" for name in names})
 
 
 def other_parts(results: dict[str, Scores]) -> str:

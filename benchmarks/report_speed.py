@@ -234,8 +234,9 @@ def roofline_section(rows: list[dict[str, Any]]) -> str:
         "## Share of the machine\n",
         "Floating-point operations and bytes of operators, counted from shapes, over the measured time, as shares of",
         "what a large matrix product and a large copy reach in the same process. Bytes are those of operators one by",
-        "one, so that caches and fusion can take the share of the bandwidth above 1. Of a swap one call is counted, of",
-        "80 images on the H200, and the time is that of calls on average, which make some 64.\n",
+        "one, so that caches and fusion can take the share of the bandwidth above 1. Of a swap one call is counted,",
+        "and the time is that of calls on average, which make other numbers of images; on the H200 the count was that",
+        "of a graph, whose number is rounded up.\n",
     ]
     if not rows:
         return "\n".join([*lines, missing(ROOFLINE_COMMAND)])

@@ -18,7 +18,7 @@ from accuracy.data import Split
 from accuracy.pause import Pause
 from accuracy.settings import Setting
 from accuracy.wide_resnet import WideResNet
-from glico_augment.capture import CapturedStep, set_learning_rate
+from glico_augment.capture import CapturedStep, can_capture, set_learning_rate
 from glico_augment.devices import to_device
 
 SHIFT = 4
@@ -146,7 +146,7 @@ def train(
     shape = {"depth": setting.depth, "width": setting.width, "dropout": setting.dropout, "side": side}
     network = WideResNet(batches.n_classes, **shape)
     network = network.to(device, memory_format=torch.channels_last)
-    is_captured = device.type == "cuda"
+    is_captured = can_capture(device)
     rate = torch.tensor(lr, device=device) if is_captured else lr  # a number would be part of the graph
     sgd: dict[str, Any] = {"momentum": 0.9, "weight_decay": weight_decay, "nesterov": True}
     optimizer = torch.optim.SGD(network.parameters(), lr=rate, fused=is_captured or None, **sgd)
