@@ -8,25 +8,24 @@ import pytest
 import torch
 from PIL import Image
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
 for name in ("matplotlib", "scipy", "sklearn", "torchmetrics"):
     pytest.importorskip(name)
 
-import measure_features  # noqa: E402
-import measure_metacgan  # noqa: E402
-import report_features  # noqa: E402
-from accuracy.rows import read_rows  # noqa: E402
-from features import heads  # noqa: E402
-from features.autoencoders import VQVAE  # noqa: E402
-from features.pictures import plot_layouts  # noqa: E402
-from features.pools import load_pool  # noqa: E402
-from features.spaces import SPACES, Effort  # noqa: E402
-from rivals import metacgan, new_classes  # noqa: E402
+import measure_features
+import measure_metacgan
+import report_features
+from accuracy.rows import read_rows
+from features import heads
+from features.autoencoders import VQVAE
+from features.pictures import plot_layouts
+from features.pools import load_pool
+from features.spaces import SPACES, Effort
+from rivals import metacgan, new_classes
 
-from glico_augment import FitConfig  # noqa: E402
-from glico_augment.sklearn import GLICOFeatures  # noqa: E402
+from glico_augment import FitConfig
+from glico_augment.sklearn import GLICOFeatures
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 CPU = torch.device("cpu")
 QUICK = {
     "vae_steps": 2,

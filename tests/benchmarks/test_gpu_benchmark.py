@@ -9,28 +9,25 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import measure_roofline
+import pack_data
 import pytest
 import torch
+from accuracy.batched import BatchAutoAugment, of_batches, shift_and_flip
+from accuracy.data import PARTS, load_images, load_parts, make_split
+from accuracy.methods import autoaugment, autoaugment_by_coin, find_method
+from accuracy.packed import PackedFolder, pack
+from accuracy.pause import Pause
+from accuracy.rows import key, read_rows
+from accuracy.settings import Setting, find_setting
+from accuracy.swaps import PixelAveraging
+from accuracy.training import Batches, cross_entropy, train
+from accuracy.wide_resnet import WideResNet
 from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import measure_roofline  # noqa: E402
-import pack_data  # noqa: E402
-from accuracy.batched import BatchAutoAugment, of_batches, shift_and_flip  # noqa: E402
-from accuracy.data import PARTS, load_images, load_parts, make_split  # noqa: E402
-from accuracy.methods import autoaugment, autoaugment_by_coin, find_method  # noqa: E402
-from accuracy.packed import PackedFolder, pack  # noqa: E402
-from accuracy.pause import Pause  # noqa: E402
-from accuracy.rows import key, read_rows  # noqa: E402
-from accuracy.settings import Setting, find_setting  # noqa: E402
-from accuracy.swaps import PixelAveraging  # noqa: E402
-from accuracy.training import Batches, cross_entropy, train  # noqa: E402
-from accuracy.wide_resnet import WideResNet  # noqa: E402
-
+ROOT = Path(__file__).parents[2]
 DEVICES = [
     "cpu",
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")),
