@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torchvision.transforms import v2
 
 from glico_augment.cli import demo_data
-from glico_augment.cli.demo_training import accuracy
+from glico_augment.cli.demo_training import Change, accuracy
 from glico_augment.cli.outputs import check_grid
 from glico_augment.devices import choose_device
 from glico_augment.fit.cost import MOST_STEPS
@@ -43,7 +43,7 @@ def demo(args: argparse.Namespace) -> None:
         torch.set_num_threads(1)
     print(
         f"{args.per_class} training images of each of {len(splits.names)} classes, {len(splits.test)} test images, "
-        f"{height} × {width} pixels, {args.steps} steps with random shifts for every classifier"
+        f"{height} × {width} pixels, {args.steps} steps for every classifier"
     )
     accuracies: dict[str, list[float]] = {}
     qualities: list[float] = []
@@ -53,8 +53,8 @@ def demo(args: argparse.Namespace) -> None:
         augment = GLICOAugment.fit(few, device=device, seed=seed, min_steps=args.fit_steps)
         qualities.append(augment.quality.r2)
         budget: dict[str, Any] = {"n_classes": len(splits.names), "steps": args.steps, "seed": seed, "device": device}
-        for name, dataset in rows(few, augment).items():
-            accuracies.setdefault(name, []).append(accuracy(dataset, splits.test, **budget))
+        for name, change in rows(few, augment).items():
+            accuracies.setdefault(name, []).append(accuracy(few, change, splits.test, **budget))
         shown = ", ".join(f"{name} {values[-1]:.1f} %" for name, values in accuracies.items())
         left = (time.monotonic() - start) / (seed + 1) * (args.seeds - seed - 1)
         wait = f"; about {duration(left)} to go" if left else ""
@@ -65,15 +65,10 @@ def demo(args: argparse.Namespace) -> None:
     _draw_paths(augment, args)
 
 
-def rows(few: demo_data.Images, augment: GLICOAugment) -> dict[str, Dataset[Any]]:
-    """The training set of each row: as it is, with the swap, with another image's style, and with both."""
+def rows(few: demo_data.Images, augment: GLICOAugment) -> dict[str, Change]:
+    """What each row does to a batch: nothing, the swap, another image's style, and the swap and then the style."""
     style = LocalStyle(few)
-    return {
-        "none": few,
-        "glico": augment.wrap(few),
-        "style": demo_data.Images(few.images, few.labels, transform=style),
-        "both": augment.wrap(few, transform=style),
-    }
+    return {"none": v2.Identity(), "glico": augment, "style": style, "both": v2.Compose([augment, style])}
 
 
 def table(accuracies: Mapping[str, Sequence[float]]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,25 +18,22 @@ from glico_augment.images import values
 
 
 class Images(Dataset[tuple[Tensor, int]]):
-    """Images in memory with a transform, as torchvision's data sets have one.
+    """Images in memory.
 
     Args:
         images: ``(n, channels, height, width)`` uint8.
         labels: ``(n,)`` int64.
-        transform: applied to an image each time it is read; None for none.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, transform: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images = images
         self.labels = labels
-        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = self.images[index]
-        return image if self.transform is None else self.transform(image), int(self.labels[index])
+        return self.images[index], int(self.labels[index])
 
 
 class Splits(NamedTuple):

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from glico_augment.cli.demo_data import Images
 
 _BATCH_SIZE = 50
 
+Change = Callable[[Tensor, Tensor], "tuple[Tensor, Tensor]"]
+"""From uint8 images ``(k, channels, height, width)`` and their labels to both."""
+
 
 def accuracy(
-    dataset: Dataset[Any], test: Images, *, n_classes: int, steps: int, seed: int, device: torch.device
+    few: Images, change: Change, test: Images, *, n_classes: int, steps: int, seed: int, device: torch.device
 ) -> float:
-    """Train a classifier on a dataset of uint8 images and labels; its accuracy on ``test`` in percent.
+    """Train a classifier on batches of a few images, each of them changed; its accuracy on ``test`` in percent.
 
-    One seed gives one initial network and one order of the images, whatever the dataset does to them.
+    One seed gives one initial network, one order of the images and one shift of each, whatever the change draws.
     """
     torch.manual_seed(seed)
+    own_numbers = torch.Generator().manual_seed(seed)
     channels, height, width = test.images.shape[1:]
     network = _network(channels, n_classes, min(height, width)).to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.05)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    batch_size = min(_BATCH_SIZE, len(dataset))  # type: ignore[arg-type]
-    sampler = RandomSampler(dataset, num_samples=steps * batch_size)  # type: ignore[arg-type]
-    for images, labels in DataLoader(dataset, batch_size, sampler=sampler):
-        shifted = random_shift(images.to(device).float() / 255, at_most=max(1, width // 8))
-        loss = F.cross_entropy(network(shifted), labels.to(device))
+    batch_size = min(_BATCH_SIZE, len(few))
+    order = torch.empty(0, dtype=torch.int64)
+    for _ in range(steps):
+        while len(order) < batch_size:
+            order = torch.cat([order, torch.randperm(len(few), generator=own_numbers)])
+        indices, order = order[:batch_size], order[batch_size:]
+        images, labels = change(few.images[indices].to(device), few.labels[indices].to(device))
+        shifted = random_shift(images.float() / 255, at_most=width // 16, generator=own_numbers)
+        loss = F.cross_entropy(network(shifted), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -41,16 +48,17 @@ def accuracy(
     return 100 * (torch.cat(guesses) == test.labels).float().mean().item()
 
 
-def random_shift(images: Tensor, *, at_most: int) -> Tensor:
+def random_shift(images: Tensor, *, at_most: int, generator: torch.Generator | None = None) -> Tensor:
     """Move each image of a batch up to so many pixels in each direction, repeating its edge.
 
     Args:
         images: ``(k, channels, height, width)`` float.
         at_most: pixels.
+        generator: of the CPU, to draw from; None for torch's own.
     """
     count, channels, height, width = images.shape
     padded = F.pad(images, [at_most] * 4, mode="replicate")
-    starts = torch.randint(2 * at_most + 1, (2, count, 1))
+    starts = torch.randint(2 * at_most + 1, (2, count, 1), generator=generator)
     rows, columns = (starts + torch.arange(max(height, width))).to(images.device)
     of_image, of_channel = (torch.arange(size, device=images.device) for size in (count, channels))
     return padded[
@@ -62,14 +70,16 @@ def random_shift(images: Tensor, *, at_most: int) -> Tensor:
 
 
 def _network(channels: int, n_classes: int, side: int) -> nn.Module:
-    """Convolutions that halve the image until it is small, 32 channels wide and wider."""
-    layers: list[nn.Module] = [nn.BatchNorm2d(channels)]
-    width_in, width = channels, 32
-    while True:
-        layers += [nn.Conv2d(width_in, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-        width_in, width = width, min(2 * width, 128)
-        if side < 6:
-            break
-        layers.append(nn.MaxPool2d(2))
-        side //= 2
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width_in, n_classes))
+    """Convolutions, 16 channels wide to 64, that halve the image until it is small; a large one by its first stride."""
+    stride = 2 if side > 16 else 1
+    layers: list[nn.Module] = [nn.BatchNorm2d(channels), *_convolution(channels, 16, stride)]
+    width, side = 16, side // stride
+    while side >= 6:
+        layers += [*_convolution(width, min(2 * width, 64)), nn.MaxPool2d(2)]
+        width, side = min(2 * width, 64), side // 2
+    layers += _convolution(width, 64)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, n_classes))
+
+
+def _convolution(width_in: int, width: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(width_in, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]

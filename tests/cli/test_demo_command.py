@@ -3,8 +3,9 @@ import sys
 
 import pytest
 import torch
+from torchvision.transforms import v2
 
-from glico_augment import GLICODataset
+from glico_augment import LocalStyle
 from glico_augment.cli import demo, demo_data
 from glico_augment.cli.demo_training import accuracy, random_shift
 
@@ -35,13 +36,18 @@ def test_demo_on_digits(glico, tmp_path):
     assert "one draw says nothing about the noise" in out
 
 
-def test_demo_rows_are_paired_and_differ_in_what_they_add(dataset, augment):
+@pytest.mark.usefixtures("seeded")
+def test_demo_rows_are_what_is_done_to_a_batch(dataset, augment):
     few = demo_data.Images(*dataset.tensors)
     rows = demo.rows(few, augment)
     assert list(rows) == ["none", "glico", "style", "both"]
-    assert torch.equal(rows["none"][0][0], few.images[0])
-    assert rows["style"].transform is rows["both"].transform
-    assert [name for name, row in rows.items() if isinstance(row, GLICODataset)] == ["glico", "both"]
+    assert rows["glico"] is augment
+    assert isinstance(rows["style"], LocalStyle)
+    assert rows["both"].transforms == [augment, rows["style"]]
+    for name, change in rows.items():
+        images, labels = change(few.images, few.labels)
+        assert torch.equal(labels, few.labels)
+        assert torch.equal(images, few.images) == (name == "none")
 
 
 def test_demo_draws_as_many_of_each_class_and_others_for_another_seed():
@@ -54,14 +60,24 @@ def test_demo_draws_as_many_of_each_class_and_others_for_another_seed():
     assert not torch.equal(few.images, demo_data.draw_few(splits, 3, seed=1).images)
 
 
-def test_demo_training_repeats_for_a_seed():
+def test_demo_training_is_paired_whatever_a_row_draws():
     pytest.importorskip("sklearn")
     splits = demo_data.digits()
     few = demo_data.draw_few(splits, 2, seed=0)
+    seen = []
+
+    def draws(images, labels):
+        torch.rand(17)
+        seen.append(images)
+        return images, labels
+
     options = {"n_classes": 10, "steps": 8, "device": torch.device("cpu")}
-    first, again, other = (accuracy(few, splits.test, seed=seed, **options) for seed in (0, 0, 1))
+    first = accuracy(few, v2.Identity(), splits.test, seed=0, **options)
+    again, other = (accuracy(few, draws, splits.test, seed=seed, **options) for seed in (0, 1))
     assert 0 <= first <= 100
     assert first == again != other
+    assert not torch.equal(seen[0], seen[8])
+    assert not torch.equal(seen[0], seen[1])
 
 
 def test_demo_shifts_each_image_on_its_own_and_repeats_its_edge():
