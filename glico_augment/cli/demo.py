@@ -13,7 +13,7 @@ import torch
 from torchvision.transforms import v2
 
 from glico_augment.cli import demo_data
-from glico_augment.cli.demo_training import Change, accuracy
+from glico_augment.cli.demo_training import Change, accuracy, largest_shift
 from glico_augment.cli.outputs import check_grid
 from glico_augment.devices import choose_device
 from glico_augment.fit.cost import MOST_STEPS
@@ -43,7 +43,8 @@ def demo(args: argparse.Namespace) -> None:
         torch.set_num_threads(1)
     print(
         f"{args.per_class} training images of each of {len(splits.names)} classes, {len(splits.test)} test images, "
-        f"{height} × {width} pixels, {args.steps} steps for every classifier"
+        f"{height} × {width} pixels, {args.steps} steps "
+        f"with shifts of up to {largest_shift(width)} pixels for every classifier"
     )
     accuracies: dict[str, list[float]] = {}
     qualities: list[float] = []

@@ -36,7 +36,7 @@ def accuracy(
             order = torch.cat([order, torch.randperm(len(few), generator=own_numbers)])
         indices, order = order[:batch_size], order[batch_size:]
         images, labels = change(few.images[indices].to(device), few.labels[indices].to(device))
-        shifted = random_shift(images.float() / 255, at_most=width // 16, generator=own_numbers)
+        shifted = random_shift(images.float() / 255, at_most=largest_shift(width), generator=own_numbers)
         loss = F.cross_entropy(network(shifted), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -46,6 +46,11 @@ def accuracy(
     with torch.no_grad():
         guesses = [network(chunk.to(device).float() / 255).argmax(1).cpu() for chunk in test.images.split(256)]
     return 100 * (torch.cat(guesses) == test.labels).float().mean().item()
+
+
+def largest_shift(width: int) -> int:
+    """Pixels by which images so wide are shifted at most: one in sixteen, none on smaller ones."""
+    return width // 16
 
 
 def random_shift(images: Tensor, *, at_most: int, generator: torch.Generator | None = None) -> Tensor:

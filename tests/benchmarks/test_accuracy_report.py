@@ -164,3 +164,11 @@ def test_plots_are_made_of_what_there_is(tmp_path):
     )
     plot_accuracy(report.by_data(results), tmp_path / "accuracy.png")
     assert all((tmp_path / name).stat().st_size > 1000 for name in ("gains.png", "accuracy.png"))
+
+
+def test_the_page_says_how_well_the_fits_behind_its_rows_learned():
+    made = [row | {"r2": 0.9 - row["seed"] / 10} for row in rows("signs-5", "published", {0: 60.0, 1: 70.0, 2: 80.0})]
+    lines = report.fits_section(NONE + made).splitlines()
+    assert "| Signs, 5 a class | not yet run | 0.70 to 0.90 (3) |" in lines
+    page = (BENCHMARKS / "REPORT.md").read_text()
+    assert page.endswith(report.fits_section(read_rows(BENCHMARKS / "results" / "accuracy.jsonl")))

@@ -15,7 +15,10 @@ def test_demo_on_a_folder_compares_and_draws(glico, photos, tmp_path):
     options = ["--data", photos, "--per-class", 3, "--seeds", 2, "--steps", 2, "--fit-steps", 3, "--device", "cpu"]
     code, out, _ = glico("demo", *options, "--image-size", "12x8", "-o", tmp_path / "grid.png")
     assert code == 0
-    assert "3 training images of each of 2 classes, 8 test images, 12 × 8 pixels" in out
+    assert (
+        "3 training images of each of 2 classes, 8 test images, 12 × 8 pixels, 2 steps with shifts of up to 0 pixels"
+        in out
+    )
     draw = r"of 2: none .* %, glico .* %, style .* %, both .* %; R² of the fit -?[\d.]+"
     assert re.search(rf"^draw 1 {draw}; about \d+ \w+ to go$", out, re.MULTILINE)
     assert re.search(rf"^draw 2 {draw}$", out, re.MULTILINE)
@@ -62,7 +65,7 @@ def test_demo_draws_as_many_of_each_class_and_others_for_another_seed():
 
 def test_demo_training_is_paired_whatever_a_row_draws():
     pytest.importorskip("sklearn")
-    splits = demo_data.digits()
+    splits = demo_data.digits((16, 16))  # large enough to be shifted
     few = demo_data.draw_few(splits, 2, seed=0)
     seen = []
 
