@@ -10,124 +10,128 @@ import re
 import tempfile
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any
 
 import torch
 
 from glico_augment.files.atomic import write_atomically
+from glico_augment.files.fitted import save_model
 from glico_augment.pictures.grids import save_grid
 from glico_augment.pictures.paths import positions_of
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from glico_augment.swap.augment import GLICOAugment
-    from glico_augment.swap.filing import LoadOptions
+from glico_augment.synthesis.synthesizer import Synthesizer
 
 FILE, PICTURE, CARD = "glico.safetensors", "samples.png", "README.md"
 
 _SCHEME = "hf://"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _IN_REPOSITORY = re.compile(r"hf://(?P<name>[\w.-]+/[\w.-]+?)(@(?P<revision>[^/]+))?/(?P<file>.+)")
-_COLUMNS, _MOST_ROWS, _MOST_NAMES = 8, 8, 50
-
-_Augment = TypeVar("_Augment", bound="Sharing")
+_COLUMNS, _MAX_ROWS, _MAX_NAMES = 8, 8, 50
 
 
-class Sharing:
-    """Methods to keep a fit in a folder that says what it is, and to bring it to the Hugging Face Hub and back."""
+def save(synthesizer: Synthesizer, folder: str | Path, name: str = "user/name") -> Path:
+    """Write ``glico.safetensors``, ``samples.png`` and, unless there is one, a model card ``README.md``.
 
-    def save_pretrained(self, folder: str | Path) -> Path:
-        """Write ``glico.safetensors``, ``samples.png`` and, unless there is one, a model card ``README.md``.
+    Args:
+        synthesizer: the fit.
+        folder: made if there is none. It will hold the training images, as the file does.
+        name: of the repository that the card names.
 
-        Args:
-            folder: made if there is none. It will hold the training images, as the file does.
+    Returns:
+        The folder.
 
-        Returns:
-            The folder.
+    Raises:
+        OSError: if it cannot be written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(folder / FILE, synthesizer.fitted, synthesizer.swap)
+    positions = positions_of(synthesizer, at_most=_MAX_ROWS)
+    labels = synthesizer.codes.classes[positions].repeat_interleave(_COLUMNS)
+    images, _ = synthesizer.synthesize(labels, generator=torch.Generator().manual_seed(0))
+    save_grid(images, folder / PICTURE, columns=_COLUMNS, scale=max(1, 64 // images.shape[-2]))
+    if not (folder / CARD).exists():
+        card = model_card(synthesizer, name).encode(
+            errors="replace"
+        )  # names of folders may hold bytes that are no text
 
-        Raises:
-            OSError: if it cannot be written.
-        """
-        _write_folder(cast("GLICOAugment", self), Path(folder))
-        return Path(folder)
+        def write(partial: Path) -> None:
+            partial.write_bytes(card)
 
-    @classmethod
-    def from_pretrained(
-        cls: type[_Augment],
-        name: str | Path,
-        *,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-        **options: Unpack[LoadOptions],
-    ) -> _Augment:
-        """Read a folder of :meth:`save_pretrained`, or a repository of the Hub.
+        write_atomically(folder / CARD, write)
+    return folder
 
-        Args:
-            name: a folder, or ``"user/name"`` where there is no folder of that name.
-            revision: branch, tag or commit of the repository; None for its main branch. Name a commit where the same
-                images must come out tomorrow.
-            token: for the Hub; None for the one that ``hf auth login`` kept.
-            cache_dir: where downloads are kept; None for the Hub's cache.
-            options: of :meth:`GLICOAugment.load`.
 
-        Raises:
-            FileNotFoundError: for what is neither a folder nor the name of a repository.
-            ModuleNotFoundError: without ``huggingface_hub``.
-            OSError: if the Hub does not have it or cannot be reached.
-            FileFormatError: for a file that is damaged or no fit. Nothing is unpickled.
-        """
-        path = Path(name) / FILE
-        if not Path(name).is_dir():
-            if not _REPOSITORY.fullmatch(str(name)):
-                raise FileNotFoundError(f"{name} is no folder, and no repository of the Hub, as user/name is")
-            path = _download(str(name), FILE, revision, token=token, cache_dir=cache_dir)
-        elif revision is not None:
+def fetch(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+) -> Path:
+    """The file of a folder of :func:`save`, or of a repository of the Hub, downloaded.
+
+    Args:
+        name: a folder, or ``"user/name"`` where there is no folder of that name.
+        revision: branch, tag or commit of the repository; None for its main branch. Name a commit where the same
+            images must come out tomorrow.
+        token: for the Hub; None for the one that ``hf auth login`` kept.
+        cache_dir: where downloads are kept; None for the cache of the Hub.
+
+    Raises:
+        FileNotFoundError: for what is neither a folder nor the name of a repository.
+        ModuleNotFoundError: without ``huggingface_hub``.
+        OSError: if the Hub does not have it or cannot be reached.
+    """
+    if Path(name).is_dir():
+        if revision is not None:
             raise ValueError(f"{name} is a folder and has no revision {revision}")
-        return cast("type[Any]", cls).load(path, **options)
+        return Path(name) / FILE
+    if not _REPOSITORY.fullmatch(str(name)):
+        raise FileNotFoundError(f"{name} is no folder, and no repository of the Hub, as user/name is")
+    return _download(str(name), FILE, revision, token=token, cache_dir=cache_dir)
 
-    def push_to_hub(
-        self,
-        name: str,
-        *,
-        private: bool = True,
-        revision: str | None = None,
-        token: str | None = None,
-        message: str = "Add a fit of GLICO",
-    ) -> str:
-        """Bring the fit to a repository of the Hub, made if there is none. A card that is there is left as it is.
 
-        Args:
-            name: ``"user/name"``.
-            private: whether a new repository is; the default, since the file holds the training images.
-            revision: an existing branch; None for the main one.
-            token: with the right to write; None for the one that ``hf auth login`` kept.
-            message: of the commit.
+def push(
+    synthesizer: Synthesizer,
+    name: str,
+    *,
+    private: bool = True,
+    revision: str | None = None,
+    token: str | None = None,
+    message: str = "Add a fit of GLICO",
+) -> str:
+    """Upload a fit to a repository of the Hub, made if there is none. A card that is there is left as it is.
 
-        Returns:
-            The address of the commit.
+    Args:
+        synthesizer: the fit.
+        name: ``"user/name"``.
+        private: whether a new repository is; the default, since the file holds the training images.
+        revision: an existing branch; None for the main one.
+        token: with the right to write; None for the one that ``hf auth login`` kept.
+        message: of the commit.
 
-        Raises:
-            ValueError: for what is no name of a repository.
-            ModuleNotFoundError: without ``huggingface_hub``.
-            OSError: if the Hub refuses or cannot be reached.
-        """
-        if not _REPOSITORY.fullmatch(name):
-            raise ValueError(f"a repository of the Hub is named as user/name is; got {name!r}")
-        api = _hub().HfApi(token=token)
-        api.create_repo(name, private=private, exist_ok=True)
-        has_card = api.file_exists(name, CARD, revision=revision)
-        with tempfile.TemporaryDirectory() as scratch:
-            _write_folder(cast("GLICOAugment", self), Path(scratch), name)
-            commit = api.upload_folder(
-                repo_id=name,
-                folder_path=scratch,
-                revision=revision,
-                commit_message=message,
-                ignore_patterns=[CARD] if has_card else None,
-            )
-        return str(commit.commit_url)
+    Returns:
+        The address of the commit.
+
+    Raises:
+        ValueError: for what is no name of a repository.
+        ModuleNotFoundError: without ``huggingface_hub``.
+        OSError: if the Hub refuses or cannot be reached.
+    """
+    if not _REPOSITORY.fullmatch(name):
+        raise ValueError(f"a repository of the Hub is named as user/name is; got {name!r}")
+    api = _hub().HfApi(token=token)
+    api.create_repo(name, private=private, exist_ok=True)
+    has_card = api.file_exists(name, CARD, revision=revision)
+    with tempfile.TemporaryDirectory() as scratch:
+        commit = api.upload_folder(
+            repo_id=name,
+            folder_path=save(synthesizer, scratch, name),
+            revision=revision,
+            commit_message=message,
+            ignore_patterns=[CARD] if has_card else None,
+        )
+    return str(commit.commit_url)
 
 
 def local_path(path: str | Path) -> str | Path:
@@ -135,7 +139,7 @@ def local_path(path: str | Path) -> str | Path:
 
     Raises:
         ValueError: for an address that begins so and is not of that form.
-        ModuleNotFoundError, OSError: see :meth:`Sharing.from_pretrained`.
+        ModuleNotFoundError, OSError: see :func:`fetch`.
     """
     if not isinstance(path, str) or not path.startswith(_SCHEME):
         return path
@@ -145,7 +149,7 @@ def local_path(path: str | Path) -> str | Path:
     return _download(found["name"], found["file"], found["revision"])
 
 
-def model_card(augment: GLICOAugment, name: str = "user/name") -> str:
+def model_card(augment: Synthesizer, name: str = "user/name") -> str:
     """The Markdown that says what a fit is, for a reader who has never heard of it; ``name`` is of its repository."""
     codes, (channels, height, width) = augment.codes, augment.generator.image_shape
     counts = torch.bincount(codes.class_indices).tolist()
@@ -153,7 +157,7 @@ def model_card(augment: GLICOAugment, name: str = "user/name") -> str:
         f"| {_as_text(name)} | {count} | {r2:.3f} |"
         for name, count, r2 in zip(augment.classes, counts, augment.quality.per_class, strict=True)
     ]
-    left_out = len(rows) - _MOST_NAMES
+    left_out = len(rows) - _MAX_NAMES
     rest = f"\n\nand {left_out} more classes." if left_out > 0 else ""
     unlabeled = len(codes) - codes.n_labeled
     config = augment.config
@@ -170,26 +174,10 @@ def model_card(augment: GLICOAugment, name: str = "user/name") -> str:
         latent_dim=config.latent_dim,
         loss=_as_text(str(config.loss)),
         p=f"{augment.p:g}",
-        way=augment.swap.way,
+        way=augment.swap.description,
         fingerprint=augment.record.fingerprint,
-        rows="\n".join(rows[:_MOST_NAMES]) + rest,
+        rows="\n".join(rows[:_MAX_NAMES]) + rest,
     )
-
-
-def _write_folder(augment: GLICOAugment, folder: Path, name: str = "user/name") -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    augment.save(folder / FILE)
-    positions = positions_of(augment, at_most=_MOST_ROWS)
-    labels = augment.codes.classes[positions].repeat_interleave(_COLUMNS)
-    images, _ = augment.synthesize(labels, generator=torch.Generator().manual_seed(0))
-    save_grid(images, folder / PICTURE, columns=_COLUMNS, scale=max(1, 64 // images.shape[-2]))
-    if not (folder / CARD).exists():
-        card = model_card(augment, name).encode(errors="replace")  # names of folders may hold bytes that are no text
-
-        def write(partial: Path) -> None:
-            partial.write_bytes(card)
-
-        write_atomically(folder / CARD, write)
 
 
 def _as_text(name: str) -> str:

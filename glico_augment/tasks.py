@@ -16,8 +16,8 @@ from glico_augment.devices import choose_device
 from glico_augment.fit.start import stream
 from glico_augment.images.values import from_unit
 from glico_augment.model.sphere import geodesic_distance
-from glico_augment.swap.draw import SwapParams, draw_params
-from glico_augment.swap.make import SwapMaker
+from glico_augment.synthesis.draw import SwapParams, draw_params
+from glico_augment.synthesis.synthesizer import Synthesizer
 
 _TASKS_AT_ONCE = 16
 _TRIES = 50  # draws of anchors before it is said that there is no room for them
@@ -79,7 +79,7 @@ class SyntheticTasks(IterableDataset[Task]):
 
     def __init__(
         self,
-        augment: SwapMaker,
+        augment: Synthesizer,
         n_way: int = 5,
         n_shot: int = 1,
         n_query: int = 15,
@@ -91,7 +91,7 @@ class SyntheticTasks(IterableDataset[Task]):
         seed: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        if not isinstance(augment, SwapMaker):
+        if not isinstance(augment, Synthesizer):
             raise TypeError(f"tasks are made of a fitted augmentation, SyntheticTasks(augment); got {augment!r}")
         if augment.quality.is_poor:
             raise ValueError(

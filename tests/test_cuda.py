@@ -14,7 +14,7 @@ from glico_augment.data.image_set import read_image_set
 from glico_augment.devices import to_device
 from glico_augment.fit.loop import Fit
 from glico_augment.fit.state import state_of
-from glico_augment.swap import graphs
+from glico_augment.synthesis import graphs
 
 CUDA = torch.device("cuda")
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

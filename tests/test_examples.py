@@ -49,7 +49,7 @@ def test_swap_batches_on_the_gpu(fitted, folder):
 
 def test_learn_from_synthetic_tasks(fitted, folder, monkeypatch):
     pytest.importorskip("easyfsl.methods")
-    monkeypatch.setattr("glico_augment.fit.quality.LEAST_R2", -1.0)
+    monkeypatch.setattr("glico_augment.fit.quality.MIN_R2", -1.0)
     accuracy = main_of("learn_from_synthetic_tasks")(fitted, folder / "test", n_way=2, n_tasks=2)
     assert 0 <= accuracy <= 100
 

@@ -13,10 +13,8 @@ from glico_augment.cli.completion import SHELLS, PrintCompletion
 from glico_augment.config import (
     DEFAULT_SIDE,
     LOSS_NAMES,
-    PRECISIONS,
     PRESETS,
     SAMPLERS,
-    SCHEDULES,
     FitConfig,
     SwapConfig,
 )
@@ -116,8 +114,8 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         _add_setting(settings, name, FitConfig, type=kind)
     _add_setting(settings, "loss", FitConfig, choices=LOSS_NAMES)
     _add_setting(settings, "loss_weights", FitConfig, type=_numbers, metavar="NUMBER,NUMBER")
-    _add_setting(settings, "schedule", FitConfig, choices=SCHEDULES)
-    _add_setting(settings, "precision", FitConfig, choices=PRECISIONS)
+    _add_setting(settings, "schedule", FitConfig, choices=("cosine", "step", "constant"))
+    _add_setting(settings, "precision", FitConfig, choices=("auto", "float32", "bfloat16"))
     _add_setting(settings, "image_size", FitConfig, type=_size, metavar="SIDE|HEIGHTxWIDTH")
     swap = fit.add_argument_group("settings of the swap", "Kept in the file; they can be changed after the fit.")
     _add_setting(swap, "p", SwapConfig, "probability that an image is swapped", type=float)

@@ -16,13 +16,13 @@ from glico_augment.files.format import read_file, write_file
 from glico_augment.files.tensors import check_tensors, under, with_prefix
 from glico_augment.fit.progress import LOSS_PARTS
 from glico_augment.fit.quality import FitQuality
-from glico_augment.fit.record import FitRecord
+from glico_augment.fit.record import FitRecord, Fitted
 from glico_augment.images.identity import fingerprint
 from glico_augment.model.codes import SphereCodes
 from glico_augment.model.model import GLICOModel
 
 
-def save_model(path: str | Path, model: GLICOModel, images: Tensor, record: FitRecord, swap: SwapConfig) -> None:
+def save_model(path: str | Path, fitted: Fitted, swap: SwapConfig) -> None:
     """Write a fitted model to one safetensors file.
 
     Tensors: ``codes``, ``labels``, ``images``, ``digests``, ``glimpses``, ``losses``, ``generator.*`` and
@@ -30,15 +30,14 @@ def save_model(path: str | Path, model: GLICOModel, images: Tensor, record: FitR
 
     Args:
         path: the file.
-        model: on any device.
-        images: ``(m, channels, height, width)`` uint8, the labelled images at the fitted size.
-        record: of the fit.
+        fitted: the model, on any device, the labelled images and the record.
         swap: how the images are to be swapped.
 
     Raises:
         ValueError: if the model is no longer what a fit makes, so that it could not be read again.
         OSError: if the file cannot be written; an older file of that name is left as it was.
     """
+    model, images, record = fitted
     tensors = {
         "codes": model.codes.codes,
         "labels": model.codes.labels,
@@ -59,7 +58,7 @@ def save_model(path: str | Path, model: GLICOModel, images: Tensor, record: FitR
     write_file(path, tensors, info)
 
 
-def load_model(path: str | Path) -> tuple[GLICOModel, Tensor, FitRecord, SwapConfig]:
+def load_model(path: str | Path) -> tuple[Fitted, SwapConfig]:
     """Read a file of :func:`save_model`, onto the CPU.
 
     Raises:
@@ -73,7 +72,7 @@ def load_model(path: str | Path) -> tuple[GLICOModel, Tensor, FitRecord, SwapCon
         raise FileFormatError(f"{path} is damaged: {_reason(error)}") from error
 
 
-def _build(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[GLICOModel, Tensor, FitRecord, SwapConfig]:
+def _build(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[Fitted, SwapConfig]:
     """What :func:`load_model` returns, of the content of a file.
 
     Raises:
@@ -92,7 +91,7 @@ def _build(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[GLICOModel
     images = tensors["images"]
     if images.dtype != torch.uint8 or images.shape != (codes.n_labeled, *record.image_shape):
         raise ValueError(f"its images must be uint8 of shape {(codes.n_labeled, *record.image_shape)}")
-    return model, images, record, swap
+    return Fitted(model, images, record), swap
 
 
 _WRONG = (KeyError, TypeError, ValueError, RuntimeError, OverflowError)

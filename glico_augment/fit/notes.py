@@ -12,7 +12,7 @@ import torch
 from glico_augment.data.image_set import ImageSet
 from glico_augment.fit.loop import Fit
 from glico_augment.fit.progress import logger
-from glico_augment.fit.quality import LEAST_R2, FitQuality
+from glico_augment.fit.quality import MIN_R2, FitQuality
 
 
 def log_start(image_set: ImageSet, run: Fit) -> None:
@@ -74,7 +74,7 @@ def warn_if_poor(quality: FitQuality, run: Fit) -> None:
     restarts = f", after {run.restarts} starts at lower rates" if run.restarts else ""
     warnings.warn(
         f"the generator has not learned its images: R² is {quality.r2:.2f} of its reconstructions{restarts}, and under "
-        f"{LEAST_R2:g} a swap costs accuracy. Fit longer (epochs= or min_steps=, now {run.total_steps} steps), with a "
+        f"{MIN_R2:g} a swap costs accuracy. Fit longer (epochs= or min_steps=, now {run.total_steps} steps), with a "
         f"lower lr (now {run.config.lr:g}) or a larger latent_dim (now {run.config.latent_dim}), and look at "
         "augment.reconstruct()",
         UserWarning,

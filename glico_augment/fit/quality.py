@@ -11,7 +11,7 @@ from torch import Tensor
 from glico_augment.images.values import to_unit
 from glico_augment.model.model import GLICOModel
 
-LEAST_R2 = 0.5
+MIN_R2 = 0.5
 """Under it a fit has not learned its images, and says so."""
 
 ROUNDING = (0.5 / 255) ** 2
@@ -58,7 +58,7 @@ class FitQuality:
     @property
     def is_poor(self) -> bool:
         """Whether the generator has not learned its images."""
-        return self.r2 < LEAST_R2
+        return self.r2 < MIN_R2
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from glico_augment.data.image_set import ImageSet
 from glico_augment.fit.progress import LOSS_PARTS
 from glico_augment.fit.quality import FitQuality
 from glico_augment.losses import loss_name
+from glico_augment.model.model import GLICOModel
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class FitRecord:
         is_labeled: whether the images had labels; without, all are of one class, 0.
         restarts: how often the fit started again at a lower rate.
         quality: how well the labelled images are rebuilt; None while the fit runs.
-        losses: ``(steps, 3)``, the loss and its parts a step.
+        losses: ``(steps, 3)``, the loss and its parts per step.
     """
 
     config: FitConfig
@@ -64,8 +65,13 @@ class FitRecord:
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """The loss and its parts before weighting, a value a step."""
+        """The loss and its parts before weighting, one value per step."""
         return {name: self.losses[:, column].tolist() for column, name in enumerate(LOSS_PARTS)}
+
+    def names_by_label(self, classes: Tensor) -> dict[int, str]:
+        """The names that are known, by the labels ``classes`` of :attr:`class_names`."""
+        pairs = zip(classes.tolist(), self.class_names, strict=True)
+        return {label: name for label, name in pairs if name is not None}
 
     def identity(self) -> dict[str, Any]:
         """What tells this fit from another before it has run, as JSON values."""
@@ -77,3 +83,11 @@ class FitRecord:
             "seed": self.seed,
             "is_labeled": self.is_labeled,
         }
+
+
+class Fitted(NamedTuple):
+    """What a fit returns: the model, the labelled images at its size, uint8, and how it was made."""
+
+    model: GLICOModel
+    images: Tensor
+    record: FitRecord

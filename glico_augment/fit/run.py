@@ -6,10 +6,9 @@ import copy
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from glico_augment import checks
 from glico_augment.config import PRESETS, FitConfig
@@ -26,16 +25,8 @@ from glico_augment.fit.notes import log_end, log_start, warn_if_poor, warn_of_eq
 from glico_augment.fit.progress import Callback, ProgressBar, ProgressLog
 from glico_augment.fit.quality import FitQuality
 from glico_augment.fit.ranks import Ranks
-from glico_augment.fit.record import FitRecord
+from glico_augment.fit.record import FitRecord, Fitted
 from glico_augment.model.model import GLICOModel
-
-
-class Fitted(NamedTuple):
-    """What a fit returns: the model, the labelled images at its size, uint8, and how it was made."""
-
-    model: GLICOModel
-    images: Tensor
-    record: FitRecord
 
 
 def fit_model(

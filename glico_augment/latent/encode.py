@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from glico_augment.devices import to_device
+from glico_augment import checks
+from glico_augment.data.reader import read_samples
+from glico_augment.data.samples import PLAIN, SampleLayout
+from glico_augment.data.sources import as_images
+from glico_augment.devices import choose_device, cpu_by_default, to_device
 from glico_augment.fit.code_adam import CodeAdam
 from glico_augment.fit.pixel_loss import PixelLoss
 from glico_augment.fit.quality import ROUNDING
@@ -18,12 +23,13 @@ from glico_augment.fit.record import FitRecord
 from glico_augment.fit.schedule import learning_rate_factor
 from glico_augment.fit.start import stream
 from glico_augment.fit.targets import Targets
-from glico_augment.images.values import to_unit
+from glico_augment.images.values import promote_channels, to_unit
 from glico_augment.losses import FeatureLoss, build_loss
 from glico_augment.model import sphere
 from glico_augment.model.model import GLICOModel
+from glico_augment.synthesis.synthesizer import Synthesizer
 
-_PIXELS_A_PASS = 2**19  # half of what a pass without gradients takes
+_PIXELS_PER_PASS = 2**19  # half of what a pass without gradients takes
 _CHUNK = 256  # fitted images that are compared at a time
 
 
@@ -88,48 +94,109 @@ class Comparison:
         return compare
 
 
+class EncodeOptions(TypedDict, total=False):
+    """The keywords of :func:`encode`."""
+
+    steps: int
+    starts: int
+    lr: float
+    loss: nn.Module | None
+    device: torch.device | str | None
+    seed: int
+    progress: bool
+
+
 def encode(
+    synthesizer: Synthesizer,
+    images: Any,
+    layout: SampleLayout = PLAIN,
+    *,
+    steps: int = 200,
+    starts: int = 4,
+    lr: float = 5e-2,
+    loss: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Encoding:
+    """The codes of images, by gradient descent on the sphere from several starts; see :meth:`GLICOAugment.encode`.
+
+    Half of the starts, rounded up, are the codes of the fitted images whose pixels are nearest; the others are drawn
+    uniformly, the same for every image, so that a code does not depend on the other images. From each start Adam takes
+    ``steps`` steps at a rate that falls to 0 as a cosine, with a projection onto the sphere after each. The best of all
+    starts and ends is returned, so that no code is worse than those it started from.
+
+    Args:
+        synthesizer: the fit.
+        images: whose codes to find.
+        layout: where a sample has its image.
+        steps: of each start, at least 0.
+        starts: per image, at least 1.
+        lr: learning rate of Adam at the first step.
+        loss: the module that the fit was made with, if it was one.
+        device: where to work; None for the best at hand.
+        seed: of the random starts.
+        progress: show a bar, where tqdm is installed.
+    """
+    steps, starts = checks.integer(0)("steps", steps), checks.integer(1)("starts", starts)
+    lr, seed = checks.positive("lr", lr), checks.integer(0)("seed", seed)
+    chosen_device = choose_device(device)
+    if synthesizer.quality.is_poor:
+        warnings.warn(
+            f"the generator has not learned its images: R² is {synthesizer.quality.r2:.2f} of its reconstructions, so "
+            "that the codes it finds for others say little. Fit longer or at a lower rate",
+            UserWarning,
+            stacklevel=3,
+        )
+    with torch.inference_mode(False), torch.no_grad(), cpu_by_default():
+        targets = _read(as_images(images), layout, synthesizer.record)
+        fitted_images = synthesizer.images.to(chosen_device)
+        comparison = Comparison(fitted_images, synthesizer.record, loss)
+        model = synthesizer.model_on(chosen_device)
+        with torch.autocast(chosen_device.type, enabled=False):
+            return _encode(model, fitted_images, comparison, targets, steps, starts, lr, seed, progress)
+
+
+def promoted(images: Tensor, channels: int, name: str) -> Tensor:
+    """uint8 images ``(k, C, H, W)``, called ``name`` in the error, with the ``channels`` of a fit.
+
+    Raises:
+        ValueError: if they cannot be converted.
+    """
+    try:
+        return promote_channels(images, channels)
+    except ValueError:
+        raise ValueError(
+            f"{name} has {images.shape[1]} channels, which cannot be converted to the {channels} of the fit"
+        ) from None
+
+
+def _read(images: Any, layout: SampleLayout, record: FitRecord) -> Tensor:
+    """The images of a dataset in the shape of a fit, uint8 ``(k, channels, height, width)``."""
+    channels, height, width = record.image_shape
+    read = read_samples(images, layout, (height, width), 0, with_labels=False, name="image")
+    return torch.cat([promoted(sample.image[None], channels, f"image {sample.index}") for sample in read])
+
+
+def _encode(
     model: GLICOModel,
     fitted_images: Tensor,
     comparison: Comparison,
     images: Tensor,
-    *,
     steps: int,
     starts: int,
     lr: float,
     seed: int,
     progress: bool,
 ) -> Encoding:
-    """Find the codes of images by gradient descent on the sphere from several starts.
-
-    Half of the starts, rounded up, are the codes of those fitted images whose pixels are nearest; the others are drawn
-    uniformly, the same for every image, whose code so does not depend on its company. Each goes ``steps`` steps of Adam
-    at a rate that falls to 0 as a cosine, back on the sphere after each, and the best of starts and ends is taken, so
-    that no code is worse than those it started from.
-
-    Args:
-        model: on the device to work on; it is left as it is.
-        fitted_images: ``(m, channels, height, width)`` uint8, those of its labelled codes, on that device.
-        comparison: what is minimised.
-        images: ``(k, channels, height, width)`` uint8, on the CPU.
-        steps: of each start, at least 0.
-        starts: for each image, at least 1.
-        lr: of Adam, at the first step.
-        seed: of the random starts.
-        progress: show a bar, where tqdm is installed.
-
-    Returns:
-        What was found, on the CPU.
-    """
     device, dim = model.device, model.codes.latent_dim
     n_near = min((starts + 1) // 2, len(fitted_images))
-    n_random = starts - n_near
     generator = stream(seed, "encode")
-    drawn = to_device(sphere.sample_uniform(n_random, dim, generator=generator, device="cpu"), device)
+    drawn = to_device(sphere.sample_uniform(starts - n_near, dim, generator=generator, device="cpu"), device)
     _, height, width = model.generator.image_shape
-    batches = torch.arange(len(images)).split(max(1, _PIXELS_A_PASS // (height * width * starts)))
+    batches = torch.arange(len(images)).split(max(1, _PIXELS_PER_PASS // (height * width * starts)))
     codes = []
-    with torch.autocast(device.type, enabled=False), _bar(len(batches) * steps, progress) as advance:
+    with _bar(len(batches) * steps, progress) as advance:
         for batch in batches:
             targets = to_unit(to_device(images[batch], device))
             near = model.codes.codes.detach()[_nearest(targets, fitted_images, n_near)]

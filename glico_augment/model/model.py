@@ -7,15 +7,15 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from glico_augment.config import INTERPOLATIONS, FitConfig
+from glico_augment.config import FitConfig
 from glico_augment.model import sphere
 from glico_augment.model.classifier import Classifier
 from glico_augment.model.codes import SphereCodes
 from glico_augment.model.generator import Generator
 
-_PIXELS_A_PASS = 2**20  # the feature maps of a pass stay near 100 MB a layer at the default width
+_PIXELS_PER_PASS = 2**20  # feature maps stay near 100 MB per layer at the default width
 
-_PATHS = dict(zip(INTERPOLATIONS, (sphere.slerp, sphere.lerp), strict=True))
+_PATHS = {"slerp": sphere.slerp, "lerp": sphere.lerp}
 
 
 class GLICOModel(nn.Module):
@@ -96,7 +96,7 @@ class GLICOModel(nn.Module):
             noise: ``(k, noise_dim)``, or None for none.
         """
         _, height, width = self.generator.image_shape
-        size = max(1, _PIXELS_A_PASS // (height * width))
+        size = max(1, _PIXELS_PER_PASS // (height * width))
         noises = itertools.repeat(None) if noise is None else noise.split(size)
         with torch.autocast(self.device.type, enabled=False):
             made = [self.generator(chunk, noise) for chunk, noise in zip(codes.split(size), noises, strict=False)]

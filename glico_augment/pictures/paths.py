@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from glico_augment.swap.make import SwapMaker
+from glico_augment.synthesis.synthesizer import Synthesizer
 
 
-def positions_of(augment: SwapMaker, names: Sequence[str] | None = None, *, at_most: int | None = None) -> Tensor:
+def positions_of(augment: Synthesizer, names: Sequence[str] | None = None, *, at_most: int | None = None) -> Tensor:
     """Positions of the classes called ``names``, ``(k,)``; of all, or the first ``at_most``, if None.
 
     Raises:
@@ -31,14 +29,14 @@ def positions_of(augment: SwapMaker, names: Sequence[str] | None = None, *, at_m
 
 
 def random_pairs(
-    augment: SwapMaker, class_positions: Tensor, *, generator: torch.Generator | None = None
+    augment: Synthesizer, class_positions: Tensor, *, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
     """Two random images of each of the classes at ``class_positions``, ``(k,)``, as two ``(k,)`` of indices."""
     anchors = augment.codes.sample_anchors(class_positions, generator=generator)
     return anchors, augment.codes.sample_partners(anchors, generator=generator)
 
 
-def paths(augment: SwapMaker, anchors: Tensor, partners: Tensor, *, steps: int) -> Tensor:
+def paths(augment: Synthesizer, anchors: Tensor, partners: Tensor, *, steps: int) -> Tensor:
     """Images along the paths from ``anchors``, ``(k,)``, to ``partners``, ``steps`` on each.
 
     Returns:

@@ -1,27 +1,28 @@
 """Figures of a fit, by matplotlib and without its global state: nothing of pyplot is touched.
 
-The functions are described at the methods of :class:`glico_augment.pictures.mixin.Pictures` of the same names.
+They need the extra ``plots``, and return a ``matplotlib.figure.Figure`` that belongs to the caller.
 """
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from glico_augment import checks
 from glico_augment.data.labels import as_integers
-from glico_augment.images.values import to_unit
+from glico_augment.images.values import resize, to_unit
 from glico_augment.pictures.curves import smooth
-from glico_augment.pictures.grids import make_pixels
+from glico_augment.pictures.grids import data_uri, make_pixels, to_png
 from glico_augment.pictures.paths import paths, positions_of, random_pairs, with_ends
+from glico_augment.synthesis.synthesizer import Synthesizer
 
 if TYPE_CHECKING:
-    from glico_augment.swap.make import SwapMaker
+    from matplotlib.figure import Figure
 
 _MOST_ROWS = 8
 _LARGEST_SIDE = 9.0  # inches, of the images of a figure
@@ -30,17 +31,28 @@ _LONGEST_NAME = 24
 _NOTEBOOK_DPI = 72
 
 
-class Picture(Figure):
-    """A figure that a notebook shows whether or not pyplot was imported."""
+def _new_figure(size: tuple[float, float]) -> Figure:
+    """An empty figure, which a notebook shows whether or not pyplot was imported."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "matplotlib":
+            raise
+        raise ModuleNotFoundError(
+            "figures need matplotlib: pip install 'glico-augment[plots]'", name="matplotlib"
+        ) from error
 
-    def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        self.savefig(file, format="png", dpi=_NOTEBOOK_DPI)
-        return file.getvalue()
+    class Picture(Figure):
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png", dpi=_NOTEBOOK_DPI)
+            return file.getvalue()
+
+    return Picture(figsize=size, layout="constrained")
 
 
 def plot_paths(
-    augment: SwapMaker,
+    augment: Synthesizer,
     pairs: Sequence[tuple[int, int]] | None = None,
     *,
     steps: int = 8,
@@ -66,7 +78,7 @@ def plot_paths(
     return figure
 
 
-def plot_reconstructions(augment: SwapMaker, indices: Any = None) -> Figure:
+def plot_reconstructions(augment: Synthesizer, indices: Any = None) -> Figure:
     """Fitted images above what the generator makes of their codes."""
     chosen = torch.tensor(augment.quality.worst) if indices is None else as_integers("indices", indices)
     chosen = _check_indices(augment, chosen)
@@ -79,7 +91,7 @@ def plot_reconstructions(augment: SwapMaker, indices: Any = None) -> Figure:
 
 
 def plot_samples(
-    augment: SwapMaker,
+    augment: Synthesizer,
     n_per_class: int = 8,
     *,
     classes: Sequence[str] | None = None,
@@ -93,9 +105,9 @@ def plot_samples(
     return _show(images, [augment.classes[position] for position in positions.tolist()], [""] * n_per_class)
 
 
-def plot_losses(augment: SwapMaker) -> Figure:
+def plot_losses(augment: Synthesizer) -> Figure:
     """The loss and its parts over the steps of the fit."""
-    figure = Picture(figsize=(7, 4), layout="constrained")
+    figure = _new_figure((7, 4))
     axes = figure.add_subplot()
     for name, values in augment.history.items():
         if not any(value > 0 for value in values):
@@ -115,7 +127,7 @@ def _show(images: Tensor, rows: Sequence[str], columns: Sequence[str]) -> Figure
     """A grid of images in one axes, whose ticks are the names of rows and columns."""
     height, width = images.shape[-2:]
     tile = min(_LARGEST_TILE, _LARGEST_SIDE / len(columns))
-    figure = Picture(figsize=(tile * len(columns) + 1.2, tile * height / width * len(rows) + 0.9), layout="constrained")
+    figure = _new_figure((tile * len(columns) + 1.2, tile * height / width * len(rows) + 0.9))
     axes = figure.add_subplot()
     pixels = make_pixels(images, columns=len(columns))
     axes.imshow(pixels.permute(1, 2, 0).numpy(), interpolation="nearest")
@@ -140,7 +152,7 @@ def _check_pairs(pairs: Any) -> Tensor:
     return as_integers("pairs", [int(index) for pair in pairs for index in pair])
 
 
-def _check_indices(augment: SwapMaker, indices: Tensor) -> Tensor:
+def _check_indices(augment: Synthesizer, indices: Tensor) -> Tensor:
     if len(indices) == 0:
         raise ValueError("no index was given: there is nothing to show")
     if not 0 <= int(indices.min()) <= int(indices.max()) < augment.codes.n_labeled:
@@ -150,5 +162,29 @@ def _check_indices(augment: SwapMaker, indices: Tensor) -> Tensor:
     return indices
 
 
-def _names_of(augment: SwapMaker, indices: Tensor) -> list[str]:
+def _names_of(augment: Synthesizer, indices: Tensor) -> list[str]:
     return [augment.classes[position] for position in augment.codes.class_indices[indices].tolist()]
+
+
+_HTML_CLASSES, _HTML_COLUMNS, _HTML_SIDE = 4, 8, 64
+
+
+def to_html(augment: Synthesizer) -> str:
+    """What a notebook shows: a grid of synthetic images, a row a class, under the settings and the quality."""
+    positions = positions_of(augment, at_most=_HTML_CLASSES)
+    labels = augment.codes.classes[positions].repeat_interleave(_HTML_COLUMNS)
+    images, _ = augment.synthesize(labels, generator=torch.Generator().manual_seed(0))
+    height, width = images.shape[-2:]
+    if max(height, width) > _HTML_SIDE:
+        shrink = _HTML_SIDE / max(height, width)
+        images = resize(images, (max(1, round(shrink * height)), max(1, round(shrink * width))))
+    scale = max(1, _HTML_SIDE // max(images.shape[-2:]))
+    picture = data_uri(to_png(make_pixels(images, columns=_HTML_COLUMNS, scale=scale)))
+    names = html.escape(", ".join(augment.classes[position] for position in positions.tolist()))
+    verdict = ": the images are not learned, fit again, longer or at a lower rate" if augment.quality.is_poor else ""
+    return (
+        f"<div><p><code>{html.escape(repr(augment))}</code></p>"
+        f'<img src="{picture}" alt="Synthetic images of {names}">'
+        f"<p>Synthetic images, a row a class: {names}. "
+        f"R² of the reconstructions: {augment.quality.r2:.3f}{verdict}.</p></div>"
+    )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from glico_augment.images.values import to_unit
 from glico_augment.model.sphere import geodesic_distance
-from glico_augment.swap.make import SwapMaker
+from glico_augment.synthesis.synthesizer import Synthesizer
 
 _PAIRS = 4000
 _LOOKED_AT = 256
@@ -59,7 +59,7 @@ def usual_distance(training: Tensor) -> float:
     return float(nearest(to_unit(training[looked_at]), training, excluded=looked_at).distances.median())
 
 
-def angles(augment: SwapMaker) -> tuple[Tensor, Tensor]:
+def angles(augment: Synthesizer) -> tuple[Tensor, Tensor]:
     """Angles in degrees between two random codes of one class, and between two of different classes.
 
     Returns:

@@ -15,7 +15,7 @@ from glico_augment.images.values import to_unit
 from glico_augment.pictures.paths import paths, positions_of, random_pairs, with_ends
 from glico_augment.report import charts, measure, pieces
 from glico_augment.report.pieces import escape
-from glico_augment.swap.make import SwapMaker
+from glico_augment.synthesis.synthesizer import Synthesizer
 
 _MOST_CLASSES = 8
 _STEPS = 8
@@ -24,7 +24,7 @@ _CLASSES_IN_SIGHT = 12
 
 
 def write_report(
-    augment: SwapMaker, path: str | Path, *, title: str = "fit.safetensors", names: Mapping[int, str] | None = None
+    augment: Synthesizer, path: str | Path, *, title: str = "fit.safetensors", names: Mapping[int, str] | None = None
 ) -> None:
     """Write the page of a fit to one HTML file, atomically. It shows training images: share it as you would share them.
 
@@ -54,7 +54,7 @@ def check_name(path: str | Path) -> None:
         raise ValueError(f"the report is one HTML page; give a name that ends in .html, not {Path(path).name}")
 
 
-def make_report(augment: SwapMaker, *, title: str = "fit.safetensors", names: Mapping[int, str] | None = None) -> str:
+def make_report(augment: Synthesizer, *, title: str = "fit.safetensors", names: Mapping[int, str] | None = None) -> str:
     """The page of a fit, complete: it has no script and fetches nothing. Arguments are those of :func:`write_report`.
 
     The same fit gives the same page, and nothing is drawn from a global generator.
@@ -80,7 +80,7 @@ def make_report(augment: SwapMaker, *, title: str = "fit.safetensors", names: Ma
     )
 
 
-def _head(augment: SwapMaker, title: str) -> str:
+def _head(augment: Synthesizer, title: str) -> str:
     codes, (channels, height, width) = augment.codes, augment.generator.image_shape
     facts = {
         "R² of the reconstructions": f"{augment.quality.r2:.3f}",
@@ -101,7 +101,7 @@ def _head(augment: SwapMaker, title: str) -> str:
     ) + (poor if augment.quality.is_poor else "")
 
 
-def _quality(augment: SwapMaker, names: Mapping[int, str]) -> str:
+def _quality(augment: Synthesizer, names: Mapping[int, str]) -> str:
     counts = torch.bincount(augment.codes.class_indices).tolist()
     qualities = augment.quality.per_class
     order = sorted(range(len(counts)), key=qualities.__getitem__)
@@ -130,13 +130,13 @@ def _quality(augment: SwapMaker, names: Mapping[int, str]) -> str:
 
 
 def _of_classes(
-    augment: SwapMaker, counts: list[int], positions: list[int]
+    augment: Synthesizer, counts: list[int], positions: list[int]
 ) -> tuple[list[str], list[int], list[float]]:
     names = [augment.classes[position] for position in positions]
     return names, [counts[position] for position in positions], [augment.quality.per_class[at] for at in positions]
 
 
-def _paths(augment: SwapMaker) -> str:
+def _paths(augment: Synthesizer) -> str:
     positions = positions_of(augment, at_most=_MOST_CLASSES)
     anchors, partners = random_pairs(augment, positions, generator=torch.Generator().manual_seed(0))
     between = paths(augment, anchors, partners, steps=_STEPS)
@@ -148,11 +148,11 @@ def _paths(augment: SwapMaker) -> str:
         rows.append(f'<div class="path-name">{escape(name)}</div>{pieces.image_row(tiles, "path")}')
     return (
         "<h2>Paths</h2><p>Between the codes of two training images of a class, which stand at both ends, without "
-        f"noise. A swapped image lies {escape(augment.swap.way)}.{_only_first(augment)}</p>{''.join(rows)}"
+        f"noise. A swapped image lies {escape(augment.swap.description)}.{_only_first(augment)}</p>{''.join(rows)}"
     )
 
 
-def _samples(augment: SwapMaker, names: Mapping[int, str]) -> str:
+def _samples(augment: Synthesizer, names: Mapping[int, str]) -> str:
     positions = positions_of(augment, at_most=_MOST_CLASSES)
     labels = augment.codes.classes[positions].repeat_interleave(_SAMPLES)
     samples, _ = augment.synthesize(labels, generator=torch.Generator().manual_seed(0))
@@ -176,7 +176,7 @@ def _samples(augment: SwapMaker, names: Mapping[int, str]) -> str:
     )
 
 
-def _sphere_and_losses(augment: SwapMaker) -> str:
+def _sphere_and_losses(augment: Synthesizer) -> str:
     within, between = measure.angles(augment)
     means = [
         f"{values.mean():.0f}° {where}"
@@ -197,7 +197,7 @@ def _sphere_and_losses(augment: SwapMaker) -> str:
     )
 
 
-def _settings(augment: SwapMaker) -> str:
+def _settings(augment: Synthesizer) -> str:
     record = augment.record
     made = {
         "fingerprint of images and labels": record.fingerprint,
@@ -228,10 +228,10 @@ def _use(title: str) -> str:
     return f"<h2>How to use the file</h2><pre>{escape(code)}</pre>"
 
 
-def _named(augment: SwapMaker, index: int, names: Mapping[int, str]) -> str:
+def _named(augment: Synthesizer, index: int, names: Mapping[int, str]) -> str:
     return names.get(index, f"{augment.classes[int(augment.codes.class_indices[index])]}, image {index}")
 
 
-def _only_first(augment: SwapMaker) -> str:
+def _only_first(augment: Synthesizer) -> str:
     left_out = len(augment.classes) - _MOST_CLASSES
     return f" The first {_MOST_CLASSES} classes are shown." if left_out > 0 else ""

@@ -8,51 +8,61 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from glico_augment import hub
 from glico_augment.config import FitConfig, SwapConfig, split_overrides
 from glico_augment.data.class_names import ClassNames
 from glico_augment.data.samples import ImagesAlone, Key, LabelsGetter, SampleLayout
 from glico_augment.data.sources import as_dataset
+from glico_augment.devices import choose_device
+from glico_augment.files.fitted import load_model, save_model
 from glico_augment.fit.progress import Callback
-from glico_augment.fit.run import Fitted, fit_model
-from glico_augment.hub import Sharing
-from glico_augment.pictures.mixin import Pictures
-from glico_augment.swap.apply import labels_alone, swap_images
+from glico_augment.fit.record import Fitted
+from glico_augment.fit.run import fit_model
+from glico_augment.latent.encode import EncodeOptions, Encoding, encode
+from glico_augment.latent.members import extended, restricted
+from glico_augment.pictures import plots
+from glico_augment.settings import Settings
 from glico_augment.swap.bank import SyntheticBank
-from glico_augment.swap.coding import Coding
 from glico_augment.swap.dataset import GLICODataset
-from glico_augment.swap.filing import Filing
-from glico_augment.swap.make import SwapMaker
+from glico_augment.swap.transform import labels_alone, swap_images
+from glico_augment.synthesis.synthesizer import Synthesizer
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from glico_augment.settings import Settings, SwapSettings
+    from typing_extensions import Self, Unpack
 
 
-class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
+class LoadOptions(Settings, total=False):
+    """The keywords of :meth:`GLICOAugment.load`."""
+
+    device: torch.device | str
+    image_key: Key | None
+    label_key: Key | None
+    labels_getter: LabelsGetter | None
+
+
+class GLICOAugment(Synthesizer):
     """Swap images for synthetic ones of the same class, made by a generator fitted on a small labelled set.
 
     Method: `Generative Latent Implicit Conditional Optimization when Learning from Small Sample
     <https://arxiv.org/abs/2003.14297>`_ (Azuri & Weinshall, ICPR 2020). Make one with :meth:`fit` or :meth:`load`.
 
     Use it around a dataset (:meth:`wrap`), or call it as a transform on one sample, ``augment(image, label)``, or on
-    a batch, ``augment(images, labels)``, as torchvision's ``v2.CutMix``. Every image has its own coin ``p``, partner
-    and ratio ``r ~ U[0, max_ratio]``. The result has the type, dtype, value range, size, channels and device of the
-    input; labels and all other entries of the sample pass through. Like torchvision's transforms it draws from
-    torch's global generator, has no parameters and does not depend on ``train()``, ``eval()`` or ``to()``: the fitted
-    networks stay on the CPU, and a copy is made, once, on each other device it is called with.
+    a batch, ``augment(images, labels)``, as ``v2.CutMix`` of torchvision. Each image is swapped with probability ``p``,
+    with its own partner and ratio ``r ~ U[0, max_ratio]``. The result has the type, dtype, value range, size, channels
+    and device of the input; labels and all other entries of the sample pass through. Like the transforms of torchvision
+    it draws from torch's global generator, has no parameters and does not depend on ``train()``, ``eval()`` or
+    ``to()``: the fitted networks stay on the CPU, and are copied, once, to each other device it is called with.
 
     .. note::
-        Put it before normalisation, and before MixUp and CutMix, which need the labels it leaves alone. A label that
-        was not in the fitted set passes its image through, with one warning.
+        Put it before normalisation, and before MixUp and CutMix, which need the labels it leaves alone. The image of a
+        label that was not fitted passes through, with one warning.
 
     Args:
         fitted: codes and networks, the labelled images, and how they were made.
         swap: how images are swapped; None for the defaults. Its fields, ``p``, ``max_ratio`` and the others, are
-            attributes that may be set at any time; workers of a ``DataLoader`` have them as they were when the workers
-            started.
+            attributes that may be set at any time; workers of a ``DataLoader`` keep the values of when they started.
         layout: where a sample has its image and its label; None looks where ``v2.CutMix`` looks.
-        settings: fields of ``swap`` to set otherwise.
+        settings: fields of ``swap`` to change.
 
     Example::
 
@@ -66,9 +76,14 @@ class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
         swap: SwapConfig | None = None,
         *,
         layout: SampleLayout | None = None,
-        **settings: Unpack[SwapSettings],
+        **settings: Unpack[Settings],
     ) -> None:
-        super().__init__(*_check_fitted(fitted), (swap or SwapConfig()).replace(**settings))
+        if not isinstance(fitted, Fitted):
+            raise TypeError(
+                "a GLICOAugment is made by GLICOAugment.fit(dataset, p=0.5) or GLICOAugment.load(path, p=0.5); got "
+                f"{'no fit' if fitted is None else repr(fitted)}"
+            )
+        super().__init__(fitted, (swap or SwapConfig()).replace(**settings))
         self.layout = layout or SampleLayout()
         if not self.record.is_labeled:
             self.layout = ImagesAlone(self.layout.image_key)
@@ -97,8 +112,8 @@ class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
         label_key: Key | None = None,
         labels_getter: LabelsGetter | None = None,
         **overrides: Unpack[Settings],
-    ) -> GLICOAugment:
-        """Learn a generator and one code an image.
+    ) -> Self:
+        """Learn a generator and one code per image.
 
         In an initialised ``torch.distributed`` process group all processes must call it, with the same arguments:
         they share the work of each batch and all return the result. The first writes the checkpoint, which all read.
@@ -106,12 +121,12 @@ class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
         Args:
             dataset: map-style, of ``(image, label)``, longer tuples, or mappings that have both: PIL images, or uint8,
                 uint16 or float tensors and arrays; integer labels of at least two classes. Read once, and held as
-                uint8. Or the path of a folder with one folder a class; or images, a tensor, array or sequence, with
-            labels: their labels. Without, images alone are fitted as one class that nothing is classified by: they have
-                codes and reconstructions, and a swap moves about an image's own code (``sampler="noise"``).
-            config: the hyper-parameters of the fit; None for those of the preset.
+                uint8. Or the path of a folder with one folder per class; or images, a tensor, array or sequence, with
+            labels: their labels. Images without labels are fitted as one class, without a classifier: they have codes
+                and reconstructions, and a swap moves about the code of the image itself (``sampler="noise"``).
+            config: the settings of the fit; None for those of the preset.
             swap: how images are swapped; None for that of the preset.
-            preset: ``"default"``, or ``"published"`` for the paper's fit and the paper's swap.
+            preset: ``"default"``, or ``"published"`` for the fit and the swap of the paper.
             unlabeled: further images, learned with the others but never swapped in (the transductive mode). Images
                 alone or tuples that begin with one.
             device: where to fit; None picks CUDA, MPS or the CPU. The result is on the CPU and works on any device.
@@ -150,12 +165,12 @@ class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
         has_sampler = swap is not None or "sampler" in swap_overrides
         swap = swap or (SwapConfig.published() if preset == "published" else SwapConfig())
         swap = swap.replace(**swap_overrides)
+        layout = SampleLayout(image_key, label_key, labels_getter)
 
-        def finish(fitted: Fitted) -> GLICOAugment:
+        def finish(fitted: Fitted) -> Any:
             has_partners = has_sampler or fitted.record.is_labeled
             return cls(fitted, swap if has_partners else swap.replace(sampler="noise"), layout=layout)
 
-        layout = SampleLayout(image_key, label_key, labels_getter)
         fitted = fit_model(
             as_dataset(dataset, labels),
             config,
@@ -176,6 +191,75 @@ class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
         )
         return finish(fitted)
 
+    def save(self, path: str | Path) -> None:
+        """Write everything to one safetensors file, atomically and with a checksum.
+
+        Raises:
+            OSError: if it cannot be written; an older file of that name is left as it was.
+        """
+        save_model(path, self.fitted, self.swap)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        image_key: Key | None = None,
+        label_key: Key | None = None,
+        labels_getter: LabelsGetter | None = None,
+        **settings: Unpack[Settings],
+    ) -> Self:
+        """Read a file of :meth:`save`. The same images come out, bit for bit; nothing is unpickled.
+
+        Args:
+            path: the file, or ``"hf://user/name/file"`` on the Hugging Face Hub (the extra ``hub``).
+            device: where to have the networks ready for the first batch.
+            image_key: see :meth:`fit`.
+            label_key: see :meth:`fit`.
+            labels_getter: see :meth:`fit`.
+            settings: fields of :class:`SwapConfig` to change from those of the file.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            PermissionError, OSError: if it cannot be read.
+            FileFormatError: if it is truncated, damaged, not such a file, or of a newer format version.
+        """
+        chosen_device = choose_device(device)
+        layout = SampleLayout(image_key, label_key, labels_getter)
+        augment = cls(*load_model(hub.local_path(path)), layout=layout, **settings)
+        augment.model_on(chosen_device)
+        return augment
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write the fit, a picture and a model card to a folder; see :func:`glico_augment.hub.save`."""
+        return hub.save(self, folder)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        **options: Unpack[LoadOptions],
+    ) -> Self:
+        """Read a folder of :meth:`save_pretrained` or a repository of the Hub; see :func:`glico_augment.hub.fetch`."""
+        return cls.load(hub.fetch(name, revision=revision, token=token, cache_dir=cache_dir), **options)
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool = True,
+        revision: str | None = None,
+        token: str | None = None,
+        message: str = "Add a fit of GLICO",
+    ) -> str:
+        """Upload the fit to a repository of the Hugging Face Hub; see :func:`glico_augment.hub.push`."""
+        return hub.push(self, name, private=private, revision=revision, token=token, message=message)
+
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, *inputs: Any) -> Any:
         """Swap the image, or each image of the batch, of a sample.
@@ -192,18 +276,17 @@ class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
         Raises:
             TypeError: for labels that are not integers or images of another kind.
             ValueError: for normalised images, for labels and images of different lengths, and where no label or not
-                one image is found. On an accelerator, values and labels of the first batch alone are looked at, since
-                it would be waited for.
+                one image is found. On an accelerator only the values and labels of the first batch are checked, since
+                a check waits for it.
         """
         sample = inputs if len(inputs) > 1 else inputs[0]
         labels = self.layout.labels(sample)
         image, put_back = self.layout.find(sample, labels)
         if not self.record.is_labeled:
             labels = labels_alone(image)
-        # Looking at values makes an accelerator wait, so there it is done on the first batch alone.
-        is_waited_for = isinstance(image, Tensor) and image.ndim == 4 and image.device.type != "cpu"
-        swapped = swap_images(self, image, labels, look=not (is_waited_for and self._has_checked_values))
-        self._has_checked_values |= is_waited_for
+        is_accelerated = isinstance(image, Tensor) and image.ndim == 4 and image.device.type != "cpu"
+        swapped = swap_images(self, image, labels, check=not (is_accelerated and self._has_checked_values))
+        self._has_checked_values |= is_accelerated
         return put_back(swapped)
 
     def wrap(
@@ -231,10 +314,81 @@ class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
             class_names=class_names,
         )
 
+    def encode(self, images: Any, **options: Unpack[EncodeOptions]) -> Encoding:
+        """Find the codes of any images: the points of the sphere whose images are nearest in the loss of the fit.
+
+        The generator is frozen. Half of the starts are the codes of the fitted images that look most alike, the others
+        random; the best of all of them and of where Adam takes them is returned.
+
+        Args:
+            images: a tensor ``(k, C, H, W)``, an array, a sequence of images, a dataset of images or of samples that
+                have one, or the path of a folder. They are brought to the size and channels of the fit. Labels are
+                not read.
+            options: ``steps=200`` of each start; ``starts=4`` per image; ``lr=0.05``, the learning rate of Adam at the
+                first step, which falls to 0 as a cosine; ``loss``, the module that was given to the fit, which no file
+                keeps; ``device``, where to work, None for CUDA, MPS or the CPU; ``seed=0`` of the random starts (on a
+                CPU one seed gives one result); ``progress=True`` for a bar (needs tqdm).
+
+        Returns:
+            The codes and what the generator makes of them, on the CPU.
+
+        Warns:
+            UserWarning: if the generator has not learned its own images.
+
+        Raises:
+            TypeError, ValueError: for images that are none, or that cannot be brought to the channels of the fit; the
+                message names the first.
+        """
+        return encode(self, images, self.layout, **options)
+
+    def extend(self, dataset: Any, **options: Unpack[EncodeOptions]) -> Self:
+        """An augmentation in which further images are anchors and partners of their classes too.
+
+        The networks stay as they are; the images are coded by :meth:`encode`. ``quality`` is that of all images, so it
+        says how well the generator draws those it has not learned. Images that were fitted under their label already
+        are left out.
+
+        Args:
+            dataset: as for :meth:`fit`, map-style with labels or a folder, of classes that were fitted.
+            options: of :meth:`encode`.
+
+        Warns:
+            UserWarning: if the generator has not learned its own images, or not the new ones.
+
+        Raises:
+            TypeError, ValueError: for a dataset that cannot be read, labels that were not fitted, classes that are
+                numbered otherwise, and where every image was fitted already.
+        """
+        return self._with(extended(self, dataset, self.layout, **options))
+
+    def restrict(self, dataset: Any) -> Self:
+        """An augmentation that draws anchors and partners among the images of ``dataset`` alone.
+
+        For a fit on more images than are trained on. The networks are the same: they have learned the other images as
+        well, so that an honest validation needs a fit on the training images alone.
+
+        Args:
+            dataset: map-style, of fitted images with their labels; others in it are ignored.
+
+        Raises:
+            TypeError: unless it is map-style, with samples of an image and an integer label.
+            ValueError: if none of its images was fitted.
+        """
+        return self._with(restricted(self, dataset, self.layout))
+
+    plot_paths = plots.plot_paths
+    plot_reconstructions = plots.plot_reconstructions
+    plot_samples = plots.plot_samples
+    plot_losses = plots.plot_losses
+    _repr_html_ = plots.to_html
+
+    def _with(self, fitted: Fitted) -> Self:
+        return type(self)(fitted, self.swap, layout=self.layout)
+
     # The value is annotated as that of nn.Module, by which a type checker finds a misspelt setting.
     def __setattr__(self, name: str, value: Tensor | nn.Module) -> None:
-        if type(self) is GLICOAugment:
-            _check_attribute(name)
+        if type(self) is GLICOAugment and not (name.startswith("_") or name in _ATTRIBUTES):
+            raise AttributeError(f"GLICOAugment has no setting {name!r}; a swap has {', '.join(SwapConfig.names())}")
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -251,19 +405,4 @@ class GLICOAugment(Coding, Filing, Pictures, Sharing, SwapMaker, nn.Module):
         )
 
 
-def _check_fitted(fitted: Any) -> Fitted:
-    if not isinstance(fitted, Fitted):
-        raise TypeError(
-            "a GLICOAugment is made by GLICOAugment.fit(dataset, p=0.5) or GLICOAugment.load(path, p=0.5); got "
-            f"{'no fit' if fitted is None else repr(fitted)}"
-        )
-    return fitted
-
-
-def _check_attribute(name: str) -> None:
-    """Raise AttributeError for a misspelt setting, which would be an attribute that nobody reads."""
-    if not (name.startswith("_") or name in _ATTRIBUTES or hasattr(GLICOAugment, name)):
-        raise AttributeError(f"GLICOAugment has no setting {name!r}; a swap has {', '.join(SwapConfig().to_json())}")
-
-
-_ATTRIBUTES = ("images", "record", "swap", "layout", "training")
+_ATTRIBUTES = (*SwapConfig.names(), "images", "record", "swap", "layout", "training")

@@ -8,7 +8,7 @@ from torch import Tensor
 from glico_augment import checks
 from glico_augment.devices import choose_device
 from glico_augment.images.values import from_unit
-from glico_augment.swap.make import SwapMaker
+from glico_augment.synthesis.synthesizer import Synthesizer
 
 _PIXELS_A_CHUNK = 2**21  # moved to shared memory at a time; as floats with their styles some 150 MB
 
@@ -43,9 +43,9 @@ class SyntheticBank:
             bank.refresh()
     """
 
-    def __init__(self, augment: SwapMaker, *, per_image: int = 4, device: torch.device | str | None = None) -> None:
+    def __init__(self, augment: Synthesizer, *, per_image: int = 4, device: torch.device | str | None = None) -> None:
         per_image = checks.integer(1)("per_image", per_image)
-        if not isinstance(augment, SwapMaker):
+        if not isinstance(augment, Synthesizer):
             raise TypeError(f"a bank is made of a fitted augmentation, SyntheticBank(augment); got {augment!r}")
         self.augment = augment
         self.device = choose_device(device)

@@ -17,9 +17,9 @@ from glico_augment.data.labels import read_label
 from glico_augment.data.samples import SampleLayout, check_sample
 from glico_augment.images import convert
 from glico_augment.swap.bank import SyntheticBank
-from glico_augment.swap.draw import draw_anchors, draw_rows
-from glico_augment.swap.make import SwapMaker
-from glico_augment.swap.recognition import Recognizer, find_overlap, warn_of_overlap
+from glico_augment.synthesis.draw import draw_anchors, draw_rows
+from glico_augment.synthesis.recognition import Recognizer, find_overlap, warn_of_overlap
+from glico_augment.synthesis.synthesizer import Synthesizer
 
 _OF_THE_DATASET = ("targets", "classes", "class_to_idx", "samples", "imgs", "features")
 
@@ -65,7 +65,7 @@ class GLICODataset(Dataset[Any]):
     def __init__(
         self,
         dataset: Any,
-        augment: SwapMaker,
+        augment: Synthesizer,
         *,
         layout: SampleLayout | None = None,
         transform: Callable[..., Any] | None = None,
@@ -74,7 +74,7 @@ class GLICODataset(Dataset[Any]):
         bank: SyntheticBank | None = None,
         class_names: ClassNames | None = None,
     ) -> None:
-        if not isinstance(augment, SwapMaker):
+        if not isinstance(augment, Synthesizer):
             raise TypeError(f"augment must be a fitted GLICOAugment; got {type(augment).__name__}")
         check_dataset(dataset, "dataset")
         self.dataset = dataset
@@ -154,10 +154,7 @@ class GLICODataset(Dataset[Any]):
         """Raise ValueError if a label means one class here and another in the fit."""
         given = names_of_classes(self.dataset, label_key=self.layout.label_key)
         names = given if class_names is None else check_class_names(class_names)
-        labels = self.augment.codes.classes.tolist()
-        fitted = {
-            label: name for label, name in zip(labels, self.augment.record.class_names, strict=True) if name is not None
-        }
+        fitted = self.augment.record.names_by_label(self.augment.codes.classes)
         if names and (difference := first_difference(fitted, names)):
             raise ValueError(
                 f"the classes of the fit and of the wrapped dataset are numbered differently: {difference}. Fit on "
@@ -180,7 +177,7 @@ def _check_transform(name: str, transform: Any) -> Any:
     return transform
 
 
-def _check_bank(bank: Any, augment: SwapMaker) -> SyntheticBank | None:
+def _check_bank(bank: Any, augment: Synthesizer) -> SyntheticBank | None:
     if bank is None:
         return None
     if not isinstance(bank, SyntheticBank):

@@ -6,8 +6,8 @@ import torch
 
 from glico_augment.config import SAMPLERS, FitConfig, SwapConfig
 from glico_augment.fit.start import initial_model
-from glico_augment.swap.draw import SwapParams, draw_params, draw_rows
-from glico_augment.swap.graphs import rounded_up
+from glico_augment.synthesis.draw import SwapParams, draw_params, draw_rows
+from glico_augment.synthesis.graphs import rounded_up
 
 CODE_LABELS = [5, -2, 5, 9, -2, 5]
 N_DRAWS = 20_000

@@ -8,8 +8,8 @@ import pytest
 import torch
 from conftest import LABELS
 
-from glico_augment.swap import graphs
-from glico_augment.swap.graphs import SwapGraphs
+from glico_augment.synthesis import graphs
+from glico_augment.synthesis.graphs import SwapGraphs
 
 
 class Rehearsed:
@@ -40,7 +40,7 @@ def make(augment, monkeypatch):
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(graphs.GraphMemory, "of", lambda device: object())
     monkeypatch.setattr(graphs, "CapturedStep", Rehearsed)
-    monkeypatch.setattr("glico_augment.swap.make.can_capture", lambda device: True)
+    monkeypatch.setattr("glico_augment.synthesis.synthesizer.can_capture", lambda device: True)
     augment.max_ratio, augment.noise_std = 0.0, 0.0  # so that an image is the reconstruction of its anchor
     return augment.make
 

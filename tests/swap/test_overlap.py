@@ -8,7 +8,7 @@ from conftest import LABELS, quick_fit, smooth_images
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from glico_augment import GLICOAugment
-from glico_augment.swap import recognition
+from glico_augment.synthesis import recognition
 
 
 class Named(Dataset):

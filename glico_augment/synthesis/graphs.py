@@ -11,8 +11,8 @@ from torch import Tensor
 
 from glico_augment.capture import CapturedStep, GraphMemory
 
-_MOST_GRAPHS = 64
-_MOST_PIXELS = 2**20  # of one graph's images: beyond it is the kernels that take the time, and the memory
+_MAX_GRAPHS = 64
+_MAX_PIXELS = 2**20  # of one graph's images: beyond it is the kernels that take the time, and the memory
 
 _Make = Callable[[Tensor, "Tensor | None"], tuple[Tensor, Tensor]]
 
@@ -44,7 +44,7 @@ class SwapGraphs:
             size: ``(height, width)`` of the images.
         """
         count, padded = len(labels), rounded_up(len(labels))
-        if padded * size[0] * size[1] > _MOST_PIXELS:
+        if padded * size[0] * size[1] > _MAX_PIXELS:
             return make(labels, anchors)
         place = (labels.device, torch.cuda.current_stream(labels.device).cuda_stream, threading.get_ident())
         key = (*place, settings, padded, labels.dtype, anchors is None)
@@ -52,7 +52,7 @@ class SwapGraphs:
         inputs = (F.pad(labels, rest), None if anchors is None else F.pad(anchors, rest))
         with self._lock:
             if key not in self._graphs:
-                if len(self._graphs) == _MOST_GRAPHS:
+                if len(self._graphs) == _MAX_GRAPHS:
                     torch.cuda.synchronize(labels.device)  # none may be running
                     self._graphs.clear()
                     self._memories.clear()

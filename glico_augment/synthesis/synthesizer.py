@@ -1,91 +1,93 @@
-"""Synthetic images of a fitted model, on any device: what the transform, the dataset and the bank share."""
+"""Synthetic images of a fit, on any device: what the transform, the dataset, the bank and all pictures share."""
 
 from __future__ import annotations
 
 import copy
 import warnings
 from functools import partial
-from typing import Any, Generic, TypeVar, overload
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from glico_augment import checks
 from glico_augment.capture import can_capture
 from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.data.labels import as_integers
 from glico_augment.fit.quality import FitQuality
-from glico_augment.fit.record import FitRecord
+from glico_augment.fit.record import FitRecord, Fitted
 from glico_augment.model.classifier import Classifier
 from glico_augment.model.codes import SphereCodes
 from glico_augment.model.generator import Generator
 from glico_augment.model.model import GLICOModel
-from glico_augment.swap.draw import SwapParams, draw_params
-from glico_augment.swap.graphs import SwapGraphs
+from glico_augment.synthesis.draw import SwapParams, draw_params
+from glico_augment.synthesis.graphs import SwapGraphs
 
-_Value = TypeVar("_Value")
-
-
-class _SwapField(Generic[_Value]):
-    """An attribute that reads, and replaces with its check, the field of its name in ``swap``."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> _SwapField[_Value]: ...
-    @overload
-    def __get__(self, instance: SwapMaker, owner: type) -> _Value: ...
-    def __get__(self, instance: SwapMaker | None, owner: type) -> _SwapField[_Value] | _Value:
-        return self if instance is None else getattr(instance.swap, self.name)
-
-    def __set__(self, instance: SwapMaker, value: _Value) -> None:
-        changed: dict[str, Any] = {self.name: value}
-        instance.swap = instance.swap.replace(**changed)
+_CPU = torch.device("cpu")
+_UNIT_TOLERANCE = 1e-3  # what half precision leaves of a unit vector
 
 
-class SwapMaker:
+class Synthesizer(nn.Module):
     """Draws and makes the synthetic images of a fit, as its :class:`SwapConfig` says.
 
     Args:
-        model: codes, generator and classifier.
-        images: ``(m, channels, height, width)`` uint8, the labelled images at the fitted size.
-        record: how they were made.
-        swap: how images are swapped; None for the defaults.
+        fitted: codes and networks, the labelled images at the fitted size, and how they were made.
+        swap: how images are swapped.
 
     Attributes:
-        model: on the CPU.
-        images, record: as given.
-        swap: the settings; its fields, ``p``, ``max_ratio`` and the others, are attributes as well.
+        images: ``(m, channels, height, width)`` uint8, the labelled images at the fitted size.
+        record: of the fit.
+        swap: the settings. Its fields are attributes of the synthesizer as well, which may be set at any time.
     """
 
+    images: Tensor
+    record: FitRecord
     swap: SwapConfig
-    p = _SwapField[float]()
-    max_ratio = _SwapField[float]()
-    interpolation = _SwapField[str]()
-    sampler = _SwapField[str]()
-    sampler_std = _SwapField[float]()
-    min_angle = _SwapField[float]()
+    p: float
+    max_ratio: float
+    interpolation: str
+    sampler: str
+    sampler_std: float
+    min_angle: float
 
-    def __init__(self, model: GLICOModel, images: Tensor, record: FitRecord, swap: SwapConfig | None = None) -> None:
+    def __init__(self, fitted: Fitted, swap: SwapConfig) -> None:
         super().__init__()
-        self.images = images
-        self.record = record
-        self.swap = swap or SwapConfig()
-        # In a dict the models are no submodules: the transform has no parameters, and moving or casting the network
-        # it is part of leaves them as they are.
+        model, self.images, self.record = fitted
+        self.swap = swap
+        # In a dict the models are no submodules: there are no parameters, and moving or casting the network that this
+        # is part of leaves them as they are.
         self._models = {_CPU: model.to(_CPU).requires_grad_(False).eval()}
         self._graphs = SwapGraphs()
         self._has_warned_unknown = False
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.swap, name) if name in _SWAP_SETTINGS else super().__getattr__(name)
+
+    # The value is annotated as that of nn.Module, by which a type checker finds a misspelt setting.
+    def __setattr__(self, name: str, value: Tensor | nn.Module) -> None:
+        if name in _SWAP_SETTINGS:
+            changed: dict[str, Any] = {name: value}
+            self.swap = self.swap.replace(**changed)
+        else:
+            super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickle goes to worker processes and other machines, where another device may not exist.
+        return {**self.__dict__, "_models": {_CPU: self.model}}
+
     @property
     def noise_std(self) -> float:
-        """``σ`` of the generator's noise in a swap: that of the fit unless it is set."""
+        """``σ`` of the noise of the generator in a swap: that of the fit unless it is set."""
         return self.config.noise_std if self.swap.noise_std is None else self.swap.noise_std
 
     @noise_std.setter
     def noise_std(self, value: float | None) -> None:
         self.swap = self.swap.replace(noise_std=value)
+
+    @property
+    def fitted(self) -> Fitted:
+        """The model on the CPU, the labelled images, and the record of the fit."""
+        return Fitted(self.model, self.images, self.record)
 
     @property
     def model(self) -> GLICOModel:
@@ -109,20 +111,18 @@ class SwapMaker:
 
     @property
     def config(self) -> FitConfig:
-        """The hyper-parameters of the fit, resolved."""
+        """The settings of the fit, resolved."""
         return self.record.config
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in ascending order of their labels; the label itself where it has no name."""
-        labels = self.codes.classes.tolist()
-        return tuple(
-            str(label) if name is None else name for label, name in zip(labels, self.record.class_names, strict=True)
-        )
+        names = zip(self.codes.classes.tolist(), self.record.class_names, strict=True)
+        return tuple(str(label) if name is None else name for label, name in names)
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """The loss and its parts before weighting, a value a step."""
+        """The loss and its parts before weighting, one value per step."""
         return self.record.history
 
     @property
@@ -135,7 +135,7 @@ class SwapMaker:
         """The model on ``device``, copied there the first time."""
         device = torch.device(device)
         if device.index is None and device.type != "cpu":
-            device = torch.empty(0, device=device).device  # "cuda" is the current one, "cuda:0" say
+            device = torch.empty(0, device=device).device  # "cuda" is the current one, "cuda:0" for example
         if device not in self._models:
             with torch.inference_mode(False):  # tensors made in it would pass no gradient to a code outside of it
                 self._models[device] = copy.deepcopy(self.model).to(device)
@@ -144,12 +144,12 @@ class SwapMaker:
     def make_params(
         self, labels: Tensor, *, anchors: Tensor | None = None, generator: torch.Generator | None = None
     ) -> SwapParams:
-        """Draw the random parameters of images with ``labels``, ``(k,)``, that are swapped, on the labels' device.
+        """Draw the random parameters of synthetic images, on the device of the labels.
 
         Args:
             labels: ``(k,)`` integers.
             anchors: ``(k,)`` codes to start from; −1, or None for all, for a random one of the class.
-            generator: source of randomness on the CPU; torch's global ones if None.
+            generator: source of randomness on the CPU; the global ones of torch if None.
         """
         self.check_sampler()
         model = self.model_on(labels.device)
@@ -161,7 +161,7 @@ class SwapMaker:
         if not self.record.is_labeled and sampler in ("same-class", "other-class"):
             raise ValueError(
                 f"GLICO was fitted without labels and has no classes, which the sampler {sampler!r} needs: set "
-                "sampler='noise' or 'random-out', which stay about an image's own code"
+                "sampler='noise' or 'random-out', which stay about the code of the image itself"
             )
 
     def transform(self, params: SwapParams) -> Tensor:
@@ -169,7 +169,7 @@ class SwapMaker:
         return _transform(self.model_on(params.anchors.device), params, self.interpolation)
 
     def make(self, labels: Tensor, *, anchors: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Draw and make an image for each of ``labels``: :meth:`make_params` and :meth:`transform`, on CUDA in one.
+        """Draw and make one image per label: :meth:`make_params` and :meth:`transform`, on CUDA as one graph.
 
         Args:
             labels: ``(k,)`` integers.
@@ -184,12 +184,11 @@ class SwapMaker:
         is_capturable = self.sampler != "random-out"  # whose angles are made on the CPU
         if not (len(labels) and is_capturable and can_capture(labels.device)):
             return make(labels, anchors)
-        settings = (self.sampler, self.sampler_std, self.max_ratio, self.interpolation, self.noise_std)
-        _, *size = self.record.image_shape
-        return self._graphs(make, labels, anchors, settings=settings, size=(size[0], size[1]))
+        _, height, width = self.record.image_shape
+        return self._graphs(make, labels, anchors, settings=(self.swap, self.noise_std), size=(height, width))
 
     def find_known(self, labels: Tensor) -> Tensor:
-        """Which of ``labels``, ``(k,)``, were fitted, ``(k,)`` bool; warns, once a process, if one was not."""
+        """Which of ``labels``, ``(k,)``, were fitted, ``(k,)`` bool; warns, once per process, if one was not."""
         _, is_known = self.model_on(labels.device).codes.index_of(labels)
         if not self._has_warned_unknown and not bool(is_known.all()):
             self._has_warned_unknown = True
@@ -202,7 +201,7 @@ class SwapMaker:
         return is_known
 
     def reconstruct(self, indices: Any = None) -> Tensor:
-        """The generator's images of fitted images, ``G([z_i, 0])``.
+        """The images that the generator makes of fitted codes, ``G([z_i, 0])``.
 
         Args:
             indices: of fitted images, a sequence or tensor ``(k,)``; all if None. Labelled images come first, in
@@ -211,9 +210,8 @@ class SwapMaker:
         Returns:
             ``(k, channels, height, width)`` float32 in ``[0, 1]``.
         """
-        return self.model.reconstruct(
-            torch.arange(len(self.codes), device=_CPU) if indices is None else self._indices(indices)
-        )
+        chosen = torch.arange(len(self.codes), device=_CPU) if indices is None else self._indices(indices)
+        return self.model.reconstruct(chosen)
 
     def synthesize(
         self, labels: Any = None, *, n_per_class: int | None = None, generator: torch.Generator | None = None
@@ -221,9 +219,9 @@ class SwapMaker:
         """Draw synthetic images with the settings of the swap.
 
         Args:
-            labels: ``(k,)`` fitted labels, one for each image wanted; or
+            labels: ``(k,)`` fitted labels, one per image wanted; or
             n_per_class: how many images of every class.
-            generator: CPU source of randomness; torch's global one if None.
+            generator: CPU source of randomness; the global one of torch if None.
 
         Returns:
             Images ``(k, channels, height, width)`` float32 in ``[0, 1]`` and their labels ``(k,)`` int64.
@@ -237,16 +235,22 @@ class SwapMaker:
             wanted = self.codes.classes.repeat_interleave(checks.integer(1)("n_per_class", n_per_class))
         else:
             wanted = as_integers("labels", labels)
-        _, is_known = self.codes.index_of(wanted)
-        if not bool(is_known.all()):
-            raise ValueError(f"label {wanted[~is_known][0].item()} was not fitted; fitted: {self._shown_labels()}")
+        self.check_known(wanted)
         return self.transform(self.make_params(wanted, generator=generator)), wanted
+
+    def check_known(self, labels: Tensor) -> None:
+        """Raise ValueError if one of ``labels``, ``(k,)``, was not fitted."""
+        _, is_known = self.codes.index_of(labels)
+        if not bool(is_known.all()):
+            fitted = self.codes.classes.tolist()
+            shown = ", ".join(map(str, fitted[:10])) + (", …" if len(fitted) > 10 else "")
+            raise ValueError(f"label {int(labels[~is_known][0])} was not fitted; fitted: {shown}")
 
     def interpolate(self, i: int | Tensor, j: int | Tensor, steps: int = 8) -> Tensor:
         """Images along the path from one code to another, ends included, without noise.
 
         Args:
-            i: the index of a fitted image, or a code ``(latent_dim,)``, as :meth:`encode` finds.
+            i: the index of a fitted image, or a code ``(latent_dim,)``, as :meth:`GLICOAugment.encode` finds.
             j: alike.
             steps: images, at least 2.
 
@@ -262,10 +266,6 @@ class SwapMaker:
         ratios = torch.linspace(0, 1, steps, device=_CPU, dtype=torch.float32)
         return self.model.walk(start, end, ratios, None, self.interpolation)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A pickle goes to worker processes and other machines, where another device may not exist.
-        return {**self.__dict__, "_models": {_CPU: self.model}}
-
     def _code(self, which: Any) -> Tensor:
         """The code ``(latent_dim,)`` of an index, or the one given."""
         if not (isinstance(which, Tensor) and which.is_floating_point()):
@@ -273,7 +273,7 @@ class SwapMaker:
         code = which.detach().to(_CPU, torch.float32)
         if code.shape != (self.codes.latent_dim,):
             raise ValueError(f"a code has shape ({self.codes.latent_dim},); got {tuple(code.shape)}")
-        if not bool((code.norm() - 1).abs() < _UNIT):
+        if not bool((code.norm() - 1).abs() < _UNIT_TOLERANCE):
             raise ValueError(f"a code is a vector of length 1, normalize(vector); got one of length {code.norm():.3g}")
         return code
 
@@ -283,9 +283,8 @@ class SwapMaker:
             raise IndexError(f"indices must lie in [0, {len(self.codes)}); got {chosen.tolist()}")
         return chosen
 
-    def _shown_labels(self) -> str:
-        labels = self.codes.classes.tolist()
-        return ", ".join(map(str, labels[:10])) + (", …" if len(labels) > 10 else "")
+
+_SWAP_SETTINGS = frozenset(SwapConfig.names()) - {"noise_std"}
 
 
 def _make(
@@ -298,7 +297,3 @@ def _make(
 def _transform(model: GLICOModel, params: SwapParams, interpolation: str) -> Tensor:
     ends = model.codes(params.partners) if params.ends is None else params.ends
     return model.walk(model.codes(params.anchors), ends, params.ratios, params.noise, interpolation)
-
-
-_CPU = torch.device("cpu")
-_UNIT = 1e-3  # what half precision leaves of a unit vector

@@ -12,12 +12,12 @@ from torchvision import tv_tensors
 from glico_augment.data.labels import check_labels, read_label
 from glico_augment.devices import to_device
 from glico_augment.images import convert, values
-from glico_augment.swap.draw import draw_rows
-from glico_augment.swap.make import SwapMaker
+from glico_augment.synthesis.draw import draw_rows
+from glico_augment.synthesis.synthesizer import Synthesizer
 
 
-def swap_images(maker: SwapMaker, images: Any, labels: Any, *, look: bool) -> Any:
-    """Swap what a sample has as image: one of any kind, a list of them, or a batch. ``look`` is for :func:`swap_batch`.
+def swap_images(maker: Synthesizer, images: Any, labels: Any, *, check: bool) -> Any:
+    """Swap one image of any kind, a list of them, or a batch; ``check`` is for :func:`swap_batch`.
 
     Raises:
         TypeError: for images of another kind, or labels that are no integers.
@@ -26,7 +26,7 @@ def swap_images(maker: SwapMaker, images: Any, labels: Any, *, look: bool) -> An
     if isinstance(images, (list, tuple)):
         return swap_list(maker, images, labels)
     if isinstance(images, Tensor) and images.ndim == 4:
-        return swap_batch(maker, images, labels, look=look)
+        return swap_batch(maker, images, labels, check=check)
     if isinstance(images, Tensor) and images.ndim == 3 and isinstance(labels, Tensor) and labels.ndim == 1:
         raise ValueError(
             f"one image {tuple(images.shape)} came with {len(labels)} labels; a batch has shape (k, C, H, W), one of "
@@ -43,7 +43,7 @@ def labels_alone(image: Any) -> Any:
     return torch.zeros(len(image), dtype=torch.int64, device="cpu") if is_batch else 0
 
 
-def swap_list(maker: SwapMaker, images: Sequence[Any], raw_labels: Sequence[Any]) -> list[Any]:
+def swap_list(maker: Synthesizer, images: Sequence[Any], raw_labels: Sequence[Any]) -> list[Any]:
     """Swap images of any kind and size, each with its own coin, in one generator pass.
 
     Raises:
@@ -65,14 +65,14 @@ def swap_list(maker: SwapMaker, images: Sequence[Any], raw_labels: Sequence[Any]
     return swapped
 
 
-def swap_batch(maker: SwapMaker, images: Tensor, labels: Any, *, look: bool) -> Tensor:
+def swap_batch(maker: Synthesizer, images: Tensor, labels: Any, *, check: bool) -> Tensor:
     """Swap images of a batch ``(k, C, H, W)``, each with its own coin.
 
     Args:
         maker: of the synthetic images.
         images: uint8, uint16 or float in ``[0, 1]``, on any device.
         labels: ``(k,)`` integers.
-        look: whether values and labels are looked at, for which an accelerator is waited for.
+        check: whether values and labels are checked, which waits for an accelerator.
 
     Raises:
         TypeError: for labels that are not integers, or images of another kind.
@@ -80,7 +80,7 @@ def swap_batch(maker: SwapMaker, images: Tensor, labels: Any, *, look: bool) -> 
     """
     labels = to_device(check_labels(labels, images), images.device)
     values.check_dtype(images)
-    if look:
+    if check:
         values.check_values(images)
         maker.find_known(labels)
     rows = to_device(draw_rows(len(images), maker.p), images.device)
