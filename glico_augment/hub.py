@@ -17,7 +17,7 @@ import torch
 from glico_augment.files.atomic import write_atomically
 from glico_augment.files.fitted import save_model
 from glico_augment.pictures.grids import save_grid
-from glico_augment.pictures.paths import positions_of
+from glico_augment.pictures.plots import positions_of
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 FILE, PICTURE, CARD = "glico.safetensors", "samples.png", "README.md"
