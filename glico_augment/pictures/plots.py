@@ -17,6 +17,7 @@ from torch import Tensor
 from glico_augment import checks
 from glico_augment.data.labels import as_integers
 from glico_augment.images.values import resize, to_unit
+from glico_augment.optional import import_optional
 from glico_augment.pictures.grids import data_uri, make_pixels, to_png
 from glico_augment.synthesis.synthesizer import Synthesizer
 
@@ -234,16 +235,9 @@ def moving_average(values: Sequence[float]) -> list[float]:
 
 def _new_figure(size: tuple[float, float]) -> Figure:
     """An empty figure of ``(width, height)`` inches, which a notebook shows whether or not pyplot was imported."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "matplotlib":
-            raise
-        raise ModuleNotFoundError(
-            "figures need matplotlib: pip install 'glico-augment[plots]'", name="matplotlib"
-        ) from error
+    matplotlib = import_optional("matplotlib.figure", "figures need matplotlib: pip install 'glico-augment[plots]'")
 
-    class NotebookFigure(Figure):
+    class NotebookFigure(matplotlib.Figure):  # type: ignore[misc,name-defined]
         def _repr_png_(self) -> bytes:
             file = io.BytesIO()
             self.savefig(file, format="png", dpi=_NOTEBOOK_DPI)
