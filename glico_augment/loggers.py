@@ -147,8 +147,8 @@ class CSVLogger(FitLogger):
         is_own = tuple(reader.fieldnames or ()) == self.HEADER if whole else not content
         if not is_own or not all(row["step"].isdecimal() and (row["restarts"] or "").isdecimal() for row in rows):
             raise ValueError(
-                f"{self.path} exists and is not a log of a fit, with columns {', '.join(self.HEADER)}; it is kept. Give "
-                "another name, or remove it"
+                f"{self.path} exists and is not a log of a fit with the columns {', '.join(self.HEADER)}; it is kept. "
+                "Give another name, or remove it"
             )
         return rows
 
