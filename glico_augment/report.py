@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -99,13 +100,12 @@ def _summary(synthesizer: Synthesizer, title: str) -> str:
     is_labeled = synthesizer.record.is_labeled
     facts = {
         "R² of the reconstructions": f"{synthesizer.quality.r2:.3f}",
-        "labelled images" if is_labeled else "images without labels": codes.n_labeled,
-        **({"classes": len(synthesizer.classes)} if is_labeled else {}),
-        "fitted at": f"{height} × {width}" + ("" if channels == 3 else f" × {channels}"),
+        "images": f"{codes.n_labeled} {'labelled' if is_labeled else 'without labels'}",
+        "unlabelled images": len(codes) - codes.n_labeled,
+        "classes": len(synthesizer.classes) if is_labeled else "none",
+        "fitted at": f"{height} × {width}, {channels} channels",
         "steps": len(synthesizer.record.losses),
     }
-    if len(codes) > codes.n_labeled:
-        facts["unlabelled images"] = len(codes) - codes.n_labeled
     verdict = (
         '<p class="warning">The generator has not learned its images: a swap would cost accuracy. Fit longer, at a '
         "lower rate, or with a larger latent_dim.</p>"
@@ -248,19 +248,12 @@ def nearest(images: Tensor, training: Tensor, *, excluded: Tensor | None = None)
         ``(k,)``.
     """
     flat = images.flatten(1)
-    best = torch.full((len(images),), torch.inf)
-    indices = torch.zeros(len(images), dtype=torch.int64)
-    for start in range(0, len(training), _CHUNK):
-        chunk = to_unit(training[start : start + _CHUNK]).flatten(1)
-        distances = torch.cdist(flat, chunk, compute_mode="donot_use_mm_for_euclid_dist")
-        if excluded is not None:
-            rows = ((excluded >= start) & (excluded < start + len(chunk))).nonzero().flatten()
-            distances[rows, excluded[rows] - start] = torch.inf
-        found = distances.min(dim=1)
-        is_nearer = found.values < best
-        best = torch.where(is_nearer, found.values, best)
-        indices = torch.where(is_nearer, found.indices + start, indices)
-    return indices, best / flat.shape[1] ** 0.5
+    exact = partial(torch.cdist, flat, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = torch.cat([exact(to_unit(chunk).flatten(1)) for chunk in training.split(_CHUNK)], dim=1)
+    if excluded is not None:
+        distances.scatter_(1, excluded[:, None], torch.inf)
+    found = distances.min(dim=1)
+    return found.indices, found.values / flat.shape[1] ** 0.5
 
 
 def usual_distance(training: Tensor) -> float:

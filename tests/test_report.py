@@ -124,7 +124,7 @@ def test_a_page_of_many_classes_shows_some_and_hides_none():
     dataset = TensorDataset(smooth_images(40, channels=1, height=8, width=8), labels)
     augment = quick_fit(dataset, epochs=1, unlabeled=TensorDataset(smooth_images(3, channels=1, height=8, width=8)))
     text = Page(make_report(augment)).text
-    for said in ("The other 8 classes", "The first 8 classes are shown.", "8 × 8 × 1", "unlabelled images3"):
+    for said in ("The other 8 classes", "The first 8 classes are shown.", "8 × 8, 1 channels", "unlabelled images3"):
         assert said in text
 
 
@@ -136,8 +136,8 @@ def test_a_class_of_one_image_has_no_angles_within():
 
 def test_a_fit_without_labels_has_a_page(images):
     text = Page(make_report(quick_fit(images, epochs=1))).text
-    assert "images without labels8" in text
-    assert "labelled images" not in text
+    assert "images8 without labels" in text
+    assert "classesnone" in text
 
 
 def test_a_page_is_written_whole_or_not_at_all(augment, tmp_path):
@@ -174,9 +174,8 @@ def brute_force(images, training):
     return (images[:, None] - to_unit(training)[None]).square().flatten(2).mean(dim=2).sqrt()
 
 
-@pytest.mark.parametrize("chunk", [3, 100])
-def test_the_nearest_image_is_that_of_smallest_distance(chunk, monkeypatch):
-    monkeypatch.setattr(report, "_CHUNK", chunk)
+def test_the_nearest_image_is_that_of_smallest_distance(monkeypatch):
+    monkeypatch.setattr(report, "_CHUNK", 3)
     generator = torch.Generator().manual_seed(0)
     training = torch.randint(256, (11, 3, 4, 5), generator=generator, dtype=torch.uint8)
     images = torch.rand(7, 3, 4, 5, generator=generator)

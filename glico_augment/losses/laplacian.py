@@ -10,7 +10,7 @@ from torch import Tensor
 from glico_augment.losses.feature_loss import FeatureLoss
 
 _MIN_SIDE = 4
-_BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # even, so that a coarse pixel lies between the two it stands for
+_BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # even, so that a coarse pixel lies halfway between two fine ones
 
 
 class LaplacianLoss(FeatureLoss):

@@ -43,11 +43,10 @@ class _VGGLoss(FeatureLoss):
         channels_in = 3
         with torch.device("meta"):  # constructors draw initial weights from torch's global generator
             for widths, _ in _BLOCKS:
-                widths = [width // width_divisor for width in widths]
-                pairs = itertools.pairwise([channels_in, *widths])
-                convs = (nn.Conv2d(*pair, 3, padding=1, dtype=torch.float32) for pair in pairs)
+                channels = [channels_in, *(width // width_divisor for width in widths)]
+                convs = (nn.Conv2d(*pair, 3, padding=1, dtype=torch.float32) for pair in itertools.pairwise(channels))
                 self.blocks.append(nn.ModuleList(convs))
-                channels_in = widths[-1]
+                channels_in = channels[-1]
         self.blocks.to_empty(device="cpu")
         for name, values in (("mean", _IMAGENET_MEAN), ("std", _IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1), persistent=False)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from glico_augment.config import LOSSES, FitConfig
+from glico_augment.losses.feature_loss import FeatureLoss
 
 
 def build_loss(config: FitConfig, image_shape: tuple[int, int, int]) -> nn.Module:
@@ -34,9 +35,9 @@ def build_loss(config: FitConfig, image_shape: tuple[int, int, int]) -> nn.Modul
     if config.loss not in LOSSES:
         raise ValueError(f"loss {config.loss} was a module of its user's; pass that module as loss= again")
     module, name = LOSSES[config.loss]
-    loss = getattr(import_module(f"glico_augment.losses.{module}"), name).from_config(config)
+    loss: FeatureLoss = getattr(import_module(f"glico_augment.losses.{module}"), name).from_config(config)
     loss.check_images(image_shape)
-    return loss  # type: ignore[no-any-return]
+    return loss
 
 
 def loss_name(loss: Any) -> str:

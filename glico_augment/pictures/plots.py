@@ -237,7 +237,7 @@ def _new_figure(size: tuple[float, float]) -> Figure:
     """An empty figure of ``(width, height)`` inches, which a notebook shows whether or not pyplot was imported."""
     matplotlib = import_optional("matplotlib.figure", "figures need matplotlib: pip install 'glico-augment[plots]'")
 
-    class NotebookFigure(matplotlib.Figure):  # type: ignore[misc,name-defined]
+    class NotebookFigure(matplotlib.Figure):  # type: ignore[name-defined]
         def _repr_png_(self) -> bytes:
             file = io.BytesIO()
             self.savefig(file, format="png", dpi=_NOTEBOOK_DPI)

@@ -73,40 +73,10 @@ def test_fine_texture_is_in_the_finest_level_and_broad_shading_in_the_residual()
         assert magnitudes[strongest] > 3 * sorted(magnitudes)[-2]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_loss_is_zero_for_equal_images_and_positive_and_symmetric_otherwise(shape):
-    loss, first, second = LaplacianLoss(), draw(shape), draw(shape, seed=1)
-    assert loss(first, first) == 0
-    assert loss(first, second) > 0
-    torch.testing.assert_close(loss(first, second), loss(second, first))
-
-
 def test_channels_do_not_mix():
     loss, images = LaplacianLoss(), draw((3, 20, 20))
     for level, alone in zip(loss.features(images), loss.features(images[:, 1:2]), strict=True):
         torch.testing.assert_close(level[:, 1:2], alone)
-
-
-@pytest.mark.parametrize("contrast", [0.01, 0.5])
-def test_calibrated_the_loss_does_not_depend_on_the_contrast_of_the_set(contrast):
-    outputs, targets, real = (draw((3, 32, 32), seed=seed) for seed in range(3))
-    plain, faint = LaplacianLoss(), LaplacianLoss()
-    plain.calibrate([real])
-    faint.calibrate([real * contrast])
-    torch.testing.assert_close(faint(outputs * contrast, targets * contrast), plain(outputs, targets))
-
-
-def test_calibrated_the_average_image_costs_one_a_level():
-    loss, real = LaplacianLoss(), draw((3, 32, 32), 6)
-    loss.calibrate(real.split(4))
-    average = real.mean(dim=0, keepdim=True).expand_as(real)
-    torch.testing.assert_close(loss(average, real), torch.tensor(float(len(loss.scales))))
-
-
-def test_black_images_do_not_divide_by_zero():
-    loss = LaplacianLoss()
-    loss.calibrate([torch.zeros(2, 3, 16, 16)])
-    assert loss(draw((3, 16, 16)), torch.zeros(2, 3, 16, 16)).isfinite()
 
 
 def test_weights_select_levels():
@@ -114,11 +84,6 @@ def test_weights_select_levels():
     brighter = images + 0.25
     assert LaplacianLoss((1, 1, 1, 0))(brighter, images) < 1e-6
     torch.testing.assert_close(LaplacianLoss((0, 0, 0, 2))(brighter, images), torch.tensor(0.5))
-
-
-def test_a_wrong_number_of_weights_is_refused():
-    with pytest.raises(ValueError, match="LaplacianLoss has 4 taps here, got 2 loss weights"):
-        LaplacianLoss((1, 1))(draw((3, 32, 32)), draw((3, 32, 32)))
 
 
 def test_the_gradient_reaches_every_pixel_of_the_outputs_and_no_target():
