@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
     from glico_augment.settings import Settings
 
-LOSS_NAMES = ("laplacian", "vgg16", "random-vgg16")
+LOSSES = {
+    "laplacian": ("laplacian", "LaplacianLoss"),
+    "vgg16": ("perceptual", "PerceptualLoss"),
+    "random-vgg16": ("perceptual", "RandomPerceptualLoss"),
+}
+"""The losses by name: module in ``glico_augment.losses`` and class, imported when one is built."""
+LOSS_NAMES = tuple(LOSSES)
 PRESETS = ("default", "published")
 SAMPLERS = ("same-class", "noise", "random-out", "other-class")
 DEFAULT_SIDE = 64

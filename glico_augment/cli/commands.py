@@ -29,8 +29,8 @@ from glico_augment.fit.progress import logger
 from glico_augment.fit.ranks import process_group
 from glico_augment.images import values
 from glico_augment.pictures.grids import save_grid
-from glico_augment.pictures.paths import paths, positions_of, random_pairs, with_ends
-from glico_augment.report.page import check_name, write_report
+from glico_augment.pictures.plots import paths, positions_of, random_pairs, with_ends
+from glico_augment.report import check_name, write_report
 from glico_augment.swap.augment import GLICOAugment
 
 # What a wrong input raises. Anything else is a defect of this library and keeps its traceback.

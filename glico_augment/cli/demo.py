@@ -19,7 +19,7 @@ from glico_augment.devices import choose_device
 from glico_augment.fit.cost import MOST_STEPS
 from glico_augment.fit.progress import duration
 from glico_augment.pictures.grids import save_grid
-from glico_augment.pictures.paths import paths, random_pairs
+from glico_augment.pictures.plots import paths, random_pairs
 from glico_augment.style.local_style import LocalStyle
 from glico_augment.swap.augment import GLICOAugment
 

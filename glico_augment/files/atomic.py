@@ -24,7 +24,7 @@ _LONGEST_SUFFIX = 16
 _SLOTS = 8  # writers of one path at a time whose partial files are found again if they are killed
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Have ``write`` fill a file beside ``path``, then rename it into place.
 
     Whatever happens, ``path`` is either what it was or whole; an error removes the partial file, and what a killed
