@@ -230,7 +230,7 @@ def test_all_else_in_a_sample_passes_through(style, images):
 
 
 @pytest.mark.parametrize("form_of", [lambda *x: x, lambda *x: list(x), lambda *x: {"image": x[0], "labels": x[1]}])
-@pytest.mark.parametrize("labels", [LABELS, torch.rand(8, 40), None, 3, "name"], ids=str)
+@pytest.mark.parametrize("labels", [LABELS, torch.rand(8, 40), None, 3, "name"], ids=range(5))
 def test_labels_of_any_kind_or_none_are_left_alone(style, images, form_of, labels):
     sample = form_of(images, labels)
     made = style(sample)
