@@ -17,8 +17,8 @@ from torch import Tensor
 
 from glico_augment import checks
 from glico_augment.files.atomic import check_writable
+from glico_augment.fit.distributed import ProcessGroup
 from glico_augment.fit.progress import LOSS_PARTS, FitProgress
-from glico_augment.fit.ranks import Ranks
 from glico_augment.images.values import to_unit
 from glico_augment.pictures.grids import make_pixels, to_png
 
@@ -46,15 +46,15 @@ class FitLogger(ABC):
 
     def __call__(self, progress: FitProgress) -> None:
         """Write what is due at this step; at the last one, all is."""
-        ranks, step, is_last = Ranks(), progress.step, progress.step == progress.total_steps
+        step, is_last = progress.step, progress.step == progress.total_steps
         has_grid = self.grid_every is not None and (is_last or step % self.grid_every == 0)
-        if not ranks.is_first or not (has_grid or is_last or step % self.every == 0):
+        if not ProcessGroup().is_first or not (has_grid or is_last or step % self.every == 0):
             return
         values: dict[str, float] = {**progress.losses, "restarts": progress.restarts}
         augment = progress.augment if has_grid else None
         self.log_values(step, values if augment is None else {**values, "R2": augment.quality.r2})
         if augment is not None:
-            self.log_grid(step, progress_grid(augment, ranks))
+            self.log_grid(step, progress_grid(augment))
 
     @abstractmethod
     def log_values(self, step: int, values: Mapping[str, float]) -> None:
@@ -65,19 +65,17 @@ class FitLogger(ABC):
         """Write the grid of a step, uint8 ``(3, height, width)``: training images above their reconstructions."""
 
 
-def progress_grid(augment: Any, ranks: Ranks | None = None) -> Tensor:
+def progress_grid(augment: Any) -> Tensor:
     """Up to 8 training images, the same ones every time, above what the generator makes of their codes.
 
     Args:
         augment: the augmentation of a :class:`FitProgress`.
-        ranks: the processes of the fit, each of which has the codes of its own images up to date.
 
     Returns:
         uint8 ``(3, height, width)``.
     """
-    own = torch.arange(augment.codes.n_labeled)
-    own = own[(ranks or Ranks()).own(own)]
-    shown = own[:: -(-len(own) // _COLUMNS)]
+    count = augment.codes.n_labeled
+    shown = torch.arange(0, count, -(-count // _COLUMNS))
     rows = torch.cat([to_unit(augment.images[shown]), augment.reconstruct(shown)])
     return make_pixels(rows, columns=len(shown), scale=max(1, 64 // rows.shape[-2]))
 
@@ -109,7 +107,7 @@ class CSVLogger(FitLogger):
     def __call__(self, progress: FitProgress) -> None:
         """See :meth:`FitLogger.__call__`."""
         is_start = progress.step == 1 and progress.restarts == 0
-        if (is_start or not self._is_begun) and Ranks().is_first:
+        if (is_start or not self._is_begun) and ProcessGroup().is_first:
             self._begin([] if is_start else self._rows_before(progress))
         super().__call__(progress)
 

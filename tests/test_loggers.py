@@ -12,8 +12,8 @@ import torch
 from conftest import quick_fit
 
 from glico_augment import loggers
+from glico_augment.fit.distributed import ProcessGroup
 from glico_augment.fit.progress import LOSS_PARTS
-from glico_augment.fit.ranks import Ranks
 from glico_augment.images.values import to_unit
 from glico_augment.loggers import CSVLogger, FitLogger, MLflowLogger, TensorBoardLogger, WandbLogger
 
@@ -70,19 +70,8 @@ def test_a_grid_has_images_above_their_reconstructions(augment):
     assert torch.equal(shown[1], (augment.reconstruct([0])[0] * 255).round().to(torch.uint8))
 
 
-def test_a_grid_of_one_process_among_several_has_its_own_images(augment):
-    ranks = Ranks()
-    ranks.index, ranks.count = 0, 3
-    pixels = loggers.progress_grid(augment, ranks)
-    height, width = (5 * side for side in augment.images.shape[-2:])
-    assert pixels.shape == (3, 2 * height + 15, 3 * width + 20)
-    for column, index in enumerate((0, 3, 6)):
-        left = 5 + column * (width + 5)
-        assert torch.equal(pixels[:, 5 : 5 + height : 5, left : left + width : 5], augment.images[index])
-
-
 def test_other_processes_than_the_first_write_nothing(dataset, monkeypatch, tmp_path):
-    monkeypatch.setattr(loggers.Ranks, "is_first", False)
+    monkeypatch.setattr(ProcessGroup, "is_first", False)
     logger = Kept(every=1, grid_every=1)
     quick_fit(dataset, callback=lambda progress: (logger(progress), CSVLogger(tmp_path / "a.csv")(progress)))
     assert logger.values == logger.grids == {}

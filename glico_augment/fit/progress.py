@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from torch import Tensor
@@ -31,8 +30,7 @@ class FitProgress:
         step: steps made.
         total_steps: steps of the whole fit.
         restarts: how often the fit started again at a lower rate.
-        model: the model as it is; do not change it. In a distributed fit only the codes of this process's images are
-            up to date.
+        model: the model as it is; do not change it.
     """
 
     step: int
@@ -58,12 +56,12 @@ Callback = Callable[[FitProgress], Any]
 
 
 class ProgressBar:
-    """A callback that shows steps and loss parts with tqdm.
+    """A callback that shows steps and loss parts with tqdm, a context that closes the bar.
 
     Args:
         steps_done: steps made before.
         total_steps: steps of the whole fit.
-        is_labeled: whether the images have labels; the bar says where they have none, which may be a slip.
+        is_labeled: whether the images have labels; the bar says where they have none, which may be a mistake.
         enabled: False shows nothing.
     """
 
@@ -78,7 +76,7 @@ class ProgressBar:
                 "no progress bar: tqdm is not installed (pip install 'glico-augment[progress]', or progress=False); "
                 "logging.basicConfig(level=logging.INFO) shows how far a fit is",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
             return
         title = "GLICO fit" if is_labeled else "GLICO fit without labels"
@@ -94,10 +92,9 @@ class ProgressBar:
         if self._bar is None:
             return
         if progress.step % _LOSSES_EVERY == 0 or progress.step == progress.total_steps:
-            shown = {name: f"{value:.3f}" for name, value in progress.losses.items()}
-            self._bar.set_postfix(
-                {**shown, "restarts": progress.restarts} if progress.restarts else shown, refresh=False
-            )
+            restarts = {"restarts": progress.restarts} if progress.restarts else {}
+            losses = {name: f"{value:.3f}" for name, value in progress.losses.items()}
+            self._bar.set_postfix({**losses, **restarts}, refresh=False)
         if progress.step > self._bar.n:
             self._bar.update(progress.step - self._bar.n)
         else:  # the fit started again
@@ -112,9 +109,7 @@ class ProgressBar:
     def __enter__(self) -> ProgressBar:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.close()
 
@@ -143,13 +138,8 @@ class ProgressLog:
         if steps_left == 0 or not (is_first or (is_tenth and not self._once)):
             return
         seconds = (now - self._start) / (self._steps_made - 1) * steps_left
-        logger.info(
-            "step %d of %d, loss %.3f: about %s to go",
-            progress.step,
-            progress.total_steps,
-            progress.losses["loss"],
-            duration(seconds),
-        )
+        place, loss = (progress.step, progress.total_steps), progress.losses["loss"]
+        logger.info("step %d of %d, loss %.3f: about %s to go", *place, loss, duration(seconds))
 
 
 def duration(seconds: float) -> str:
