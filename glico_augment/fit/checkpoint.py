@@ -102,7 +102,10 @@ class Checkpoint:
         tensors, numbers = state_of(self.fit)
         with self.fit.group.raising_together():
             if self.fit.group.is_first:
-                write_file(self.path, tensors, {"fit": self._identity, "state": numbers}, kind=CHECKPOINT)
+                try:
+                    write_file(self.path, tensors, {"fit": self._identity, "state": numbers}, kind=CHECKPOINT)
+                except ValueError as error:  # a tensor holds NaN
+                    raise self.fit.divergence(self.fit.steps_done, str(error)) from error
         self._written = numbers
 
     def __enter__(self) -> Checkpoint:
@@ -156,21 +159,9 @@ class Checkpoint:
 
 
 def state_of(fit: Fit) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """All that the remaining steps of a fit depend on, as tensors and numbers.
-
-    Raises:
-        DivergenceError: if one of them is NaN or infinite.
-    """
-    tensors = {
-        **_live_tensors(fit),
-        "order": fit.order.left,
-        "order_rng": fit.order.rng.get_state(),
-        "noise_rng": fit.noise_rng.get_state(),
-    }
-    for name, value in tensors.items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise fit.divergence(fit.steps_done, f"{name} holds NaN or an infinite value")
-    return tensors, _numbers(fit)
+    """All that the remaining steps of a fit depend on, as tensors and numbers."""
+    rngs = {"order_rng": fit.order.rng.get_state(), "noise_rng": fit.noise_rng.get_state()}
+    return {**_live_tensors(fit), "order": fit.order.left, **rngs}, _numbers(fit)
 
 
 @torch.no_grad()

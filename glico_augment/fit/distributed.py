@@ -18,7 +18,7 @@ PATIENCE = timedelta(minutes=5)
 
 
 class ProcessGroup:
-    """This process among those of the default ``torch.distributed`` group; without a group it is the only one.
+    """The place of this process in the default ``torch.distributed`` group; without a group it is the only one.
 
     Attributes:
         rank: of this process.

@@ -100,7 +100,7 @@ class Fit:
             self.targets = Targets(image_set.images.to(device), loss)
         self._labeled_images = self.targets.images[: self._n_labeled]
         self._pixel_loss = PixelLoss(self._labeled_images, config)
-        self._flags = [False, False, False]  # that a callback of this process ends the fit, failed, and a signal came
+        self._flags = [False, False, False]  # of this process: a callback ends the fit, one failed, a signal came
         self._flags_of_all = torch.zeros(3)
         self._error: Exception | None = None
         self.restarts = 0
@@ -139,10 +139,10 @@ class Fit:
             self.networks.parameters(), lr=lr, betas=betas, fused=True, capturable=is_captured
         )
         for parameter in self.networks.parameters():  # as the first step makes it, for a checkpoint to be read into
-            moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
             self.network_adam.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=self.device),
-                **moments,
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
             }
         self._optimize = CapturedStep(self._optimize_eagerly, is_wanted=is_captured)
 
@@ -185,18 +185,18 @@ class Fit:
         """Call the callbacks, unless one has failed already, and note what this process has to tell the others."""
         row = self.history[self.steps_done - 1].detach()
         progress = FitProgress(self.steps_done, self.total_steps, self.restarts, self.model, row, self.finish)
-        stop = self._flags[0]
+        is_stopped = self._flags[0]
         try:
-            if self._error is None:
-                stop |= any([callback(progress) is True for callback in callbacks])  # all are called
+            for callback in callbacks if self._error is None else ():
+                is_stopped |= callback(progress) is True
         except Exception as error:
             if self.group.size == 1:
                 raise
             self._error = error
-        self._flags = [stop, self._error is not None, saver is not None and saver.has_signal]
+        self._flags = [is_stopped, self._error is not None, saver is not None and saver.has_signal]
 
     def _obey(self, flags: Tensor, saver: Saver | None) -> None:
-        """Do what a process asks for, in all of them: raise, stop, or end by a signal."""
+        """Do in all processes what one of them asks for: stop, raise, or end by a signal."""
         stop, failed, has_signal = (value > 0 for value in flags.tolist())
         if failed:
             self.group.raise_any(self._error)
@@ -281,8 +281,7 @@ class Fit:
         trial_steps = math.ceil(_TRIAL_SHARE * self.total_steps)
         if self.steps_done != trial_steps or trial_steps < _TRIAL_STEPS or self.restarts == MAX_RESTARTS:
             return False
-        r2 = measure(self.model, self._labeled_images, limit=_TRIAL_IMAGES).r2
-        return bool(self.group.gather(r2)[0] < _TRIAL_R2)
+        return bool(self.group.gather(self.quality(limit=_TRIAL_IMAGES).r2)[0] < _TRIAL_R2)
 
     def check_finite(self) -> None:
         """Raise DivergenceError if a loss since the start is NaN or infinite, naming the first such step."""
@@ -306,9 +305,9 @@ class Fit:
             f"and code_lr (now {self.config.code_lr:g}), or set precision='float32'"
         )
 
-    def quality(self) -> FitQuality:
-        """How well the labelled images are rebuilt."""
-        return measure(self.model, self._labeled_images)
+    def quality(self, *, limit: int | None = None) -> FitQuality:
+        """How well the labelled images are rebuilt, or ``limit`` of them."""
+        return measure(self.model, self._labeled_images, limit=limit)
 
     def _autocast(self) -> torch.autocast:
         is_half = self.config.precision == "bfloat16" or (
@@ -322,11 +321,6 @@ class Fit:
 
 class ShuffledPasses:
     """Endless shuffled passes over a set, cut into batches, which may reach over the end of a pass.
-
-    Args:
-        n_images: of the set.
-        batch_size: images per batch; may be more than the set has.
-        rng: source of the shuffles, on the CPU.
 
     Attributes:
         left: ``(k,)`` int64, what is shuffled and not in a batch yet.
@@ -347,10 +341,7 @@ class ShuffledPasses:
 def learning_rate_factor(schedule: str, share_done: float, epochs_done: float) -> float:
     """The factor on the learning rates: ``"cosine"`` to 0, ``"step"`` (halved every 70 epochs) or ``"constant"``.
 
-    Args:
-        schedule: the name.
-        share_done: steps made over all steps, in ``[0, 1]``.
-        epochs_done: passes made over the set.
+    ``share_done`` is that of the steps, in ``[0, 1]``, and ``epochs_done`` the number of passes over the set.
     """
     if schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * share_done))

@@ -90,10 +90,8 @@ class PixelLoss:
         for chunk in images.split(_PIXEL_CHUNK):
             real = to_unit(chunk)
             squares += float((real - self.mean_image).square().sum(dtype=torch.float64))
-            excess = cross_entropy_of_pixels(self.mean_image.expand_as(real), real) - cross_entropy_of_pixels(
-                real, real
-            )
-            entropy += float(excess) * len(chunk)
+            mean = self.mean_image.expand_as(real)
+            entropy += float(cross_entropy_of_pixels(mean, real) - cross_entropy_of_pixels(real, real)) * len(chunk)
         self._spread = max(squares / images.numel(), ROUNDING)
         self._excess_entropy = max(entropy / len(images), ROUNDING)
 

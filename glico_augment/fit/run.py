@@ -23,7 +23,7 @@ from glico_augment.files.atomic import check_writable
 from glico_augment.fit.checkpoint import Checkpoint
 from glico_augment.fit.distributed import ProcessGroup
 from glico_augment.fit.loop import Fit
-from glico_augment.fit.progress import Callback, ProgressBar, ProgressLog, logger
+from glico_augment.fit.progress import Callback, ProgressReport, logger
 from glico_augment.fit.quality import MIN_R2, FitQuality
 from glico_augment.fit.record import FitRecord, Fitted
 from glico_augment.model.classifier import Classifier
@@ -127,9 +127,7 @@ def fit_model(dataset: Any, options: FitOptions, *, finish: Callable[[Fitted], A
     no_autocast = torch.autocast(device.type, enabled=False)
     with torch.inference_mode(False), torch.enable_grad(), no_autocast, cpu_by_default():
         identity = [record.identity(), options.checkpoint is None, options.checkpoint_every]
-        group.check_equal(
-            "images, labels, settings, seed, checkpoint_every, and whether there is a checkpoint,", identity
-        )
+        group.check_equal("images, labels, settings, seed and the writing of a checkpoint", identity)
         fit = Fit(image_set, config, device=device, seed=options.seed, finish=finish_copy)
         quality = _optimise(fit, record, options)
     if group.is_first:
@@ -150,16 +148,17 @@ def _optimise(fit: Fit, record: FitRecord, options: FitOptions) -> FitQuality:
     if options.checkpoint is not None:
         saver = Checkpoint(options.checkpoint, fit, record, every=options.checkpoint_every)
         saver.restore()
-    is_first, is_labeled = fit.group.is_first, fit.image_set.is_labeled
-    if is_first:
+    report = None
+    if fit.group.is_first:
         _log_start(fit)
+        is_labeled = fit.image_set.is_labeled
+        report = ProgressReport(fit.steps_done, fit.total_steps, is_labeled=is_labeled, has_bar=options.progress)
     with saver or nullcontext():
-        is_shown = options.progress and is_first
-        with ProgressBar(fit.steps_done, fit.total_steps, is_labeled=is_labeled, enabled=is_shown) as bar:
-            log = [ProgressLog(once=bar.is_shown)] if is_first else []
-            fit.run([each for each in (bar, *log, options.callback) if each is not None], saver=saver)
+        with report or nullcontext():
+            fit.run([each for each in (report, options.callback) if each is not None], saver=saver)
             quality = fit.quality()
-            bar.finish(quality)
+            if report is not None:
+                report.finish(quality)
         if saver is not None:
             saver.write()
     return quality
@@ -190,15 +189,7 @@ def check_cost(
     device: torch.device,
     n_processes: int = 1,
 ) -> None:
-    """Refuse a fit of more than :data:`MAX_STEPS` steps, or one that surely needs more memory than ``device`` has.
-
-    Args:
-        config: resolved.
-        n_images: of the set, unlabelled ones included.
-        image_shape: ``(channels, height, width)``.
-        n_classes: of the labelled images.
-        device: where the fit is to run.
-        n_processes: that share a batch.
+    """Refuse a fit, its config resolved, of over :data:`MAX_STEPS` steps or of more memory than ``device`` has.
 
     Raises:
         ValueError: what is too large, and which settings make it so.

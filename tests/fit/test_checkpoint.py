@@ -106,7 +106,7 @@ def test_a_checkpoint_of_other_images_is_refused(dataset, tmp_path):
 
 def test_a_file_that_is_no_checkpoint_is_not_overwritten(augment, dataset, tmp_path):
     augment.save(tmp_path / "a.safetensors")
-    with pytest.raises(FileFormatError, match="holds a fitted, expected a checkpoint: choose another checkpoint="):
+    with pytest.raises(FileFormatError, match="expected a checkpoint: choose another checkpoint="):
         quick_fit(dataset, checkpoint=tmp_path / "a.safetensors")
     (tmp_path / "notes.txt").write_text("keep me")
     with pytest.raises(FileFormatError):
