@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from glico_augment.config import LOSS_NAMES, PRECISIONS, SCHEDULES, FitConfig, SwapConfig, split_overrides
+from glico_augment.config import LOSS_NAMES, FitConfig, SwapConfig, split_overrides
 
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
@@ -39,7 +39,11 @@ REALS = (
     "code_lr",
     "adam_beta1",
 )
-CHOICES = {"loss": LOSS_NAMES, "schedule": SCHEDULES, "precision": PRECISIONS}
+CHOICES = {
+    "loss": LOSS_NAMES,
+    "schedule": ("cosine", "step", "constant"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
 
 WRONG_TYPES = [
     *[(name, value) for name in INTEGERS for value in ("5", True, [5])],
@@ -145,7 +149,7 @@ def test_replace_changes_the_named_fields_and_checks_them():
 
 
 def test_replace_with_an_unknown_name_lists_the_settings():
-    with pytest.raises(TypeError, match="unknown fit setting epoch, learning_rate") as caught:
+    with pytest.raises(TypeError, match=r"unknown setting epoch, learning_rate \(did you mean epochs\?\); the settings are") as caught:
         FitConfig().replace(learning_rate=0.1, epoch=3)
     assert all(field.name in str(caught.value) for field in dataclasses.fields(FitConfig))
 
@@ -222,7 +226,7 @@ def test_steps_stand_in_place_of_epochs():
 
 def test_the_default_batch_is_of_one_size_or_the_whole_of_a_smaller_set():
     largest = FitConfig().resolved(10**6, SHAPE).batch_size
-    assert f"None for {largest}, or the whole of a smaller set" in " ".join(FitConfig.__doc__.split())
+    assert f"None for {largest}, or the whole of a smaller set" in FitConfig.__doc__
     for n_images in (1, largest - 1, largest, largest + 1):
         assert FitConfig().resolved(n_images, SHAPE).batch_size == min(n_images, largest)
 
@@ -244,11 +248,20 @@ def test_the_published_settings_are_those_of_the_paper_and_its_code():
     assert (config.squared_weight, config.max_grad_norm, config.class_cosine) == (0, None, 0)  # the paper has none
 
 
-@pytest.mark.parametrize(("side", "n_taps", "batch_size"), [(32, 3, 128), (64, 4, None), (128, 5, None), (256, 5, 32)])
+@pytest.mark.parametrize(("side", "n_taps", "batch_size"), [(32, 3, 128), (64, 4, 128), (128, 5, 32), (256, 5, 32)])
 def test_the_published_taps_and_batches_depend_on_the_size(side, n_taps, batch_size):
     config = FitConfig.published(side)
     assert config.loss_weights == (1.0,) * n_taps + (0.0,) * (5 - n_taps)
-    assert batch_size in (None, config.batch_size)
+    assert config.batch_size == batch_size
+    assert FitConfig.published([side, 16], n_images=30).batch_size == 30
+
+
+def test_the_published_size_may_be_a_pair_or_that_of_the_images():
+    assert FitConfig.published([16, 24]).image_size == (16, 24)
+    assert FitConfig.published(None).image_size is None
+    assert FitConfig.published(image_size=64) == FitConfig.published(64)
+    with pytest.raises(TypeError, match="image_size must be"):
+        FitConfig.published("64")
 
 
 def test_steps_stand_in_place_of_the_published_epochs():
@@ -332,7 +345,7 @@ def test_settings_of_fit_and_swap_are_told_apart_and_others_refused():
     fit, swap = split_overrides({"epochs": 3, "p": 0.2, "noise_std": 0.3})
     assert fit == {"epochs": 3, "noise_std": 0.3}
     assert swap == {"p": 0.2, "noise_std": 0.3}
-    with pytest.raises(TypeError, match=r"unknown setting pixel_share; the settings are: epochs.*max_ratio"):
+    with pytest.raises(TypeError, match=r"unknown setting pixel_share.*; the settings are: epochs.*max_ratio"):
         split_overrides({"pixel_share": 0.5})
 
 

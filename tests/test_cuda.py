@@ -160,7 +160,7 @@ def test_threads_and_streams_have_graphs_of_their_own(augment):
 
 
 def test_graphs_are_forgotten_when_there_are_too_many_and_are_not_copied(augment, monkeypatch):
-    monkeypatch.setattr(graphs, "_MOST_GRAPHS", 3)
+    monkeypatch.setattr(graphs, "_MAX_GRAPHS", 3)
     augment.noise_std = 0.0
     anchors = torch.arange(len(LABELS), device=CUDA)
     expected = augment.model_on(CUDA).reconstruct(anchors)

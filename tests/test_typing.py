@@ -1,6 +1,5 @@
 """What a type checker finds in the code of a user, and that it finds nothing where all is right."""
 
-import dataclasses
 import inspect
 import re
 import typing
@@ -9,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from glico_augment import FitConfig, GLICOAugment, SwapConfig
-from glico_augment.data.samples import Key, LabelsGetter
-from glico_augment.settings import FitSettings, Settings, SwapSettings
-from glico_augment.swap import coding, filing
+from glico_augment.latent import encode
+from glico_augment.settings import Settings
+from glico_augment.swap.augment import LoadOptions
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,7 +40,6 @@ config: FitConfig = loaded.config.replace(epochs=None, steps=10)
 
 GLICOAugment.fit(data, imagesize=32)  # call-arg
 GLICOAugment.fit(data, epochs="3")  # arg-type
-GLICOAugment.fit(data, noise_std=None)  # arg-type
 GLICOAugment.load("a.safetensors", pp=1)  # call-arg
 GLICOAugment.from_pretrained("user/name", pp=1)  # call-arg
 augment.p = "x"  # assignment
@@ -72,25 +70,19 @@ def test_mypy_finds_what_is_wrong_and_nothing_else(tmp_path, monkeypatch):
     assert {int(number): code for number, code in errors} == wrong, found
 
 
-@pytest.mark.parametrize(("settings", "config"), [(FitSettings, FitConfig), (SwapSettings, SwapConfig)])
-def test_the_settings_are_the_fields_of_the_configs(settings, config):
-    hints = typing.get_type_hints(config)
-    assert typing.get_type_hints(settings) == {field.name: hints[field.name] for field in dataclasses.fields(config)}
-    assert not settings.__required_keys__
-
-
-def test_the_settings_of_a_fit_are_those_of_both_configs():
-    both = {**typing.get_type_hints(SwapSettings), **typing.get_type_hints(FitSettings)}
+def test_the_settings_are_the_fields_of_the_configs():
+    both = {**typing.get_type_hints(FitConfig), **typing.get_type_hints(SwapConfig)}
     assert typing.get_type_hints(Settings) == both
+    assert not Settings.__required_keys__
 
 
-def test_the_options_passed_on_are_those_of_the_method_they_go_to():
-    options = inspect.signature(GLICOAugment.load).parameters
-    own = {name for name, parameter in options.items() if parameter.kind is parameter.KEYWORD_ONLY}
-    assert set(filing.LoadOptions.__annotations__) == own | set(typing.get_type_hints(SwapSettings))
-    hints = typing.get_type_hints(filing.LoadOptions)
-    assert (hints["image_key"], hints["labels_getter"]) == (Key | None, LabelsGetter | None)
-    encode = typing.get_type_hints(GLICOAugment.encode)
-    keywords = inspect.signature(GLICOAugment.encode).parameters.values()
-    expected = {each.name: encode[each.name] for each in keywords if each.kind is each.KEYWORD_ONLY}
-    assert typing.get_type_hints(coding.EncodeOptions) == expected
+@pytest.mark.parametrize(
+    ("options", "function"),
+    [(LoadOptions, GLICOAugment.load), (encode.EncodeOptions, encode.encode)],
+)
+def test_the_options_passed_on_are_those_of_the_function_they_go_to(options, function):
+    parameters = inspect.signature(function).parameters.values()
+    own = {each.name: each.annotation for each in parameters if each.kind is each.KEYWORD_ONLY}
+    settings = Settings.__annotations__ if options is LoadOptions else {}
+    assert set(options.__annotations__) == own.keys() | settings.keys()
+    assert all(options.__annotations__[name].__forward_arg__ == annotation for name, annotation in own.items())

@@ -166,7 +166,7 @@ def promoted(images: Tensor, channels: int, name: str) -> Tensor:
         return promote_channels(images, channels)
     except ValueError:
         raise ValueError(
-            f"{name} has {images.shape[1]} channels, which cannot be converted to the {channels} of the fit"
+            f"{name} has {images.shape[1]} channels, which cannot be brought to the {channels} of the fit"
         ) from None
 
 

@@ -185,7 +185,8 @@ class Synthesizer(nn.Module):
         if not (len(labels) and is_capturable and can_capture(labels.device)):
             return make(labels, anchors)
         _, height, width = self.record.image_shape
-        return self._graphs(make, labels, anchors, settings=(self.swap, self.noise_std), size=(height, width))
+        settings = tuple(getattr(self, name) for name in SwapConfig.names() if name != "p")  # which makes no image
+        return self._graphs(make, labels, anchors, settings=settings, size=(height, width))
 
     def find_known(self, labels: Tensor) -> Tensor:
         """Which of ``labels``, ``(k,)``, were fitted, ``(k,)`` bool; warns, once per process, if one was not."""

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import numpy as np
 import PIL.Image
@@ -9,6 +10,7 @@ from torch.utils.data import TensorDataset
 
 from glico_augment import Encoding
 from glico_augment.data.image_set import read_image_set
+from glico_augment.fit.code_adam import CodeAdam
 from glico_augment.fit.loop import Fit
 from glico_augment.images.values import to_unit
 from glico_augment.latent.encode import Comparison
@@ -40,6 +42,19 @@ def test_what_is_minimised_is_the_loss_of_the_fit(dataset, loss, restarts):
     record = dataclasses.replace(augment.record, restarts=restarts)
     compare = Comparison(augment.images, record).with_targets(to_unit(augment.images))
     assert compare(outputs, rows).item() == pytest.approx(run._reconstruction_loss(outputs, rows).item(), rel=1e-5)
+
+
+def test_the_learning_rate_falls_to_0_as_a_cosine(augment, others, monkeypatch):
+    rates = []
+
+    class Recorded(CodeAdam):
+        def step(self, indices, gradients, lr):
+            rates.append(lr)
+            super().step(indices, gradients, lr)
+
+    monkeypatch.setattr("glico_augment.latent.encode.CodeAdam", Recorded)
+    augment.encode(others[:1], steps=4, lr=0.2, **QUIET)
+    assert rates == pytest.approx([0.1 * (1 + math.cos(math.pi * step / 4)) for step in range(4)])
 
 
 def test_without_steps_the_code_is_that_of_the_fitted_image_that_looks_most_alike(augment, images, others):
@@ -189,6 +204,9 @@ def test_a_path_leads_from_code_to_code(augment, others):
     torch.testing.assert_close(augment.interpolate(own[1], own[4], 5), augment.interpolate(1, 4, 5))
     codes = augment.encode(others, steps=2, **QUIET).codes
     path = augment.interpolate(codes[0], 3, 4)
+    augment.interpolation = "lerp"
+    middle = augment.interpolate(1, 4, 3)[1:2]
+    torch.testing.assert_close(middle, augment.model.generate((own[1:2] + own[4:5]) / 2))
     torch.testing.assert_close(path[[0, -1]], augment.model.generate(torch.stack([codes[0], own[3]])))
 
 

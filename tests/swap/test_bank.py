@@ -7,7 +7,8 @@ from conftest import LABELS, quick_fit, smooth_images
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms.functional import to_pil_image
 
-from glico_augment import SyntheticBank
+from glico_augment import GLICOAugment, SphereCodes, SyntheticBank
+from glico_augment.fit.record import Fitted
 from glico_augment.images import convert, values
 
 
@@ -163,7 +164,10 @@ def test_wrong_arguments_are_refused(augment, dataset, monkeypatch):
     with pytest.raises(TypeError, match="a bank is made of a fitted augmentation"):
         SyntheticBank(dataset)
     strangers = quick_fit(TensorDataset(smooth_images(8, seed=5), LABELS), epochs=1)
-    for other in (strangers, quick_fit(dataset, seed=1), quick_fit(dataset, epochs=1)):
+    model, fitted_images, record = augment.fitted
+    relabeled = Fitted(copy.deepcopy(model), fitted_images, record)
+    relabeled.model.codes = SphereCodes(model.codes.codes, LABELS.roll(3))
+    for other in (strangers, quick_fit(dataset, seed=1), quick_fit(dataset, epochs=1), GLICOAugment(relabeled)):
         with pytest.raises(ValueError, match="the bank is of another fit"):
             augment.wrap(dataset, bank=SyntheticBank(other, device="cpu"))
     for no_bank in (5, augment):

@@ -110,6 +110,8 @@ def test_of_identical_images_each_starts_from_its_own_code(images):
     assert len({tuple(image.flatten().tolist()) for image in expected[:3]}) == 3
     for index in range(4):
         assert_alike(augment.wrap(twins)[index][0], expected[index])
+    elsewhere = wrap_part(augment, TensorDataset(images[[3, 1, 0]], torch.tensor([5, 6, 5])))
+    assert_alike(elsewhere[2][0], expected[0])  # the first of those that it may be
 
 
 def test_images_fitted_at_another_size_start_from_their_own_codes_in_any_order(images):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import LABELS
 
+from glico_augment import SwapConfig
 from glico_augment.synthesis import graphs
 from glico_augment.synthesis.graphs import SwapGraphs
 
@@ -61,7 +62,7 @@ def test_each_image_is_of_its_own_row_whatever_their_number(augment, make):
 
 
 def test_a_graph_is_of_what_is_read_and_there_are_never_too_many(augment, make, monkeypatch):
-    monkeypatch.setattr(graphs, "_MOST_GRAPHS", 3)
+    monkeypatch.setattr(graphs, "_MAX_GRAPHS", 3)
     for p in (0.1, 0.2, 0.3):
         augment.p = p
         make(LABELS)
@@ -75,12 +76,29 @@ def test_a_graph_is_of_what_is_read_and_there_are_never_too_many(augment, make, 
     torch.testing.assert_close(make(LABELS, anchors=anchors)[0], augment.reconstruct(), atol=1e-5, rtol=0)
 
 
+def test_every_setting_that_makes_another_image_has_a_graph_of_its_own(augment, make):
+    make(LABELS)
+    others = {
+        "max_ratio": 0.3,
+        "interpolation": "lerp",
+        "noise_std": 0.7,
+        "sampler": "noise",
+        "sampler_std": 0.5,
+        "min_angle": 0.5,
+    }
+    assert {"p", *others} == set(SwapConfig.names())
+    for count, (name, value) in enumerate(others.items(), 2):
+        setattr(augment, name, value)
+        make(LABELS)
+        assert len(augment._graphs._graphs) == count
+
+
 def test_what_is_large_or_made_on_the_cpu_has_no_graph(augment, make, monkeypatch):
     augment.sampler = "random-out"
     make(LABELS)
     augment.sampler = "same-class"
     _, height, width = augment.images.shape[1:]
-    monkeypatch.setattr(graphs, "_MOST_PIXELS", len(LABELS) * height * width)
+    monkeypatch.setattr(graphs, "_MAX_PIXELS", len(LABELS) * height * width)
     make(LABELS.repeat(2))
     assert not augment._graphs._graphs
     make(LABELS)

@@ -121,4 +121,4 @@ def test_a_file_keeps_it_and_the_repr_shows_it(augment, tmp_path):
 def test_the_words_for_it_name_the_setting_that_counts(augment, sampler):
     augment.sampler, augment.sampler_std, augment.max_ratio, augment.min_angle = sampler, 0.125, 0.375, 0.625
     counts = {"noise": ["0.125"], "random-out": ["0.375", "0.625"]}.get(sampler, ["0.375"])
-    assert [number for number in ("0.125", "0.375", "0.625") if number in augment.swap.way] == counts
+    assert [number for number in ("0.125", "0.375", "0.625") if number in augment.swap.description] == counts
