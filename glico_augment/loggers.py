@@ -18,8 +18,8 @@ from torch import Tensor
 
 from glico_augment import checks
 from glico_augment.files.atomic import check_writable, write_atomically
+from glico_augment.fit.distributed import ProcessGroup
 from glico_augment.fit.progress import LOSS_PARTS, FitProgress
-from glico_augment.fit.ranks import Ranks
 from glico_augment.images.values import to_unit
 from glico_augment.optional import import_optional
 from glico_augment.pictures.grids import make_pixels, to_png
@@ -50,7 +50,7 @@ class FitLogger(ABC):
         """Write what is due at this step, and everything at the last one."""
         step, is_last = progress.step, progress.step == progress.total_steps
         has_grid = self.grid_every is not None and (is_last or step % self.grid_every == 0)
-        if not Ranks().is_first or not (has_grid or is_last or step % self.every == 0):
+        if not ProcessGroup().is_first or not (has_grid or is_last or step % self.every == 0):
             return
         values: dict[str, float] = {**progress.losses, "restarts": progress.restarts}
         augment = progress.augment if has_grid else None
@@ -110,7 +110,7 @@ class CSVLogger(FitLogger):
     def __call__(self, progress: FitProgress) -> None:
         """See :meth:`FitLogger.__call__`."""
         now = (progress.restarts, progress.step)
-        if (now == (0, 1) or not self._has_begun) and Ranks().is_first:
+        if (now == (0, 1) or not self._has_begun) and ProcessGroup().is_first:
             self._begin(row for row in self._rows() if (int(row["restarts"]), int(row["step"])) < now)
         super().__call__(progress)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import signal
 from importlib.util import find_spec
 
 import PIL.Image
@@ -86,11 +87,27 @@ def _fitted(dataset) -> GLICOAugment:
     return quick_fit(dataset)
 
 
+@pytest.fixture(scope="session")
+def learned(dataset) -> GLICOAugment:
+    """A fit that has learned its images; not to be changed."""
+    return quick_fit(dataset, epochs=60)
+
+
 @pytest.fixture
 def augment(_fitted, tmp_path) -> GLICOAugment:
     """A fitted augmentation that a test may change."""
     _fitted.save(tmp_path / "fitted.safetensors")
     return GLICOAugment.load(tmp_path / "fitted.safetensors")
+
+
+@pytest.fixture
+def default_signals():
+    """The handlers of a program in the foreground; in the background (``nohup … &``) SIGINT is ignored."""
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

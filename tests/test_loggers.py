@@ -12,6 +12,7 @@ import torch
 from conftest import quick_fit
 
 from glico_augment import loggers
+from glico_augment.fit.distributed import ProcessGroup
 from glico_augment.fit.progress import LOSS_PARTS
 from glico_augment.images.values import to_unit
 from glico_augment.loggers import CSVLogger, FitLogger, MLflowLogger, TensorBoardLogger, WandbLogger
@@ -70,7 +71,7 @@ def test_a_grid_has_images_above_their_reconstructions(augment):
 
 
 def test_other_processes_than_the_first_write_nothing(dataset, monkeypatch, tmp_path):
-    monkeypatch.setattr(loggers.Ranks, "is_first", False)
+    monkeypatch.setattr(ProcessGroup, "is_first", False)
     logger = Kept(every=1, grid_every=1)
     quick_fit(dataset, callback=lambda progress: (logger(progress), CSVLogger(tmp_path / "a.csv")(progress)))
     assert logger.values == logger.grids == {}

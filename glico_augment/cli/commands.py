@@ -25,8 +25,8 @@ from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.data.folders import ClassFolders, ImageFiles, random_images_per_class, read_files
 from glico_augment.errors import DivergenceError
 from glico_augment.files.atomic import check_writable, write_atomically
+from glico_augment.fit.distributed import process_group
 from glico_augment.fit.progress import logger
-from glico_augment.fit.ranks import process_group
 from glico_augment.images import values
 from glico_augment.pictures.grids import save_grid
 from glico_augment.pictures.plots import paths, positions_of, random_pairs, with_ends
@@ -57,7 +57,7 @@ def fit(args: argparse.Namespace) -> None:
     names = {field.name for config in (FitConfig, SwapConfig) for field in dataclasses.fields(config)}
     settings = {name: value for name, value in vars(args).items() if name in {*names, "checkpoint_every"}}
     has_bar = importlib.util.find_spec("tqdm") is not None
-    with process_group(args.device) as ranks, _log_shown(logging.WARNING if args.quiet else logging.INFO):
+    with process_group(args.device) as group, _log_shown(logging.WARNING if args.quiet else logging.INFO):
         augment = GLICOAugment.fit(
             dataset,
             preset=args.preset,
@@ -70,7 +70,7 @@ def fit(args: argparse.Namespace) -> None:
             on_error="skip" if args.skip_broken else "raise",
             **settings,
         )
-        if ranks.is_first:
+        if group.is_first:
             augment.save(args.output)
             print(f"{augment!r}\nwritten to {shown(str(args.output))}")
             print(f"in Python: GLICOAugment.load({str(args.output)!r}).wrap({str(args.folder)!r}, transform=...)")

@@ -16,8 +16,8 @@ from glico_augment.cli import demo_data
 from glico_augment.cli.demo_training import Change, accuracy, largest_shift
 from glico_augment.cli.outputs import check_grid
 from glico_augment.devices import choose_device
-from glico_augment.fit.cost import MOST_STEPS
 from glico_augment.fit.progress import duration
+from glico_augment.fit.run import MAX_STEPS
 from glico_augment.pictures.grids import save_grid
 from glico_augment.pictures.plots import paths, random_pairs
 from glico_augment.style.local_style import LocalStyle
@@ -33,8 +33,8 @@ def demo(args: argparse.Namespace) -> None:
     real = [] if args.data is None else [args.data / part for part in ("train", "test")]
     check_grid(args.output, images=_COLUMNS, shape=(3, 1, 1), real=real)
     for option, steps in (("--steps", args.steps), ("--fit-steps", args.fit_steps)):
-        if steps > MOST_STEPS:
-            raise ValueError(f"{option} must be at most {MOST_STEPS:,}; got {steps:,}")
+        if steps > MAX_STEPS:
+            raise ValueError(f"{option} must be at most {MAX_STEPS:,}; got {steps:,}")
     device = choose_device(args.device)
     size = (args.image_size, args.image_size) if isinstance(args.image_size, int) else args.image_size
     splits = demo_data.digits(size) if args.data is None else demo_data.folder(args.data, size)

@@ -12,8 +12,7 @@ from torch.utils.data import Dataset
 
 from glico_augment.data.folders import ClassFolders
 from glico_augment.data.image_set import read_image_set
-from glico_augment.devices import memory_of
-from glico_augment.fit.cost import check_memory
+from glico_augment.devices import check_memory, memory_of
 from glico_augment.images import values
 
 

@@ -10,9 +10,8 @@ import PIL.Image
 import torch
 
 from glico_augment.checks import shown
-from glico_augment.devices import memory_of
+from glico_augment.devices import check_memory, memory_of
 from glico_augment.files.atomic import check_writable
-from glico_augment.fit.cost import check_memory
 
 _BYTES_A_FILE = 4096  # the block of most file systems
 

@@ -17,12 +17,11 @@ from glico_augment.data.samples import PLAIN, SampleLayout
 from glico_augment.data.sources import as_images
 from glico_augment.devices import choose_device, cpu_by_default, to_device
 from glico_augment.fit.code_adam import CodeAdam
-from glico_augment.fit.pixel_loss import PixelLoss
+from glico_augment.fit.loop import learning_rate_factor
 from glico_augment.fit.quality import ROUNDING
+from glico_augment.fit.reconstruction import PixelLoss, Targets
 from glico_augment.fit.record import FitRecord
-from glico_augment.fit.schedule import learning_rate_factor
 from glico_augment.fit.start import stream
-from glico_augment.fit.targets import Targets
 from glico_augment.images.values import promote_channels, to_unit
 from glico_augment.losses import FeatureLoss, build_loss
 from glico_augment.model import sphere

@@ -17,7 +17,7 @@ from glico_augment.devices import choose_device
 from glico_augment.files.fitted import load_model, save_model
 from glico_augment.fit.progress import Callback
 from glico_augment.fit.record import Fitted
-from glico_augment.fit.run import fit_model
+from glico_augment.fit.run import FitOptions, fit_model
 from glico_augment.latent.encode import EncodeOptions, Encoding, encode
 from glico_augment.latent.members import extended, restricted
 from glico_augment.pictures import plots
@@ -171,13 +171,12 @@ class GLICOAugment(Synthesizer):
             has_partners = has_sampler or fitted.record.is_labeled
             return cls(fitted, swap if has_partners else swap.replace(sampler="noise"), layout=layout)
 
-        fitted = fit_model(
-            as_dataset(dataset, labels),
+        options = FitOptions(
             config,
             fit_overrides,
-            layout=layout,
+            preset,
+            layout,
             class_names=class_names,
-            preset=preset,
             unlabeled=unlabeled,
             device=device,
             seed=seed,
@@ -187,9 +186,8 @@ class GLICOAugment(Synthesizer):
             checkpoint_every=checkpoint_every,
             num_workers=num_workers,
             on_error=on_error,
-            finish=finish,
         )
-        return finish(fitted)
+        return finish(fit_model(as_dataset(dataset, labels), options, finish=finish))
 
     def save(self, path: str | Path) -> None:
         """Write everything to one safetensors file, atomically and with a checksum.

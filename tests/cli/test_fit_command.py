@@ -183,6 +183,7 @@ def test_a_mistake_ends_with_one_line_and_exit_code_1(glico, arguments, message,
     assert not (tmp_path / "a.safetensors").exists()
 
 
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(glico, photos, tmp_path, monkeypatch, number, expected):
     step = Fit.step
