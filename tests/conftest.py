@@ -122,7 +122,8 @@ def photos(tmp_path_factory):
     return root
 
 
-QUICK_OPTIONS = ("--epochs", "2", "--latent-dim", "6", "--generator-width", "4", "--device", "cpu", "--quiet")
+QUICK_WIDTHS = ("--latent-dim", "6", "--generator-width", "4", "--classifier-width", "4")
+QUICK_OPTIONS = ("--epochs", "2", *QUICK_WIDTHS, "--device", "cpu", "--quiet")
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,9 @@ def quick_fits(monkeypatch):
 
     def quick_fit(dataset, *, min_steps, **options):
         steps.append(min_steps)
-        return fit(dataset, steps=min_steps, latent_dim=6, generator_width=4, progress=False, **options)
+        return fit(
+            dataset, steps=min_steps, latent_dim=6, generator_width=4, classifier_width=4, progress=False, **options
+        )
 
     monkeypatch.setattr(GLICOAugment, "fit", quick_fit)
     return steps
@@ -48,7 +50,7 @@ def test_demo_on_a_folder_compares_and_draws(glico, photos, tmp_path, quick_fits
 @pytest.mark.usefixtures("quick_fits")
 def test_demo_on_digits(glico, tmp_path):
     pytest.importorskip("sklearn")
-    options = ["--seeds", 1, "--steps", 2, "--fit-steps", 3, "--device", "cpu"]
+    options = ["--seeds", 1, "--steps", 1, "--fit-steps", 3, "--device", "cpu"]
     code, out, _ = glico("demo", *options, "-o", tmp_path / "grid.png")
     assert code == 0
     assert "5 training images of each of 10 classes, 898 test images, 8 × 8 pixels" in out
