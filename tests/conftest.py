@@ -121,12 +121,12 @@ def style() -> LocalStyle:
     return LocalStyle(smooth_images(8, seed=9), p=1.0)
 
 
-def save_photos(root, *, seed=0):
-    """Four photographs of each of two classes."""
+def save_photos(root, *, seed=0, suffix="jpg", change=lambda picture: picture):
+    """Four photographs of each of two classes, each PIL image changed before it is saved."""
     for index, image in enumerate(smooth_images(8, height=16, width=16, seed=seed)):
-        path = root / ("cat", "dog")[index % 2] / f"{index}.jpg"
+        path = root / ("cat", "dog")[index % 2] / f"{index}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+        change(PIL.Image.fromarray(image.permute(1, 2, 0).numpy())).save(path)
     return root
 
 
@@ -139,7 +139,8 @@ def photos(tmp_path_factory):
     return root
 
 
-QUICK_OPTIONS = ("--epochs", "2", "--latent-dim", "6", "--generator-width", "4", "--device", "cpu", "--quiet")
+QUICK_WIDTHS = ("--latent-dim", "6", "--generator-width", "4", "--classifier-width", "4")
+QUICK_OPTIONS = ("--epochs", "2", *QUICK_WIDTHS, "--device", "cpu", "--quiet")
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,13 @@ import os
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import PIL.Image
 import torch
-from torch.utils.data import Dataset, Subset
+from torch import Tensor
+from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -103,21 +103,16 @@ def read_files(files: ImageFiles) -> Iterator[Sample]:
     return read_samples(files, SampleLayout(), None, 0, with_labels=False, name="image", unreadable=[])
 
 
-def random_images_per_class(dataset: ClassFolders, count: int, *, seed: int) -> Subset[Any]:
-    """``count`` random images of each class.
-
-    Raises:
-        ValueError: if a class has fewer.
-    """
+def random_per_class(labels: Tensor, names: Sequence[str], count: int, *, seed: int) -> Tensor:
+    """Indices of ``count`` random images of each class, whose labels count from 0; ValueError if one has fewer."""
     generator = torch.Generator().manual_seed(seed)
-    targets = torch.tensor(dataset.targets)
-    chosen: list[int] = []
-    for label, name in enumerate(dataset.classes):
-        members = (targets == label).nonzero().flatten()
+    chosen = []
+    for label, name in enumerate(names):
+        members = (labels == label).nonzero().flatten()
         if len(members) < count:
-            raise ValueError(f"{count} images a class were asked for, but class {name!r} has {len(members)}")
-        chosen += members[torch.randperm(len(members), generator=generator)[:count]].tolist()
-    return Subset(dataset, chosen)
+            raise ValueError(f"{count} images per class were asked for, but class {name!r} has {len(members)}")
+        chosen.append(members[torch.randperm(len(members), generator=generator)[:count]])
+    return torch.cat(chosen)
 
 
 def check_is_folder(folder: Path) -> None:
