@@ -166,8 +166,8 @@ def _real_images(augment: GLICOAugment, folder: Path, indices: Tensor) -> Tensor
     keys = augment.record.digests[indices].tolist()
     found: dict[int, Tensor] = {}
     for read in read_files(ImageFiles(folder)):
-        if read.digest in keys:
-            found[read.digest] = values.like_shape(values.to_unit(read.image)[None], augment.generator.image_shape)[0]
+        if (key := read.digests.get(augment.record.image_shape[0], 0)) in keys:
+            found[key] = values.like_shape(values.to_unit(read.image)[None], augment.generator.image_shape)[0]
     if missing := len(set(keys) - set(found)):
         raise ValueError(
             f"{shown(str(folder))} does not hold {missing} of the {len(set(keys))} images that paths start or end at"
@@ -194,7 +194,7 @@ def _file_names(augment: GLICOAugment, folder: Path) -> dict[int, str]:
     names = {
         index: Path(files.samples[read.index][0]).relative_to(folder).as_posix()
         for read in read_files(files)
-        for index in indices_of.get(read.digest, [])
+        for index in indices_of.get(read.digests.get(augment.record.image_shape[0], 0), [])
     }
     if not names:
         raise ValueError(f"{shown(str(folder))} holds none of the fitted images")

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import PIL.Image
 import torch
 from torch.utils.data import Dataset, Subset
 from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.datasets.folder import IMG_EXTENSIONS, pil_loader
 
 from glico_augment.checks import shown
-from glico_augment.data.reader import Sample, read_samples
-from glico_augment.data.samples import SampleLayout
-from glico_augment.images.files import load_image
+from glico_augment.data.reading import Sample, read_sample, read_samples
+from glico_augment.data.samples import PLAIN
+from glico_augment.images.pil import load_image
 
 _TRAINING = ("train", "training")
 _SPLITS = (*_TRAINING, "test", "testing", "val", "valid", "validation")
 _SUFFIXES = f"files ending in {', '.join(IMG_EXTENSIONS)}"
+_RECOGNISED = 20  # images that a loader is chosen by
 
 
 class ClassFolders(ImageFolder):
@@ -80,6 +83,7 @@ class ImageFiles(Dataset[PIL.Image.Image]):
 
     def __init__(self, folder: Path) -> None:
         check_is_folder(folder)
+        self.loader: Callable[[str], PIL.Image.Image] = load_image
         self.samples = [(str(path), None) for path in image_files(folder)]
         if not self.samples:
             raise FileNotFoundError(f"no images in {shown(str(folder))}; expected {_SUFFIXES}")
@@ -88,7 +92,7 @@ class ImageFiles(Dataset[PIL.Image.Image]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> PIL.Image.Image:
-        return load_image(self.samples[index][0])
+        return self.loader(self.samples[index][0])
 
 
 def image_files(folder: Path) -> Iterator[Path]:
@@ -98,9 +102,38 @@ def image_files(folder: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in sorted(names) if _is_image(name))
 
 
+_Folder = TypeVar("_Folder", ClassFolders, ImageFiles)
+
+
 def read_files(files: ImageFiles) -> Iterator[Sample]:
     """The images of a folder that can be read, as a fit reads them."""
-    return read_samples(files, SampleLayout(), None, 0, with_labels=False, name="image", unreadable=[])
+    return read_samples(files, PLAIN, with_labels=False, unreadable=[])
+
+
+def folder_as_fitted(folder: _Folder, is_fitted: Callable[[Any, int | None], bool]) -> _Folder:
+    """The folder, read by the loader under which most of a sample of its images are recognised.
+
+    They are recognised as grey or as RGB whatever loader read them; but torchvision's own, the one of a plain
+    ``ImageFolder``, gives other pixels of 16-bit files, and of those that an EXIF tag says to turn.
+
+    Args:
+        folder: a :class:`ClassFolders` or :class:`ImageFiles`.
+        is_fitted: whether an image, as it is read, was fitted under a label; None where the folder has no labels.
+    """
+    by_loader = [copy.copy(folder), copy.copy(folder)]
+    for each, loader in zip(by_loader, (load_image, pil_loader), strict=True):
+        each.loader = loader
+    return max(by_loader, key=lambda each: _n_fitted(each, is_fitted))  # the first where both have as many
+
+
+def _n_fitted(folder: ClassFolders | ImageFiles, is_fitted: Callable[[Any, int | None], bool]) -> int:
+    """How many images are recognised, of at most 20 spread over the folder that can be read."""
+    count = 0
+    for index in range(0, len(folder), -(-len(folder) // _RECOGNISED)):
+        label = folder.samples[index][1]
+        with suppress(TypeError, ValueError):
+            count += read_sample(folder, index, PLAIN, lambda image: is_fitted(image, label), with_label=False)[0]  # noqa: B023
+    return count
 
 
 def random_images_per_class(dataset: ClassFolders, count: int, *, seed: int) -> Subset[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,18 +218,15 @@ def _label_key(sample: Mapping[Any, Any]) -> str:
     )
 
 
-def find_image(leaves: list[Any], labels: Any, *, keeps_geometry: bool = False) -> int:
+def find_image(leaves: list[Any], labels: Any) -> int:
     """The position of the one image among the leaves of a sample.
 
     A PIL image or ``tv_tensors.Image``; where there is none, the first plain tensor or array of at least two
-    dimensions, other than the labels, as in torchvision's transforms. With ``keeps_geometry`` boxes, masks and other
-    annotations of the geometry may be there, which a swap would falsify.
+    dimensions, other than the labels, as in torchvision's transforms.
 
     Raises:
-        ValueError: if there is no image or several, or such an annotation without ``keeps_geometry``.
+        ValueError: if there is no image or several.
     """
-    if not keeps_geometry:
-        _refuse_geometry(leaves)
     found = [index for index, leaf in enumerate(leaves) if isinstance(leaf, (PIL.Image.Image, tv_tensors.Image))]
     if not found:
         found = [index for index, leaf in enumerate(leaves) if _is_image(leaf) and leaf is not labels][:1]
@@ -240,18 +237,14 @@ def find_image(leaves: list[Any], labels: Any, *, keeps_geometry: bool = False) 
     return found[0]
 
 
-def _refuse_geometry(leaves: Sequence[Any]) -> None:
-    for leaf in leaves:
+def check_sample(sample: Any) -> None:
+    """Raise ValueError for a sample with boxes, masks and the like, which a swap would falsify."""
+    for leaf in tree_leaves(sample):
         if isinstance(leaf, tv_tensors.TVTensor) and not isinstance(leaf, tv_tensors.Image):
             raise ValueError(
                 f"GLICOAugment does not support {type(leaf).__name__}: a synthetic image has only its class in common "
                 "with the real one"
             )
-
-
-def check_sample(sample: Any) -> None:
-    """Raise ValueError for a sample with boxes, masks and the like, which a swap would falsify."""
-    _refuse_geometry(tree_leaves(sample))
 
 
 def _is_image(value: Any) -> bool:

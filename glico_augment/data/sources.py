@@ -21,8 +21,8 @@ def as_dataset(dataset: Any, labels: Any = None) -> Any:
     """A dataset of pairs from a folder, or from images and labels; the dataset or the images where there are none.
 
     Args:
-        dataset: a dataset; the path of a folder with one folder a class, see :class:`ClassFolders`; or ``n`` images: a
-            tensor, an array or a sequence of what a dataset may have as image.
+        dataset: a dataset; the path of a folder with one folder per class, see :class:`ClassFolders`; or ``n`` images:
+            a tensor, an array or a sequence of what a dataset may have as image.
         labels: None; or ``n`` integers: a tensor, an array or a sequence.
 
     Raises:
@@ -64,8 +64,8 @@ def as_images(images: Any) -> Any:
     if isinstance(images, (str, os.PathLike)):
         return ImageFiles(Path(images))
     if isinstance(images, (Tensor, np.ndarray)):
-        # Of three dimensions may be grey images or one in colour, of which every row would be an image.
-        ends = (images.shape[0], images.shape[-1])[: 2 if isinstance(images, np.ndarray) else 1] if images.ndim else ()
+        # Three dimensions may be grey images, or one in colour, of which every row would be an image.
+        ends = images.shape[:1] if isinstance(images, Tensor) else images.shape[::2]
         if images.ndim not in (3, 4) or (images.ndim == 3 and any(end in COLOUR_CHANNELS for end in ends)):
             raise ValueError(
                 f"expected images (n, C, H, W) or (n, H, W); got shape {tuple(images.shape)}. Grey images need their "

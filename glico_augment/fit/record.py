@@ -24,8 +24,7 @@ class FitRecord:
         config: the hyper-parameters, resolved.
         class_names: of each label, in ascending order of the labels; None where nobody gave one.
         image_shape: ``(channels, height, width)``.
-        digests: ``(n,)`` int64 hashes of the images as their dataset yields them.
-        glimpses: ``(n,)`` int64 hashes of a few of their pixels, by which fitted images are recognised.
+        digests: ``(n,)`` int64 hashes of the images as their dataset yields them, by which they are recognised.
         fingerprint: 32 hexadecimal digits over images, labels and their order.
         seed: of the fit.
         is_labeled: whether the images had labels; without, all are of one class, 0.
@@ -38,7 +37,6 @@ class FitRecord:
     class_names: tuple[str | None, ...]
     image_shape: tuple[int, int, int]
     digests: Tensor
-    glimpses: Tensor
     fingerprint: str
     seed: int
     is_labeled: bool = True
@@ -56,7 +54,6 @@ class FitRecord:
             names,
             shape,
             image_set.digests,
-            image_set.glimpses,
             image_set.fingerprint,
             seed,
             image_set.is_labeled,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from glico_augment import checks
-from glico_augment.files.tensors import check_tensors, under, with_prefix
+from glico_augment.files.format import check_tensors, with_prefix, without_prefix
 from glico_augment.fit.loop import MAX_RESTARTS, Fit
 
 
@@ -47,13 +47,13 @@ def restore(fit: Fit, tensors: dict[str, Tensor], numbers: dict[str, int]) -> No
     with torch.no_grad():
         for name, parameter in fit.model.named_parameters():
             parameter.copy_(tensors[f"model.{name}"])
-    fit.code_adam.restore(under("adam.codes.", tensors))
+    fit.code_adam.restore(without_prefix("adam.codes.", tensors))
     state = fit.network_adam.state_dict()
     parameters = dict(enumerate(fit.network_adam.param_groups[0]["params"]))
     state["state"] = {
         index: {key: _as_state(value, parameter) for key, value in kept.items()}
         for index, parameter in parameters.items()
-        if (kept := under(f"adam.networks.{index}.", tensors))
+        if (kept := without_prefix(f"adam.networks.{index}.", tensors))
     }
     fit.network_adam.load_state_dict(state)
     fit.steps_done = steps_done

@@ -1,9 +1,12 @@
-"""PIL images of every mode to uint8 tensors and back."""
+"""Image files, and PIL images of every mode to uint8 tensors and back."""
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import torch
 from torch import Tensor
 
@@ -27,6 +30,25 @@ _PIL_MODES = {
 }
 # 16-bit modes and the layout of their bytes; I has 32-bit integers, in which PIL keeps 16-bit files as well.
 _PIL_SIXTEEN_BIT = {"I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2", "I;16N": "=u2", "I": "=i4"}
+
+
+def load_image(path: str | os.PathLike[str]) -> PIL.Image.Image:
+    """Read an image file in its own mode and depth, upright as its EXIF orientation says.
+
+    A loader for torchvision's folders, ``ImageFolder("photos/train", loader=load_image)``, and the one of the command
+    line. Torchvision's own converts every file to 8-bit RGB, which leaves of a 16-bit one little but white.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A PIL image of any mode; :meth:`GLICOAugment.fit` reads grey as one channel and alpha as a further one.
+
+    Raises:
+        OSError: if it cannot be read, or is no image.
+    """
+    with PIL.Image.open(path) as file:
+        return PIL.ImageOps.exif_transpose(file)
 
 
 def check_mode(image: PIL.Image.Image) -> None:

@@ -22,7 +22,7 @@ def restricted(fitted: Fitted, kept: Tensor) -> Fitted:
     """
     model, images, record = fitted
     codes = SphereCodes(model.codes.codes[kept], model.codes.labels[kept])
-    return _with_images(fitted, codes, images[kept], record.digests[kept], record.glimpses[kept])
+    return _with_images(fitted, codes, images[kept], record.digests[kept])
 
 
 def extended(fitted: Fitted, new: ImageSet, new_codes: Tensor) -> Fitted:
@@ -42,11 +42,10 @@ def extended(fitted: Fitted, new: ImageSet, new_codes: Tensor) -> Fitted:
     codes = SphereCodes(
         inserted(model.codes.codes.detach(), new_codes), torch.cat([model.codes.labels, new.labels.to(torch.int64)])
     )
-    digests, glimpses = inserted(record.digests, new.digests), inserted(record.glimpses, new.glimpses)
-    return _with_images(fitted, codes, torch.cat([images, new.images]), digests, glimpses)
+    return _with_images(fitted, codes, torch.cat([images, new.images]), inserted(record.digests, new.digests))
 
 
-def _with_images(fitted: Fitted, codes: SphereCodes, images: Tensor, digests: Tensor, glimpses: Tensor) -> Fitted:
+def _with_images(fitted: Fitted, codes: SphereCodes, images: Tensor, digests: Tensor) -> Fitted:
     model, _, record = fitted
     is_left = torch.isin(model.codes.classes, codes.classes)
     other = GLICOModel(codes, record.config, record.image_shape)
@@ -57,7 +56,6 @@ def _with_images(fitted: Fitted, codes: SphereCodes, images: Tensor, digests: Te
         record,
         class_names=tuple(name for name, left in zip(record.class_names, is_left.tolist(), strict=True) if left),
         digests=digests,
-        glimpses=glimpses,
         fingerprint=fingerprint(digests, codes.labels),
         quality=measure(other, images),
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from glico_augment import checks
 from glico_augment.data.class_names import first_difference, names_of_classes
 from glico_augment.data.image_set import ImageSet, check_dataset, read_image_set
-from glico_augment.data.reader import read_samples
+from glico_augment.data.reading import read_samples
 from glico_augment.data.sources import as_dataset, as_images
 from glico_augment.devices import choose_device, cpu_by_default
 from glico_augment.fit.quality import LEAST_R2
@@ -160,7 +160,7 @@ class Coding:
         """Images of a dataset without their labels, uint8 ``(k, channels, height, width)`` as of the fit."""
         augment = _augment(self)
         _, *size = augment.record.image_shape
-        read = read_samples(images, augment.layout, (size[0], size[1]), 0, with_labels=False, name="image")
+        read = read_samples(images, augment.layout, (size[0], size[1]), with_labels=False)
         return torch.cat([self._promoted(sample.image[None], f"image {sample.index}") for sample in read])
 
     def _promoted(self, images: Tensor, name: str) -> Tensor:
@@ -176,8 +176,8 @@ class Coding:
         """The images of a dataset that are not fitted yet, in the shape of the fit."""
         augment = _augment(self)
         record, codes = augment.record, augment.codes
-        _, height, width = record.image_shape
-        read = read_image_set(dataset, layout=augment.layout, image_size=(height, width))
+        channels, height, width = record.image_shape
+        read = read_image_set(dataset, layout=augment.layout, image_size=(height, width), channels=channels)
         if read.is_labeled != record.is_labeled:
             raise ValueError("the images have no labels, and those of the fit have: give a dataset of (image, label)")
         _, is_known = codes.index_of(read.labels)
@@ -196,10 +196,7 @@ class Coding:
         rows = torch.tensor([row for row, pair in enumerate(pairs) if pair not in fitted], dtype=torch.int64)
         if len(rows) == 0:
             raise ValueError(f"all {len(read)} images were fitted under their labels already: there is none to add")
-        images = self._promoted(read.images[rows], "the dataset")
-        return ImageSet(
-            images, read.labels[rows], read.digests[rows], read.glimpses[rows], read.class_names, read.is_labeled
-        )
+        return ImageSet(read.images[rows], read.labels[rows], read.digests[rows], read.class_names, read.is_labeled)
 
 
 def _augment(coding: Coding) -> GLICOAugment:

@@ -189,10 +189,9 @@ def test_the_fingerprint_changes_with_image_label_and_order_and_not_otherwise():
 
 def test_the_digest_is_that_of_the_image_as_its_dataset_yields_it():
     read = read_image_set(pairs(), image_size=4)
-    assert read.digests.tolist() == [digest(image) for image in IMAGES]
+    assert read.digests.tolist() == [digest(image, 3) for image in IMAGES]
     assert read.digests.dtype == torch.int64
     assert read.fingerprint == fingerprint(read.digests, read.labels)
-    assert digest(IMAGES[0]) == digest(IMAGES[0].transpose(1, 2).contiguous().transpose(1, 2))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +243,7 @@ def test_unreadable_images_are_skipped_on_demand_and_listed(folder, num_workers)
     read = read_image_set(ImageFolder(folder), unlabeled=more, num_workers=num_workers, on_error="skip")
     assert torch.equal(read.images, IMAGES[[1, 2, 4, 0, 1]])
     assert read.labels.tolist() == [0, 1, 1]
-    assert read.digests.tolist() == [digest(image) for image in read.images]
+    assert read.digests.tolist() == [digest(image, 3) for image in read.images]
     assert [line.split(" could")[0] for line in read.skipped] == [
         f"image 0 ({folder / 'cat' / '0.png'})",
         f"image 3 ({folder / 'dog' / '1.png'})",

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from glico_augment.data.samples import SampleLayout, find_image, find_labels
+from glico_augment.data.samples import SampleLayout, check_sample, find_image, find_labels
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -115,7 +115,7 @@ def test_none_or_several_images_are_refused_with_their_number(leaves, found):
 )
 def test_annotations_that_a_swap_would_falsify_are_refused_by_name(annotation):
     with pytest.raises(ValueError, match=f"does not support {type(annotation).__name__}"):
-        find_image([tv_tensors.Image(PLAIN), 3, annotation], 3)
+        check_sample((tv_tensors.Image(PLAIN), 3, {"more": [annotation]}))
 
 
 LONG = (PLAIN, 3, "path")
