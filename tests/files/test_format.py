@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 import os
@@ -240,13 +241,10 @@ def test_a_forged_header_is_refused_or_reads_to_what_it_was(path, change):
     end = 8 + int.from_bytes(content[:8], "little")
     header = change(content[8:end].decode()).encode()
     path.write_bytes(sealed(len(header).to_bytes(8, "little") + header + content[end:]))
-    try:
-        tensors, info = read_file(path)
-    except FileFormatError as error:
-        assert str(error).removeprefix(str(path)).isprintable()
-    else:
-        assert torch.equal(tensors["codes"], torch.ones(2))
-        assert info == {}
+    read = None
+    with contextlib.suppress(FileFormatError):
+        read = read_file(path)
+    assert read is None or (read[0]["codes"].tolist() == [1, 1] and read[1] == {})
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
