@@ -1,4 +1,4 @@
-"""Folders of images, a folder a class, and what to say of a folder that is something else."""
+"""Folders of images, one folder per class, and what to say of a folder that is something else."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ClassFolders(ImageFolder):
     Raises:
         FileNotFoundError: if there is no such folder, or a class has no images.
         NotADirectoryError: if it is a file.
-        ValueError: if it does not hold one folder a class.
+        ValueError: if it does not hold one folder per class.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,7 +58,7 @@ class ClassFolders(ImageFolder):
             found = f"one folder, {shown(names[0])}" if names else "no folders"
             images = f", and images that lie in none ({_some(loose)})" if loose else ""
             raise ValueError(
-                f"{shown(str(root))} holds {found}{images}; expected one folder a class, of two classes or more: "
+                f"{shown(str(root))} holds {found}{images}; expected one folder per class, of two classes or more: "
                 "FOLDER/<class>/<image>"
             )
         if loose:
@@ -148,7 +148,7 @@ def random_images_per_class(dataset: ClassFolders, count: int, *, seed: int) -> 
     for label, name in enumerate(dataset.classes):
         members = (targets == label).nonzero().flatten()
         if len(members) < count:
-            raise ValueError(f"{count} images a class were asked for, but class {name!r} has {len(members)}")
+            raise ValueError(f"{count} images per class were asked for, but class {name!r} has {len(members)}")
         chosen += members[torch.randperm(len(members), generator=generator)[:count]].tolist()
     return Subset(dataset, chosen)
 
@@ -174,7 +174,7 @@ def _check_splits(root: Path, names: list[str]) -> None:
     best = next((name for name in splits if name.casefold() in _TRAINING), splits[0])
     raise ValueError(
         f"{shown(str(root))} holds {_some([f'{name}/' for name in splits])}, which are parts of a data set and no "
-        f"classes: give {shown(str(root / best))}, with one folder a class"
+        f"classes: give {shown(str(root / best))}, with one folder per class"
     )
 
 

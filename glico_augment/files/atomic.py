@@ -66,23 +66,23 @@ def check_writable(path: str | Path) -> None:
 
 
 def _target(path: str | Path) -> Path:
-    path = checks.path("a file's name", path)
     """The file to write, behind any symbolic links, checked."""
+    path = checks.path("a file's name", path)
     target = Path(os.path.realpath(path))
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
-        mode = None
+        if not target.parent.is_dir():
+            raise FileNotFoundError(f"{path} cannot be written: there is no folder {target.parent}") from None
     except OSError as error:
         raise _in_words(path, error) from error
-    if mode is None and not target.parent.is_dir():
-        raise FileNotFoundError(f"{path} cannot be written: there is no folder {target.parent}")
-    if mode is not None and stat.S_ISDIR(mode):
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file")
-    if mode is not None and not stat.S_ISREG(mode):
-        raise OSError(f"{path} is a device, pipe or socket, and is left as it is; give the name of a file")
-    if mode is not None and not (mode & 0o222 and _may(target, os.W_OK)):
-        raise PermissionError(f"{path} cannot be written: it is read-only. Make it writable or give another name")
+    else:
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(f"{path} is a folder; give the name of a file")
+        if not stat.S_ISREG(mode):
+            raise OSError(f"{path} is a device, pipe or socket, and is left as it is; give the name of a file")
+        if not (mode & 0o222 and _may(target, os.W_OK)):
+            raise PermissionError(f"{path} cannot be written: it is read-only. Make it writable or give another name")
     if not _may(target.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"{path} cannot be written: no file can be made in {target.parent}")
     return target
@@ -105,10 +105,13 @@ def _create(target: Path) -> tuple[Path, BinaryIO]:
             file = partial.open("xb+")
             with suppress(OSError):  # where there is no such file, its permissions are those of any new one
                 partial.chmod(stat.S_IMODE(target.stat().st_mode))
-            with suppress(BlockingIOError):
+            is_taken = False
+            try:
                 _lock(file)
-                if _is_at(partial, file):
-                    return partial, file
+            except OSError as error:
+                is_taken = isinstance(error, BlockingIOError)  # else files cannot be locked here
+            if not is_taken and _is_at(partial, file):
+                return partial, file
             file.close()  # another writer took it for abandoned, before it was locked
     raise OSError("others are writing it")
 
@@ -121,7 +124,7 @@ def _is_free(partial: Path) -> bool:
     """
     try:
         with partial.open("rb+") as file:
-            _lock(file, must=True)
+            _lock(file)
             if _is_at(partial, file):  # and not renamed since it was opened, with another in its place
                 partial.unlink()
     except FileNotFoundError:
@@ -138,22 +141,11 @@ def _is_at(path: Path, file: BinaryIO) -> bool:
         return False
 
 
-def _lock(file: BinaryIO, *, must: bool = False) -> None:
-    """Lock a file until it is closed.
-
-    Raises:
-        BlockingIOError: if it is locked.
-        OSError: if files cannot be locked here and it ``must`` be.
-    """
-    try:
-        if fcntl is None:
-            raise OSError(errno.ENOSYS, "no locks")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:
-        if must:
-            raise
+def _lock(file: BinaryIO) -> None:
+    """Lock a file until it is closed; raises BlockingIOError if it is locked, OSError where files cannot be locked."""
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, "no locks")
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _in_words(path: str | Path, error: OSError) -> OSError:

@@ -312,7 +312,7 @@ class Broken(Dataset):
         ((IMAGES[0], "cat"), TypeError, r"labels must be integers, got 'cat' \(str\).*Number the classes 0, 1, 2"),
         ((IMAGES[0], 1.0), TypeError, r"labels must be integers, got 1\.0 \(float\)"),
         ((IMAGES[0], np.float32(1)), TypeError, "labels must be integers"),
-        ((IMAGES[0], torch.tensor(1.0)), TypeError, r"labels must be integers, got a tensor of torch\.float32 \(\)"),
+        ((IMAGES[0], torch.tensor(1.0)), TypeError, r"labels must be integers, got 1\.0 \(float\)"),
         ((IMAGES[0], torch.eye(3)[0].long()), TypeError, r"integers, got a tensor of torch\.int64 \(3,\)"),
         ((IMAGES[0], None), TypeError, "labels must be integers, got None"),
         ((torch.full((3, 9, 7), torch.nan), 0), ValueError, "NaN or infinite"),

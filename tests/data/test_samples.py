@@ -160,8 +160,12 @@ def test_keys_and_positions_choose_among_several():
         ),
         (SampleLayout(), {"a": PLAIN, "b": PLAIN, "label": 1}, "found 2 among the keys .*pass image_key="),
         (SampleLayout(), {"label": 1}, "found 0 among the keys"),
-        (SampleLayout(image_key="x"), {"image": PLAIN, "label": 1}, r"image_key='x' is not in a sample with the keys"),
-        (SampleLayout(label_key=5), (PLAIN, 1), "label_key=5 is not in a sample with tuple of 2 items"),
+        (
+            SampleLayout(image_key="x"),
+            {"image": PLAIN, "label": 1},
+            "image_key='x' is not in a sample that is a dict w",
+        ),
+        (SampleLayout(label_key=5), (PLAIN, 1), "label_key=5 is not in a sample that is a tuple of 2 items"),
     ],
 )
 def test_what_is_missing_or_may_be_meant_twice_is_said_with_the_key_to_pass(layout, sample, message):
