@@ -34,17 +34,13 @@ class ClassFolders(ImageFolder):
 
     Hidden files and folders are left out.
 
-    Args:
-        folder: the folder.
-
     Raises:
-        FileNotFoundError: if there is no such folder, or a class has no images.
-        NotADirectoryError: if it is a file.
+        FileNotFoundError, NotADirectoryError: if there is no such folder, or a class has no images.
         ValueError: if it does not hold one folder per class.
     """
 
     def __init__(self, folder: Path) -> None:
-        check_is_folder(folder)
+        _check_is_folder(folder)
         # Relative to the folder, which may lie in a hidden one.
         super().__init__(folder, loader=load_image, is_valid_file=lambda path: _is_image(os.path.relpath(path, folder)))
 
@@ -63,7 +59,7 @@ class ClassFolders(ImageFolder):
             )
         if loose:
             warnings.warn(f"images in no class folder are left out: {_some(loose)}", stacklevel=2)
-        if empty := [name for name in names if next(image_files(root / name), None) is None]:
+        if empty := [name for name in names if next(_image_files(root / name), None) is None]:
             raise FileNotFoundError(
                 f"class folders without images: {_some(empty)}; fill or remove them (images are {_SUFFIXES})"
             )
@@ -71,20 +67,16 @@ class ClassFolders(ImageFolder):
 
 
 class ImageFiles(Dataset[PIL.Image.Image]):
-    """The image files of a folder and its subfolders, without labels.
-
-    Args:
-        folder: searched for the file types that ``ImageFolder`` reads.
+    """The visible image files of a folder and its subfolders, of the types that ``ImageFolder`` reads, without labels.
 
     Raises:
-        FileNotFoundError: if there is no such folder, or no image in it.
-        NotADirectoryError: if it is a file.
+        FileNotFoundError, NotADirectoryError: if there is no such folder, or no image in it.
     """
 
     def __init__(self, folder: Path) -> None:
-        check_is_folder(folder)
+        _check_is_folder(folder)
         self.loader: Callable[[str], PIL.Image.Image] = load_image
-        self.samples = [(str(path), None) for path in image_files(folder)]
+        self.samples = [(str(path), None) for path in _image_files(folder)]
         if not self.samples:
             raise FileNotFoundError(f"no images in {shown(str(folder))}; expected {_SUFFIXES}")
 
@@ -93,13 +85,6 @@ class ImageFiles(Dataset[PIL.Image.Image]):
 
     def __getitem__(self, index: int) -> PIL.Image.Image:
         return self.loader(self.samples[index][0])
-
-
-def image_files(folder: Path) -> Iterator[Path]:
-    """The visible image files of a folder and its subfolders, in order."""
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(names) if _is_image(name))
 
 
 _Folder = TypeVar("_Folder", ClassFolders, ImageFiles)
@@ -137,11 +122,7 @@ def _n_fitted(folder: ClassFolders | ImageFiles, is_fitted: Callable[[Any, int |
 
 
 def random_images_per_class(dataset: ClassFolders, count: int, *, seed: int) -> Subset[Any]:
-    """``count`` random images of each class.
-
-    Raises:
-        ValueError: if a class has fewer.
-    """
+    """``count`` random images of each class; a ValueError if it has fewer."""
     generator = torch.Generator().manual_seed(seed)
     targets = torch.tensor(dataset.targets)
     chosen: list[int] = []
@@ -153,15 +134,21 @@ def random_images_per_class(dataset: ClassFolders, count: int, *, seed: int) -> 
     return Subset(dataset, chosen)
 
 
-def check_is_folder(folder: Path) -> None:
+def _image_files(folder: Path) -> Iterator[Path]:
+    """The visible image files of a folder and its subfolders, in order."""
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(names) if _is_image(name))
+
+
+def _check_is_folder(folder: Path) -> None:
     """Raise FileNotFoundError or NotADirectoryError, with what to give instead, unless it is a folder."""
-    if folder.is_dir():
-        return
     if not folder.exists():
         raise FileNotFoundError(f"no such folder: {shown(str(folder))}")
-    is_archive = folder.is_file() and (zipfile.is_zipfile(folder) or tarfile.is_tarfile(folder))
-    remedy = "an archive: unpack it and give the folder" if is_archive else "no folder: give one that holds images"
-    raise NotADirectoryError(f"{shown(str(folder))} is {remedy}")
+    if not folder.is_dir():
+        is_archive = folder.is_file() and (zipfile.is_zipfile(folder) or tarfile.is_tarfile(folder))
+        remedy = "an archive: unpack it and give the folder" if is_archive else "no folder: give one that holds images"
+        raise NotADirectoryError(f"{shown(str(folder))} is {remedy}")
 
 
 def _check_splits(root: Path, names: list[str]) -> None:

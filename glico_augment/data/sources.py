@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import StackDataset
 
 from glico_augment.data.folders import ClassFolders, ImageFiles
 from glico_augment.data.image_set import check_dataset
@@ -26,9 +26,7 @@ def as_dataset(dataset: Any, labels: Any = None) -> Any:
         labels: None; or ``n`` integers: a tensor, an array or a sequence.
 
     Raises:
-        OSError, ValueError: for a folder that is none, or holds something else.
-        TypeError: for labels that are none, or one image alone.
-        ValueError: for another number of labels than of images.
+        OSError, TypeError, ValueError: for what is none of these, and for another number of labels than of images.
     """
     if labels is None:
         if isinstance(dataset, (str, os.PathLike)):
@@ -46,7 +44,8 @@ def as_dataset(dataset: Any, labels: Any = None) -> Any:
         )
     if len(dataset) != len(labels):
         raise ValueError(f"got {len(dataset)} images but {len(labels)} labels")
-    return _Pairs(dataset, labels)
+    columns: Any = (dataset, labels)
+    return StackDataset(*columns)
 
 
 def as_images(images: Any) -> Any:
@@ -57,9 +56,7 @@ def as_images(images: Any) -> Any:
             sequence of images; or the path of a folder, whose images may lie in any subfolders.
 
     Raises:
-        OSError: for a folder that is none, or holds no image.
-        TypeError: for anything else.
-        ValueError: for an empty set, or one image alone.
+        OSError, TypeError, ValueError: for what is none of these, an empty set, or one image alone.
     """
     if isinstance(images, (str, os.PathLike)):
         return ImageFiles(Path(images))
@@ -75,15 +72,3 @@ def as_images(images: Any) -> Any:
         raise TypeError("expected images; got one PIL image: give it in a list, [image]")
     check_dataset(images, "images")
     return images
-
-
-class _Pairs(Dataset[Any]):
-    def __init__(self, images: Any, labels: Any) -> None:
-        self.images = images
-        self.labels = labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        return self.images[index], self.labels[index]

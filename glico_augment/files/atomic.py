@@ -38,7 +38,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     Raises:
         OSError: as :func:`check_writable`, or if the disk is full; the message names ``path``.
     """
-    target = _target(path)
+    target = check_writable(path)
     try:
         partial, file = _create(target)
         with file:
@@ -54,19 +54,14 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
         raise _in_words(path, error) from error
 
 
-def check_writable(path: str | Path) -> None:
-    """Raise OSError unless a file can be written at ``path``, so that a long run need not find out at its end.
+def check_writable(path: str | Path) -> Path:
+    """The file that is written for ``path``, behind any symbolic links, checked before a long run and not at its end.
 
     Raises:
         IsADirectoryError, FileNotFoundError: for a folder, and for a file in a folder that is not there.
         PermissionError: for a file that is read-only, be it to the superuser, and for one in a read-only folder.
         OSError: for a device, pipe or socket.
     """
-    _target(path)
-
-
-def _target(path: str | Path) -> Path:
-    """The file to write, behind any symbolic links, checked."""
     path = checks.path("a file's name", path)
     target = Path(os.path.realpath(path))
     try:

@@ -78,13 +78,21 @@ def _build(tensors: dict[str, Tensor], info: dict[str, Any]) -> Parts:
     codes = SphereCodes.read(tensors)
     record = _read_record(tensors, info, codes)
     swap = SwapConfig.from_json(info["swap"])
-    # Without storage until the tensors are known to fit: the widths in a header may be of any size.
     with torch.inference_mode(False), cpu_by_default():  # whatever context and default the caller has
+        # Without storage until the tensors are known to fit: the sizes in a header may be any.
         model = GLICOModel(codes, record.config, record.image_shape, device="meta")
+        expected = {
+            "codes": codes.codes,
+            "labels": codes.labels,
+            "images": torch.empty(codes.n_labeled, *record.image_shape, dtype=torch.uint8, device="meta"),
+            "digests": torch.empty(len(codes), dtype=torch.int64),
+            "losses": torch.empty((*record.losses.shape[:1], len(LOSS_PARTS))),
+            **with_prefix("generator.", model.generator.state_dict()),
+            **with_prefix("classifier.", model.classifier.state_dict()),
+        }
+        check_tensors(tensors, expected)
         for prefix, network in (("generator.", model.generator), ("classifier.", model.classifier)):
-            stored = without_prefix(prefix, tensors)
-            check_tensors(stored, network.state_dict())
-            network.to_empty(device="cpu").load_state_dict(stored)
+            network.to_empty(device="cpu").load_state_dict(without_prefix(prefix, tensors))
     return model, tensors["images"], record, swap
 
 
@@ -96,30 +104,23 @@ def _read_record(tensors: dict[str, Tensor], info: dict[str, Any], codes: Sphere
         raise TypeError("image_shape must be three positive integers")
     if not isinstance(seed, int) or not isinstance(restarts, int):
         raise TypeError("seed and restarts must be integers")
-    images, losses, digests = tensors["images"], tensors["losses"], tensors["digests"]
-    if images.dtype != torch.uint8 or images.shape != (codes.n_labeled, *shape):
-        raise ValueError(f"its images must be uint8 of shape {(codes.n_labeled, *shape)}")
-    if losses.dtype != torch.float32 or losses.ndim != 2 or losses.shape[1] != len(LOSS_PARTS):
-        raise ValueError(f"losses must be float32 and have {len(LOSS_PARTS)} columns")
     is_labeled = checks.boolean("is_labeled", info["is_labeled"])
     if not is_labeled and bool(codes.labels.any()):
         raise ValueError("its images have no labels, as it says, and labels")
     config = FitConfig.from_json(info["config"])
     if codes.latent_dim != config.latent_dim or len(codes.classes) != len(names):
         raise ValueError("its codes and its header do not fit together")
-    if digests.dtype != torch.int64 or digests.shape != (len(codes),):
-        raise ValueError("its digests are not integers, one per code")
-    if fingerprint(digests, codes.labels) != info["fingerprint"]:
+    if fingerprint(tensors["digests"], codes.labels) != info["fingerprint"]:
         raise ValueError("its fingerprint is not that of its labels and digests")
     return FitRecord(
         config,
         tuple(names),
         (shape[0], shape[1], shape[2]),
-        digests,
+        tensors["digests"],
         fingerprint=info["fingerprint"],
         seed=seed,
         is_labeled=is_labeled,
         restarts=restarts,
         quality=FitQuality.from_json(info["quality"], n_classes=len(names), n_images=codes.n_labeled),
-        losses=losses,
+        losses=tensors["losses"],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,11 +152,10 @@ class LocalStyle(nn.Module):
         """
         chosen_styles = self._styles_for(images.shape[1], params.styles)
         rows, styles, ratios = (to_device(x, images.device) for x in (params.rows, chosen_styles, params.ratios))
-        indexable = torch.int16 if images.dtype == torch.uint16 else images.dtype  # torch cannot index uint16
-        bits = _viewed(images, indexable)
-        chosen = values.to_unit(_viewed(bits[rows], images.dtype))
-        changed = values.from_unit(transfer_style(chosen, styles, ratios), images.dtype)
-        return _viewed(bits.index_copy(0, rows, _viewed(changed, indexable)), images.dtype)
+        # torch cannot index uint16. A view of the images' own type would lose their gradients.
+        chosen = images.view(torch.int16)[rows].view(torch.uint16) if images.dtype == torch.uint16 else images[rows]
+        changed = values.from_unit(transfer_style(values.to_unit(chosen), styles, ratios), images.dtype)
+        return values.replace_rows(images, rows, changed, torch.ones_like(rows, dtype=torch.bool))
 
     def save(self, path: str | Path) -> None:
         """Write the styles and settings to one safetensors file, atomically.
@@ -217,13 +217,13 @@ class LocalStyle(nn.Module):
 
     def _styles_for(self, channels: int, chosen: Tensor) -> Tensor:
         """The chosen styles, ``(j, 2, channels, grid, grid)``, for images of so many channels."""
-        found = self.styles.shape[2]
-        if found != channels and not {found, channels} <= set(values.COLOUR_CHANNELS):
+        try:
+            return match_channels(self.styles[chosen], channels)
+        except ValueError:
             raise ValueError(
-                f"an image has {channels} channels, and those whose styles are held have {found}: make LocalStyle of "
-                "images like those it is to change"
-            )
-        return match_channels(self.styles[chosen], channels)
+                f"an image has {channels} channels, and those whose styles are held have {self.styles.shape[2]}: make "
+                "LocalStyle of images like those it is to change"
+            ) from None
 
 
 def _read_styles(dataset: Any, grid: int, layout: SampleLayout) -> Tensor:
@@ -241,26 +241,24 @@ def _read_styles(dataset: Any, grid: int, layout: SampleLayout) -> Tensor:
         return style_of(pixels[None], grid)
 
     styles = [read_sample(dataset, index, layout, style, with_label=False)[0] for index in range(len(dataset))]
-    most = max(style.shape[2] for style in styles)
-    for index, style_of_one in enumerate(styles):
-        if style_of_one.shape[2] != most and most > max(values.COLOUR_CHANNELS):
-            raise ValueError(
-                f"image {index} has {style_of_one.shape[2]} channels, another has {most}: make sets of one kind"
-            )
+    most = max(each.shape[2] for each in styles)
+    for index, each in enumerate(styles):
+        if each.shape[2] != most and most > max(values.COLOUR_CHANNELS):
+            raise ValueError(f"image {index} has {each.shape[2]} channels, another has {most}: make sets of one kind")
     return torch.cat([match_channels(each, most) for each in styles])
 
 
 def _check_styles(styles: Tensor) -> Tensor:
     """The ``styles`` of a file; raises ValueError unless they may be those of images."""
-    if styles.dtype != torch.float32 or styles.ndim != 5 or 0 in styles.shape or styles.shape[1] != 2:
+    is_shape = (
+        styles.ndim == 5 and 0 not in styles.shape and styles.shape[1] == 2 and styles.shape[3] == styles.shape[4]
+    )
+    if styles.dtype != torch.float32 or not is_shape:
         raise ValueError(
             f"its styles must be float32 (n, 2, channels, grid, grid); got {styles.dtype} {tuple(styles.shape)}"
         )
-    if styles.shape[3] != styles.shape[4]:
-        raise ValueError(f"its styles must have as many rows as columns; got {styles.shape[3]} and {styles.shape[4]}")
-    means, stds = styles.unbind(1)
-    is_style = (means >= 0) & (means <= 1 + _ROUNDING) & (stds >= 0) & (stds <= 0.5 + _ROUNDING)  # false for NaN
-    if not bool(is_style.all()):
+    highest = 1 + _ROUNDING - 0.5 * torch.arange(2, device="cpu").view(2, 1, 1, 1)
+    if not bool(((styles >= 0) & (styles <= highest)).all()):
         raise ValueError("its styles must be means in [0, 1] and standard deviations in [0, 0.5]")
     return styles
 
@@ -268,12 +266,6 @@ def _check_styles(styles: Tensor) -> Tensor:
 def _labels_of(sample: Any) -> Any:
     """What a mapping names labels, which is no image even where it has two dimensions; None elsewhere."""
     holder = sample[1] if isinstance(sample, (tuple, list)) and len(sample) > 1 else sample
-    try:
+    with suppress(ValueError):
         return find_labels(holder) if isinstance(holder, Mapping) else None
-    except ValueError:
-        return None
-
-
-def _viewed(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """The same bits as another dtype; the images themselves where it is theirs, for a view loses their gradients."""
-    return images if images.dtype == dtype else images.view(dtype)
+    return None

@@ -85,7 +85,7 @@ def test_a_module_as_loss_is_recorded_by_name(dataset, tmp_path):
         ({"class_names": ["a"]}, "do not fit together"),
         ({"class_names": "abc"}, "class_names must be a list"),
         ({"image_shape": [3, 12]}, "image_shape must be three positive integers"),
-        ({"image_shape": [1, 12, 10]}, "images must be uint8 of shape"),
+        ({"image_shape": [1, 12, 10]}, "the tensor '.*' must be .* of shape .*got"),
         ({"fingerprint": "0" * 32}, "fingerprint is not that of its labels"),
         ({"seed": "zero"}, "seed and restarts must be integers"),
         ({"tensors": {"codes": torch.ones(8, 6)}}, "not on the unit sphere"),
@@ -95,18 +95,24 @@ def test_a_module_as_loss_is_recorded_by_name(dataset, tmp_path):
         ({"tensors": {"codes": CODES * math.nan}}, "the tensor 'codes' holds NaN"),
         ({"tensors": {"generator.background": torch.full((3, 12, 10), math.inf)}}, "background' holds NaN or an inf"),
         ({"tensors": {"generator.background": torch.zeros(3, 12, 10).double()}}, "must be .*float32.*got .*float64"),
-        ({"tensors": {"generator.extra": torch.zeros(3)}}, "a tensor 'extra' too many"),
-        ({"tensors": {"generator.\x1b[2J": torch.zeros(3)}}, r"a tensor '\\x1b\[2J' too many"),
+        ({"tensors": {"generator.extra": torch.zeros(3)}}, "a tensor 'generator.extra' too many"),
+        ({"tensors": {"generator.\x1b[2J": torch.zeros(3)}}, r"a tensor 'generator.\\x1b\[2J' too many"),
         ({"config": {"\x1b[2J": 1}}, r"unknown fit setting \\x1b\[2J"),
         ({"image_shape": [3, 10**9, 10**9]}, ""),
         ({"config": {"loss": "x" * 10**6}}, "loss must be .*…$"),
         ({"tensors": {"labels": LABELS.roll(1)}}, "fingerprint is not that of its labels"),
-        ({"tensors": {"losses": torch.zeros(4)}}, "losses must be float32 and have 3 columns"),
-        ({"tensors": {"digests": torch.zeros(8)}}, "digests are not integers"),
-        ({"tensors": {"digests": torch.zeros(7, dtype=torch.int64)}}, "digests are not integers, one per code"),
-        ({"tensors": {"images": torch.zeros(8, 3, 12, 10)}}, "images must be uint8 of shape"),
-        ({"tensors": {"images": torch.zeros(7, 3, 12, 10, dtype=torch.uint8)}}, "images must be uint8 of shape"),
-        ({"tensors": {"generator.to_image.weight": torch.zeros(9)}}, r"'to_image.weight' must be .*got .*\(9,\)"),
+        ({"tensors": {"losses": torch.zeros(4)}}, "tensor 'losses' must be .*float32"),
+        ({"tensors": {"digests": torch.zeros(8)}}, ""),
+        ({"tensors": {"digests": torch.zeros(7, dtype=torch.int64)}}, "fingerprint is not that"),
+        ({"tensors": {"images": torch.zeros(8, 3, 12, 10)}}, "tensor 'images' must be .*uint8 of shape"),
+        (
+            {"tensors": {"images": torch.zeros(7, 3, 12, 10, dtype=torch.uint8)}},
+            "tensor 'images' must be .*uint8 of shape",
+        ),
+        (
+            {"tensors": {"generator.to_image.weight": torch.zeros(9)}},
+            r"'generator.to_image.weight' must be .*got .*\(9,\)",
+        ),
     ],
 )
 def test_a_header_that_does_not_fit_its_tensors_is_refused(path, change, message):
@@ -124,12 +130,10 @@ def test_a_width_that_the_tensors_do_not_have_costs_no_memory(path, augment, wid
         GLICOAugment.load(path)
 
 
-@pytest.mark.parametrize("name", ["codes", "digests", "generator.to_image.weight", "classifier.head.bias"])
+@pytest.mark.parametrize("name", ["codes", "digests", "images", "generator.to_image.weight", "classifier.head.bias"])
 def test_a_missing_tensor_is_named(path, name):
     rewrite(path, tensors={name: None})
-    with pytest.raises(
-        FileFormatError, match=f"lacks .*'{name.removeprefix('generator.').removeprefix('classifier.')}'"
-    ):
+    with pytest.raises(FileFormatError, match=f"lacks .*'{name}'"):
         GLICOAugment.load(path)
 
 

@@ -46,7 +46,7 @@ def test_every_damaged_file_is_refused(files, tmp_path, kind, count):
     found = tally(content, tmp_path / "mutant", damage, read, expected, FileFormatError, **settings)
     # A change of what the header's JSON looks like, and of nothing that it says, is no damage.
     assert {outcome for _, outcome in found} <= {"refused", "same"}, found
-    assert sum(number for (_, outcome), number in found.items() if outcome == "refused") > 0.9 * settings["count"], (
+    assert sum(number for (_, outcome), number in found.items() if outcome == "refused") > 0.75 * settings["count"], (
         found
     )
 

@@ -296,7 +296,7 @@ def test_grey_images_among_coloured_ones_have_the_style_they_would_have_in_colou
         (lambda image, label: {"image": image, "label": label}, {}),
         (lambda image, label: {"pixel_values": image, "y": label}, {}),
         (lambda image, label: {"left": image.flip(2), "right": image, "label": label}, {"image_key": "right"}),
-        (lambda image, label: (label, "path", image), {"image_key": 2}),
+        (lambda image, label: ("path", label, image), {"image_key": 2}),
         (lambda image, label: image, {}),
         (lambda image, label: (image,), {}),
     ],

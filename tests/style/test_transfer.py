@@ -146,7 +146,7 @@ def test_gradients_reach_the_images_with_their_style_as_a_constant():
     images = mid_grey_images(2, 3, 15, 15).requires_grad_()
     styles, ratios = style_of(mid_grey_images(2, 3, 15, 15)), torch.tensor([0.3, 0.9])
     transfer_style(images, styles, ratios).sum().backward()
-    # A pixel's gradient is its gain, which does not depend on the pixel: 1 + s (std' - std) / std at the centres of cells.
+    # The gradient of a pixel is its gain, 1 + s (std' - std) / std at the centres of cells, whatever its value.
     stds = style_of(images.detach())[:, 1]
     gains = 1 + ratios.view(-1, 1, 1, 1) * (styles[:, 1] - stds) / stds
     maps = torch.nn.functional.interpolate(gains, (15, 15), mode="bilinear", align_corners=False)
