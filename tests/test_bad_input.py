@@ -295,7 +295,3 @@ def test_bad_input_is_refused_in_words_of_this_library(act, error, message, augm
         act(augment, tmp_path)
     innermost = traceback.extract_tb(caught.value.__traceback__)[-1].filename
     assert "glico_augment" in innermost, f"raised in {innermost}"
-
-
-def test_there_are_at_least_eighty_kinds():
-    assert len(ROWS) >= 80

@@ -95,12 +95,7 @@ def read_image_set(
     checks.choice(ON_ERROR)("on_error", on_error)
     check_dataset(dataset, "dataset")
     is_labeled = _has_labels(dataset, layout)
-    if not is_labeled and class_names is not None:
-        raise ValueError("class_names were given, but the images have no labels")
-    names = {0: ALL_IMAGES}
-    if is_labeled:
-        of_dataset = names_of_classes(dataset, label_key=layout.label_key) or {}
-        names = of_dataset if class_names is None else check_class_names(class_names)
+    names = _names(dataset, class_names, layout, is_labeled=is_labeled)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     collector = _Collector(size, channels)
     skipped: list[Unreadable] = []
@@ -146,6 +141,16 @@ def _has_labels(dataset: Any, layout: SampleLayout) -> bool:
         return layout.has_label(dataset[0])
     except Exception:
         return layout.has_label(None)
+
+
+def _names(
+    dataset: Any, class_names: ClassNames | None, layout: SampleLayout, *, is_labeled: bool
+) -> Mapping[int, str]:
+    if class_names is None:
+        return names_of_classes(dataset, label_key=layout.label_key) or {} if is_labeled else {0: ALL_IMAGES}
+    if not is_labeled:
+        raise ValueError("class_names were given, but the images have no labels")
+    return check_class_names(class_names)
 
 
 def _check_every_class(names: Mapping[int, str], skipped: Sequence[Unreadable], labels: Sequence[int]) -> None:
