@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from glico_augment.files.atomic import write_atomically
-from glico_augment.files.fitted import save_model
+from glico_augment.fit.fitted_file import save_model
 from glico_augment.optional import import_optional
 from glico_augment.pictures.grids import save_grid
 from glico_augment.pictures.plots import positions_of, samples

@@ -12,7 +12,6 @@ from torch import Tensor
 from glico_augment import checks
 from glico_augment.config import FitConfig
 from glico_augment.data.sources import as_images
-from glico_augment.images import convert
 from glico_augment.images.identity import digest
 from glico_augment.optional import import_optional
 from glico_augment.swap.augment import GLICOAugment
@@ -165,7 +164,7 @@ class GLICOFeatures(TransformerMixin, BaseEstimator):
 
     def _digest(self, sample: Any) -> int:
         try:
-            return digest(convert.to_uint8(self.augment_.layout.image(sample)))
+            return digest(self.augment_.layout.image(sample), self.augment_.record.image_shape[0])
         except (TypeError, ValueError):
             return 0  # encode says what it is
 

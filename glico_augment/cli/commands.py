@@ -23,7 +23,7 @@ from glico_augment.checks import shown
 from glico_augment.cli.demo import demo
 from glico_augment.cli.outputs import check_fit_outputs, check_grid, is_image_name, make_class_folders
 from glico_augment.config import FitConfig, SwapConfig
-from glico_augment.data.folders import ClassFolders, ImageFiles, random_per_class, read_files
+from glico_augment.data.folders import ClassFolders, ImageFiles, folder_as_fitted, random_per_class, read_files
 from glico_augment.errors import DivergenceError
 from glico_augment.files.atomic import check_writable, write_atomically
 from glico_augment.fit.distributed import process_group
@@ -33,6 +33,7 @@ from glico_augment.pictures.grids import save_grid
 from glico_augment.pictures.plots import paths, positions_of, random_pairs, with_ends
 from glico_augment.report import check_name, write_report
 from glico_augment.swap.augment import GLICOAugment
+from glico_augment.synthesis.recognition import Recognizer
 
 USER_ERRORS = (
     ValueError,
@@ -236,11 +237,12 @@ def _fitted_files(augment: GLICOAugment, folder: Path) -> dict[int, str]:
     indices_of: dict[int, list[int]] = defaultdict(list)
     for index, digest in enumerate(augment.record.digests[: augment.codes.n_labeled].tolist()):
         indices_of[digest].append(index)
-    files = ImageFiles(folder)
+    recognizer = Recognizer(augment.record, augment.codes)
+    files = folder_as_fitted(ImageFiles(folder), recognizer.is_fitted)
     return {
         index: Path(files.samples[read.index][0]).relative_to(folder).as_posix()
         for read in read_files(files)
-        for index in indices_of.get(read.digest, ())
+        for index in indices_of.get(read.digests.get(recognizer.channels, 0), ())
     }
 
 

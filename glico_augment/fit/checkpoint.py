@@ -15,8 +15,7 @@ from torch import Tensor
 from glico_augment import checks
 from glico_augment.checks import quoted
 from glico_augment.errors import FileFormatError
-from glico_augment.files.format import CHECKPOINT, read_file, write_file
-from glico_augment.files.tensors import check_tensors, with_prefix
+from glico_augment.files.format import CHECKPOINT, check_tensors, read_file, with_prefix, write_file
 from glico_augment.fit.loop import MAX_RESTARTS, Fit
 from glico_augment.fit.progress import logger
 from glico_augment.fit.record import FitRecord

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from glico_augment import hub
 from glico_augment.config import FitConfig, SwapConfig, split_overrides
 from glico_augment.data.class_names import ClassNames
+from glico_augment.data.folders import ClassFolders, folder_as_fitted
 from glico_augment.data.samples import ImagesAlone, Key, LabelsGetter, SampleLayout
 from glico_augment.data.sources import as_dataset
 from glico_augment.devices import choose_device
-from glico_augment.files.fitted import load_model, save_model
+from glico_augment.fit.fitted_file import load_model, save_model
 from glico_augment.fit.progress import Callback
 from glico_augment.fit.record import Fitted
 from glico_augment.fit.run import FitOptions, fit_model
@@ -25,6 +26,7 @@ from glico_augment.settings import Settings
 from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.dataset import GLICODataset
 from glico_augment.swap.transform import labels_alone, swap_images
+from glico_augment.synthesis.recognition import Recognizer
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 if TYPE_CHECKING:
@@ -301,8 +303,11 @@ class GLICOAugment(Synthesizer):
         labels_getter: LabelsGetter | None = None,
     ) -> GLICODataset:
         """Wrap a dataset so that its images are swapped; see :class:`GLICODataset`, and :meth:`fit` for the keys."""
+        dataset = as_dataset(dataset)
+        if isinstance(dataset, ClassFolders):  # a path was given
+            dataset = folder_as_fitted(dataset, Recognizer(self.record, self.codes).is_fitted)
         return GLICODataset(
-            as_dataset(dataset),
+            dataset,
             self,
             layout=self.layout.changed(image_key, label_key, labels_getter),
             transform=transform,
