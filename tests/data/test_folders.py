@@ -13,7 +13,7 @@ from glico_augment.data.reading import read_samples
 from glico_augment.data.samples import PLAIN
 from glico_augment.images.identity import digest
 from glico_augment.images.pil import load_image
-from glico_augment.swap.recognition import Recognizer, find_overlap
+from glico_augment.synthesis.recognition import Recognizer, find_overlap
 
 
 @pytest.fixture
