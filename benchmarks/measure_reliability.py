@@ -2,13 +2,12 @@
 
     python benchmarks/measure_reliability.py --out benchmarks/results/reliability.jsonl
 
-Every part that is in --out is skipped; then the table of RELIABILITY.md is written. Linux alone.
+Then the table of RELIABILITY.md is written. Linux alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 import tempfile
 import time
@@ -18,9 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from accuracy.rows import append_row, machine, read_rows
-from report import MISSING, replace_block
+from shared.runner import Row, arguments, read_rows, run
+from shared.tables import fill, markdown
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
@@ -37,9 +35,7 @@ from torch.utils.data import TensorDataset  # noqa: E402
 
 from glico_augment import GLICOAugment, LocalStyle  # noqa: E402
 from glico_augment.errors import DivergenceError, FileFormatError  # noqa: E402
-from glico_augment.files.format import read_file, write_file  # noqa: E402
 
-Row = dict[str, Any]
 DATASET = TensorDataset(smooth_images(len(LABELS)), LABELS)
 NO_EXCEPTION = ("refused", "same", "different")
 
@@ -74,11 +70,8 @@ def kills(processes: int, count: int) -> Callable[[Path], Row]:
 def disks(rounds: int) -> Callable[[Path], Row]:
     def measure(folder: Path) -> Row:
         found, is_mounted = full_at_every_write(DATASET, folder, rounds=rounds, seed=0)
-        return {
-            "tried": found.pop("writes"),
-            "found": found,
-            "disk": "tmpfs of 4 MiB" if is_mounted else "RLIMIT_FSIZE",
-        }
+        disk = "tmpfs of 4 MiB" if is_mounted else "RLIMIT_FSIZE"
+        return {"tried": found.pop("writes"), "found": found, "disk": disk}
 
     return measure
 
@@ -107,29 +100,6 @@ def contexts(folder: Path) -> Row:
     return {"tried": len(USES) * (len(CONTEXTS) - 1), "found": dict(found)}
 
 
-def checksum(folder: Path) -> Row:
-    """What the checksum of a file of 64 MiB costs beside its read from the system's cache; medians of five."""
-    path = folder / "large"
-    write_file(path, {"images": torch.zeros(2**26, dtype=torch.uint8)}, {})
-
-    def median_of(act: Callable[[], Any]) -> float:
-        seconds = []
-        for _ in range(5):
-            start = time.perf_counter()
-            act()
-            seconds.append(time.perf_counter() - start)
-        return round(sorted(seconds)[2] * 1000, 1)
-
-    content = path.read_bytes()
-    found = {
-        "read, ms": median_of(path.read_bytes),
-        "SHA-256, ms": median_of(lambda: hashlib.sha256(content).digest()),
-        "BLAKE2b, ms": median_of(lambda: hashlib.blake2b(content).digest()),
-        "read_file, ms": median_of(lambda: read_file(path)),
-    }
-    return {"tried": 1, "found": found}
-
-
 PARTS: dict[str, Callable[[Path], Row]] = {
     "fitted file, damaged": mutants("fitted", damage, 10_000),
     "fitted file, damaged, `SphereCodes.load`": mutants("codes", damage, 10_000),
@@ -145,39 +115,29 @@ PARTS: dict[str, Callable[[Path], Row]] = {
     "images through a loader with a bank, forked workers": loader("fork", 1_000_000),
     "images through a loader with a bank, spawned workers": loader("spawn", 1_000_000),
     "uses in strange contexts": contexts,
-    "cost of the checksum, 64 MiB": checksum,
 }
 
 
-def table(rows: list[Row]) -> str:
-    named = {row["part"]: row for row in rows}
-    lines = ["| what | tried | what happened | seconds |", "|---|---|---|---|"]
-    for part in PARTS:
-        if part not in named:
-            lines.append(f"| {part} | {MISSING} | | |")
-            continue
-        row = named[part]
-        happened = ", ".join(f"{name} {value:,}" for name, value in row["found"].items())
-        lines.append(f"| {part} | {row['tried']:,} | {happened} | {row['seconds']:.0f} |")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="result file, appended to")
-    parser.add_argument("--only", nargs="+", default=[""], help="parts of the names of what to do")
-    args = parser.parse_args()
-    warnings.simplefilter("ignore", UserWarning)  # tiny fits do not learn their images
-    done = {row["part"] for row in read_rows(args.out)}
-    for part, measure in PARTS.items():
-        if part in done or not any(name in part for name in args.only):
-            continue
-        start = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            row = {"part": part, "seed": 0, **measure(Path(folder))}
-        append_row(args.out, row | {"seconds": round(time.perf_counter() - start, 1)} | machine(torch.device("cpu")))
-        print(part, row["tried"], row["found"], flush=True)
-    replace_block(HERE / "RELIABILITY.md", "reliability", table(read_rows(args.out)))
+    args = arguments(__doc__, has_data=False, only=([""], "parts of the names of what to do"))
+    run(args, [{"part": part, "seed": 0} for part in PARTS if any(name in part for name in args.only)], measure)
+    fill(HERE / "RELIABILITY.md", {"reliability": table(read_rows(args.out))})
+
+
+def measure(args: argparse.Namespace, unit: Row) -> Row:
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # tiny fits do not learn their images
+        found = PARTS[unit["part"]](Path(folder))
+    return found | {"seconds": round(time.perf_counter() - start, 1)}
+
+
+def table(rows: list[Row]) -> str:
+    lines = []
+    for row in sorted(rows, key=lambda row: list(PARTS).index(row["part"])):
+        happened = ", ".join(f"{name} {value:,}" for name, value in row["found"].items())
+        lines.append([row["part"], f"{row['tried']:,}", happened, f"{row['seconds']:.0f}"])
+    return markdown(["what", "tried", "what happened", "seconds"], lines)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 HEADS = ("linear", "hidden")
 SCALINGS = ("each", "all")
-"""Features are brought to variance one each, or all by one factor to variance one on average."""
+"""Features are scaled to variance one each, or all by one factor to variance one on average."""
 INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 """``C`` of the logistic regression."""
 DECAYS = (0.01, 1.0)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import torch
+from features import models
+from features.models import batches, in_chunks, unit
 from torch import Tensor
 
-from features import autoencoders, dcgan, diffusion
-from features.training import in_chunks, unit
 from glico_augment import FitConfig
 from glico_augment.sklearn import GLICOFeatures
 
@@ -47,21 +48,14 @@ class Effort:
         return {name: fields[name] for name in fields if name == "batch_size" or name.startswith(f"{space}_")}
 
 
-@dataclass
-class Space:
-    """Features of images, in one or more variants of which one is to be chosen.
-
-    Attributes:
-        describe: from uint8 images to features ``(k, d)`` by the name of the variant.
-        details: what is worth keeping of the training.
-    """
-
-    describe: Callable[[Tensor], dict[str, Tensor]]
-    details: dict[str, Any] = field(default_factory=dict)
+Described = dict[str, Tensor]
+"""Features ``(k, d)`` by the name of the variant, of which one is to be chosen."""
+Space = tuple[Callable[[Tensor], Described], dict[str, Any]]
+"""From uint8 images to their features; and what is worth keeping of the training."""
 
 
 def pixels(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
-    return Space(lambda shown: {"": unit(shown).flatten(1)})
+    return lambda shown: {"": unit(shown).flatten(1)}, {}
 
 
 def pca(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
@@ -71,98 +65,66 @@ def pca(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Spac
     flat = unit(images).flatten(1).numpy()
     learned = PCA(min(64, *flat.shape), random_state=seed).fit(flat)
     details = {"explained_variance": float(learned.explained_variance_ratio_.sum())}
-    return Space(lambda shown: {"": torch.from_numpy(learned.transform(unit(shown).flatten(1).numpy()))}, details)
+    return lambda shown: {"": torch.from_numpy(learned.transform(unit(shown).flatten(1).numpy()))}, details
 
 
-def vae(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
-    model = autoencoders.VAE(tuple(images.shape[1:]), width=effort.vae_width)
-    return _autoencoder(model, images, effort, effort.vae_steps, seed, device)
-
-
-def vqvae(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
-    model = autoencoders.VQVAE(tuple(images.shape[1:]), width=effort.vqvae_width)
-    return _autoencoder(model, images, effort, effort.vqvae_steps, seed, device)
-
-
-def _autoencoder(
-    model: autoencoders.VAE | autoencoders.VQVAE,
-    images: Tensor,
-    effort: Effort,
-    steps: int,
-    seed: int,
-    device: torch.device,
-) -> Space:
-    options = {"steps": steps, "batch_size": effort.batch_size, "seed": seed, "device": device}
-    loss = autoencoders.train(model, images, **options)
-    return Space(
-        lambda shown: {"": in_chunks(lambda chunk: model.features(unit(chunk)), shown, device)},
-        {"loss": loss},
+def autoencoder(images: Tensor, effort: Effort, seed: int, device: torch.device, *, name: str) -> Space:
+    kind = {"vae": models.VAE, "vqvae": models.VQVAE}[name]
+    model = kind(tuple(images.shape[1:]), width=getattr(effort, f"{name}_width")).to(device)
+    steps = getattr(effort, f"{name}_steps")
+    shown, optimizer = (
+        batches(images, effort.batch_size, steps, seed, device),
+        torch.optim.Adam(model.parameters(), 1e-3),
     )
+    loss = models.optimise(optimizer, lambda batch: model.loss(unit(batch)), shown, steps)
+    model.eval()
+    return lambda seen: {"": in_chunks(lambda chunk: model.features(unit(chunk)), seen, device)}, {"loss": loss}
 
 
 def gan(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
-    options = {"steps": effort.dcgan_steps, "batch_size": effort.batch_size, "seed": seed, "device": device}
-    judge, right = dcgan.train(images, width=effort.dcgan_width, **options)
-
-    def describe(shown: Tensor) -> dict[str, Tensor]:
-        return {"": in_chunks(lambda chunk: judge.features(dcgan.centred(chunk)), shown, device)}
-
-    return Space(describe, {"told_apart": right})
+    shown = batches(images, effort.batch_size, effort.dcgan_steps, seed, device)
+    judge, right = models.train_dcgan(shown, tuple(images.shape[1:]), effort.dcgan_width)
+    features = lambda chunk: judge.features(models.centred(chunk))  # noqa: E731
+    return lambda seen: {"": in_chunks(features, seen, device)}, {"told_apart": right}
 
 
-def diffused(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
-    unet, loss = diffusion.train(
-        images,
-        steps=effort.diffusion_steps,
-        batch_size=effort.diffusion_batch_size,
-        seed=seed,
-        device=device,
-        width=effort.diffusion_width,
-    )
+def diffusion(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
+    model = models.Diffusion(tuple(images.shape[1:]), effort.diffusion_width, device)
+    steps, optimizer = effort.diffusion_steps, torch.optim.AdamW(model.unet.parameters(), lr=1e-3)
+    shown = batches(images, effort.diffusion_batch_size, steps, seed, device)
+    loss = models.optimise(optimizer, model.loss, shown, steps)
+    model.unet.eval()
 
-    def describe(shown: Tensor) -> dict[str, Tensor]:
-        return {
-            f"t={time}": in_chunks(diffusion.Blocks(unet, time, seed), shown, device) for time in effort.diffusion_times
-        }
+    def describe(seen: Tensor) -> Described:
+        times = effort.diffusion_times
+        return {f"t={time}": in_chunks(partial(model.features, time=time, seed=seed), seen, device) for time in times}
 
-    return Space(describe, {"loss": loss, "diffusers": version("diffusers")})
+    return describe, {"loss": loss, "diffusers": version("diffusers")}
 
 
 def glico(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
     """The codes of :class:`GLICOFeatures`, and the codes with each layer of the generator, as its ``layer=`` gives."""
     config = FitConfig(steps=effort.glico_steps, batch_size=effort.batch_size, generator_width=effort.glico_width)
-    features = GLICOFeatures(
-        config=config,
-        steps=effort.glico_encode_steps,
-        starts=effort.glico_encode_starts,
-        device=str(device),
-        random_state=seed,
-    ).fit(images)
-    augment = features.augment_
+    options = {"steps": effort.glico_encode_steps, "starts": effort.glico_encode_starts}
+    features = GLICOFeatures(config=config, device=str(device), random_state=seed, **options).fit(images)
+    generator = features.augment_.generator
 
-    def describe(shown: Tensor) -> dict[str, Tensor]:
-        codes = torch.from_numpy(features.transform(shown))  # once: to encode is what takes time
-        layers = _pooled(augment.generator, codes)
-        return {"codes": codes} | {
-            f"layer {number}": torch.cat([codes, layer], dim=1) for number, layer in enumerate(layers)
-        }
+    @torch.no_grad()
+    def describe(seen: Tensor) -> Described:
+        codes = torch.from_numpy(features.transform(seen))  # once: to encode is what takes time
+        chunks = [[layer.mean(dim=(2, 3)) for layer in generator.layers(chunk)] for chunk in codes.split(models.CHUNK)]
+        layers = [torch.cat(layer) for layer in zip(*chunks, strict=True)]
+        return {"codes": codes} | {f"layer {level}": torch.cat([codes, each], 1) for level, each in enumerate(layers)}
 
-    return Space(describe, {"r2": augment.quality.r2})
-
-
-@torch.no_grad()
-def _pooled(generator: Any, codes: Tensor) -> list[Tensor]:
-    """The channels of each layer, averaged over the pixels."""
-    chunks = [[layer.mean(dim=(2, 3)) for layer in generator.layers(chunk)] for chunk in codes.split(250)]
-    return [torch.cat(layer) for layer in zip(*chunks, strict=True)]
+    return describe, {"r2": features.augment_.quality.r2}
 
 
 SPACES: dict[str, Callable[[Tensor, Effort, int, torch.device], Space]] = {
     "pixels": pixels,
     "pca": pca,
-    "vae": vae,
-    "vqvae": vqvae,
+    "vae": partial(autoencoder, name="vae"),
+    "vqvae": partial(autoencoder, name="vqvae"),
     "dcgan": gan,
-    "diffusion": diffused,
+    "diffusion": diffusion,
     "glico": glico,
 }

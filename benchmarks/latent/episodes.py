@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from latent.images import Images
+from torch import Tensor
 
 LARGEST_SHIFT = 6  # pixels, as UMTRA has on Omniglot
 HIDDEN = 0.1  # share of the pixels that are made black

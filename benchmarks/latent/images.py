@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
-from accuracy.data import load_images
+from shared.data import load_images
 from torch import Tensor
 
 
@@ -15,7 +16,7 @@ class Source:
     """A data set, as it is brought to the fit.
 
     Attributes:
-        train, test: folders of a folder a class.
+        train, test: folders of a folder per class.
         side: images are resized to this; None leaves them.
         is_grey: one channel in place of three.
         is_inverted: white on black in place of black on white.
@@ -50,14 +51,9 @@ class Images:
         return Images(self.images[rows], self.labels[rows])
 
 
+@lru_cache(maxsize=4)
 def load(root: Path, name: str, part: str) -> Images:
-    """All images of ``"train"`` or ``"test"``; Omniglot's alphabets of ``background`` and of ``evaluation``.
-
-    Raises:
-        ValueError: for a name that is none of :data:`SOURCES`.
-    """
-    if name not in SOURCES:
-        raise ValueError(f"data must be one of {', '.join(SOURCES)}; got {name!r}")
+    """All images of ``"train"`` or ``"test"``; Omniglot's alphabets of ``background`` and of ``evaluation``."""
     source = SOURCES[name]
     images, labels = load_images(root / getattr(source, part), source.side)
     images = images[:, :1].clone() if source.is_grey else images

@@ -10,10 +10,9 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 from easyfsl.methods import PrototypicalNetworks
-from torch import nn
-
 from latent.episodes import draw_rows, labels_of
 from latent.images import Images
+from torch import nn
 
 LEARNING_RATE = 1e-3
 
