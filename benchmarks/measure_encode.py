@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from latent.images import SOURCES, Images, load, split
+from latent.images import SOURCES, load, split
+from shared.data import Labelled
 from shared.fits import fitted_without_labels
 from shared.runner import Row, arguments, run
 from speed.fits import start_fit
@@ -47,7 +48,7 @@ def main() -> None:
     common["max_fit_steps"] = args.fit_steps
     units = []
     for seed, name in product(args.seeds, args.sets):
-        most = len(load(args.data, name, "train"))
+        most = len(load(args.data, name, "train")[1])
         counts = dict.fromkeys(min(count, most) for count in args.counts)
         units += [{"what": "r2", "set": name, "count": count, "seed": seed} | common for count in counts]
         units.append({"what": "cost", "set": name, "count": min(counts), "seed": seed} | common)
@@ -63,30 +64,30 @@ def measure(args: argparse.Namespace, unit: Row) -> Row:
         return (measure_cost if unit["what"] == "cost" else measure_r2)(args, unit, chosen, others, options)
 
 
-def measure_r2(args: argparse.Namespace, unit: Row, chosen: Images, others: Images, options: Row) -> Row:
+def measure_r2(args: argparse.Namespace, unit: Row, chosen: Labelled, others: Labelled, options: Row) -> Row:
     augment, figures = fitted_without_labels(
-        chosen.images, args.fit_steps, args.fits, seed=unit["seed"], device=args.device
+        chosen[0], args.fit_steps, args.fits, seed=unit["seed"], device=args.device
     )
     start = time.perf_counter()
-    found = augment.encode(others.images, steps=args.steps, **options)
+    found = augment.encode(others[0], steps=args.steps, **options)
     seconds = time.perf_counter() - start
-    nearest = augment.encode(others.images, steps=0, **options)
+    nearest = augment.encode(others[0], steps=0, **options)
     if args.plots is not None:
         args.plots.mkdir(parents=True, exist_ok=True)
-        pictures = torch.cat([others.images[:SHOWN] / 255, found.reconstructions[:SHOWN]])
-        path = args.plots / f"encode-{unit['set']}-{len(chosen)}.png"
-        save_grid(pictures, path, columns=min(SHOWN, len(others)), scale=2)
+        pictures = torch.cat([others[0][:SHOWN] / 255, found.reconstructions[:SHOWN]])
+        path = args.plots / f"encode-{unit['set']}-{len(chosen[0])}.png"
+        save_grid(pictures, path, columns=min(SHOWN, len(others[0])), scale=2)
     quantiles = found.per_image.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
     figures |= {"r2_new": found.r2, "r2_of_starts": nearest.r2, "quantiles_new": quantiles}
     return figures | {"encode_seconds": seconds}
 
 
-def measure_cost(args: argparse.Namespace, unit: Row, chosen: Images, others: Images, options: Row) -> Row:
+def measure_cost(args: argparse.Namespace, unit: Row, chosen: Labelled, others: Labelled, options: Row) -> Row:
     """Time of a step and image of ``encode``, of one of its starts, over that of a default fit with labels."""
-    dataset = TensorDataset(chosen.images, chosen.labels)
+    dataset = TensorDataset(*chosen)
     augment = GLICOAugment.fit(dataset, steps=2, seed=unit["seed"], device=args.device, progress=False)
     fit = start_fit(dataset, torch.device(args.device), seed=unit["seed"])
-    new = others.images[: fit.batch_size]
+    new = others[0][: fit.batch_size]
 
     def encode(steps: int) -> float:
         return timed(partial(augment.encode, new, steps=steps, **options), args.device)

@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from glico_augment import GLICOAugment
+from glico_augment.pictures.grids import save_grid
 
 REAL, AVERAGES = "real", "averages"
 GANS = {"cgan": False, "metacgan": True}
@@ -262,24 +263,13 @@ def replace_half(made: Tensor, made_labels: Tensor) -> Swap:
 
 
 def picture(args: argparse.Namespace, shown: int = 6) -> None:
-    """What each method makes of the first seed's images, the real ones first: a row per class."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
+    """What each method makes of the first seed's images, below the real ones: a line per method, six per class."""
     world = load_world(args.data, args.n_base, args.per_class, args.seeds[0])
-    panels = {"the ten, six of them": world.new}
-    panels |= {name: images_of(world, name, args.seeds[0], args)[:2] for name in args.methods if name in MADE}
-    figure, axes = plt.subplots(1, len(panels), figsize=(2.4 * len(panels), 2.4), squeeze=False)
-    for axis, (title, (images, labels)) in zip(axes[0], panels.items(), strict=True):
-        lines = [torch.cat(list(images[labels == label][:shown, 0]), dim=1) for label in labels.unique()]
-        axis.imshow(torch.cat(lines), cmap="gray", vmin=0, vmax=255)
-        axis.set_title(title, fontsize=8)
-        axis.set_axis_off()
+    lines = [world.new, *(images_of(world, name, args.seeds[0], args)[:2] for name in args.methods if name in MADE)]
+    pictures = [images[labels == label][:shown] for images, labels in lines for label in labels.unique()]
     args.pictures.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.pictures / "metacgan.png", dpi=110, bbox_inches="tight")
-    plt.close(figure)
+    columns = sum(len(each) for each in pictures) // len(lines)
+    save_grid(torch.cat(pictures) / 255, args.pictures / "metacgan.png", columns=columns, scale=1)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 
 import torch
-from latent.episodes import Episode, augment, augmented, real
-from latent.images import Images, load, split
-from latent.networks import conv4, pixel_accuracy, score, train
+from latent.images import load, split
+from latent.tasks import Episode, augment, augmented, conv4, pixel_accuracy, real, score, train
+from shared.data import Labelled
 from shared.fits import fitted_without_labels
 from shared.runner import Row, arguments, parse_name, run
 
@@ -75,7 +75,7 @@ def measure(args: argparse.Namespace, unit: Row) -> list[Row]:
     chosen, others = split(everything, args.count, FIT_SEED)
     scored = load(args.data, name, "test") if args.part == "test" else others
     torch.manual_seed(seed)  # of the weights, and of the tasks of SyntheticTasks
-    backbone = conv4(everything.images.shape[1], args.width).to(args.device)
+    backbone = conv4(everything[0].shape[1], args.width).to(args.device)
     figures: Row = {}
     if method != "untrained":
         episodes, figures = make_episodes(args, method, chosen, everything, seed)
@@ -90,16 +90,16 @@ def measure(args: argparse.Namespace, unit: Row) -> list[Row]:
 
 
 def make_episodes(
-    args: argparse.Namespace, method: str, chosen: Images, everything: Images, seed: int
+    args: argparse.Namespace, method: str, chosen: Labelled, everything: Labelled, seed: int
 ) -> tuple[Iterable[Episode], Row]:
     """What a method learns from, and what to record of it."""
     shape = (args.n_way, 1, args.train_query)
     if method == "supervised":
         return real(everything, *shape, seed), {}
     if method == "augmentations":
-        return augmented(chosen.images, *shape, seed), {}
+        return augmented(chosen[0], *shape, seed), {}
     name, fields = parse_name(method)
-    fit, figures = fitted_without_labels(chosen.images, args.fit_steps, args.fits, seed=FIT_SEED, device=args.device)
+    fit, figures = fitted_without_labels(chosen[0], args.fit_steps, args.fits, seed=FIT_SEED, device=args.device)
     fit.swap = fit.swap.replace(**fields)
     options = {"sampler": SAMPLERS[name.removesuffix(AUGMENTED)], "min_angle": fit.min_angle}
     tasks = SyntheticTasks(fit, *shape, seed=seed, device=args.device, **options)

@@ -1,4 +1,4 @@
-"""Fill RELATED.md and its plot from results/.
+"""Fill RELATED.md from results/.
 
 python benchmarks/report_related.py
 """
@@ -11,8 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 from features.heads import HEADS
 from latent.images import SOURCES
 from measure_accuracy import SAMPLERS
@@ -21,7 +19,6 @@ from measure_metacgan import ALL, REAL
 from shared.runner import Row, read_rows
 from shared.tables import ABSENT, MIN_SEEDS, Interval, Scores, comparison, fill, gains, markdown, scores
 
-mpl.use("Agg")
 HERE = Path(__file__).parent
 NAMES = {"mnist": "MNIST", "omniglot": "Omniglot", "signs": "signs", "cifar10": "CIFAR-10"}
 SETTINGS = ("mnist-5", "omniglot-1", "cifar10-10")
@@ -44,7 +41,6 @@ SPACES = {
     "diffusion": "diffusion UNet",
     "glico": "GLICOFeatures",
 }
-COLOURS = ("black", "#bbbbbb", "#777777", "#d8a200", "#2e8b57", "#b04a9c", "#c0392b", "#e07b39", "#0b6cb8")
 METACGAN = {
     "none": "no images: the ten images alone",
     REAL: "real images, the most there is",
@@ -63,7 +59,6 @@ def main() -> None:
     names = ("encode", "tasks", "features", "metacgan", "accuracy")
     rows = {name: read_rows(HERE / "results" / f"{name}.jsonl") for name in names}
     fill(HERE / "RELATED.md", blocks(rows))
-    plot_curves(rows["features"], HERE / "plots" / "features.png")
 
 
 def blocks(rows: dict[str, list[Row]]) -> dict[str, str]:
@@ -276,28 +271,6 @@ def metacgan_table(rows: list[Row]) -> str:
         lines.append([METACGAN[method], str(len(found)), *cells, gain, of("r2_of_new", 2), seconds])
     heads = [*(text for text, _ in figures.values()), "gain on no images", "R² of the ten", "seconds"]
     return markdown(["images", "seeds", *heads], lines)
-
-
-def plot_curves(rows: list[Row], path: Path) -> None:
-    """A panel per data set and head: mean accuracy over the labelled images per class."""
-    figure, panels = plt.subplots(len(HEADS), len(FEATURE_SETS), figsize=(12, 4.2 * len(HEADS)))
-    for line, head in zip(panels, HEADS, strict=True):
-        for panel, data in zip(line, FEATURE_SETS, strict=True):
-            table = table_of(rows, data, head)
-            for (space, text), colour in zip(SPACES.items(), COLOURS, strict=True):
-                points = {count: statistics.mean(each.values()) for count, each in sorted(table[space].items())}
-                style = "--" if space in BASELINES else "-"
-                panel.plot(points.keys(), points.values(), style, marker=".", color=colour, label=text)
-            panel.set(
-                title=f"{NAMES[data]}, {head} head", xlabel="labelled images per class", ylabel="test accuracy, %"
-            )
-            panel.set_xscale("log", base=2)
-            panel.set_xticks(COUNTS, COUNTS)
-            panel.grid(alpha=0.3)
-    panels[0][0].legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

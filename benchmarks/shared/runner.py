@@ -56,7 +56,7 @@ def arguments(doc: str | None, *, has_data: bool = True, **options: tuple[Any, s
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, (default, text) in (common | options).items():
         if default is False:
-            parser.add_argument(f"--{name}", action="store_true", help=text)
+            parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text)
             continue
         is_list = isinstance(default, list)
         example = default[0] if is_list else default
