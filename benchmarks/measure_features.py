@@ -5,8 +5,8 @@
 A space of features is learned once per data set, from the images of its training part without their labels. For every
 seed images are drawn from them, as many of each class, and a head learns their labels. Of a space with variants (time
 steps, layers) the one is taken whose linear head is best on the validation images at 16 per class; those rows are kept
-as well, and how many of the nearest neighbours of a test image are of its class. Features are kept in --fits. With
---pictures FOLDER the test images of every space are shown as UMAP (McInnes et al. 2018) lays them out.
+as well. Features are kept in --fits. With --pictures FOLDER the test images of every space are shown as UMAP (McInnes
+et al. 2018) lays them out.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ from shared.runner import Row, append_row, arguments, is_of, machine, parse_fiel
 from torch import Tensor
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
-NEIGHBOURS = "neighbours"
-"""Part of a result file, beside ``validation`` and ``test``."""
 CHOOSE_AT = 16
 """Labelled images per class at which a variant is chosen; the most there are, where those are fewer."""
 BASELINE, UNCHANGED, NETWORK = "scratch", "scratch, no shifts", "network"
@@ -58,14 +56,12 @@ def main() -> None:
         identity = {"data": data, "space": space, "feature_seed": args.feature_seed}
         shapes = product(args.seeds, args.per_class, [NETWORK] if space in BASELINES else heads.HEADS)
         units += [identity | {"part": "test", "head": h, "per_class": n, "seed": seed} for seed, n, h in shapes]
-        if space not in BASELINES:
-            units.append(identity | {"part": NEIGHBOURS})
     run(args, units, measure)
     for data in args.sets if args.pictures is not None else ():
         picture(data, args)
 
 
-def measure(args: argparse.Namespace, unit: Row) -> Row | list[Row]:
+def measure(args: argparse.Namespace, unit: Row) -> Row:
     data, space, device = unit["data"], unit["space"], torch.device(args.device)
     pool = pool_of(args.data, data, args.validation, args.test)
     common = {"unlabelled": len(pool.train[0]), "n_validation": len(pool.validation[0]), "n_test": len(pool.test[0])}
@@ -77,10 +73,6 @@ def measure(args: argparse.Namespace, unit: Row) -> Row | list[Row]:
         reached = score_from_scratch(split, setting, unit["seed"], is_shifted=space == BASELINE)
         return {"variant": "", "accuracy": reached, "seconds_of_training": time.perf_counter() - start} | common
     content = features_of(args, data, space)
-    if unit["part"] == NEIGHBOURS:
-        shares = {name: heads.share_of_neighbours(each[2], pool.test[1]) for name, each in content["variants"].items()}
-        common["n_neighbours"] = heads.N_NEIGHBOURS
-        return [{"variant": name, "share": share} | common for name, share in shares.items()]
     variant = choose(args, data, space)
     scored = heads.score(
         unit["head"], *examples(args, data, space, variant, unit["seed"], unit["per_class"]), unit["seed"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from features.heads import HEADS
 from latent.images import SOURCES
 from measure_accuracy import SAMPLERS
-from measure_features import BASELINE, BASELINES, COUNTS, NEIGHBOURS, NETWORK, UNCHANGED
+from measure_features import BASELINE, BASELINES, COUNTS, NETWORK, UNCHANGED
 from measure_metacgan import ALL, REAL
 from shared.runner import Row, read_rows
 from shared.tables import ABSENT, MIN_SEEDS, Interval, Scores, comparison, fill, gains, markdown, scores
@@ -73,7 +73,6 @@ def blocks(rows: dict[str, list[Row]]) -> dict[str, str]:
         "ahead": ahead_table(features, BASELINE),
         "ahead, no shifts": ahead_table(features, UNCHANGED),
         **accuracies,
-        "neighbours": neighbours_table(features),
         "chosen": chosen_table(features),
         "metacgan": metacgan_table(rows["metacgan"]),
     }
@@ -217,19 +216,6 @@ def ahead_table(rows: list[Row], reference: str) -> str:
         leads = [[lead(table, space, reference, is_certain=certain) for certain in (False, True)] for table in tables]
         lines.append([SPACES[space], *(f"{first or ABSENT} ({certain or ABSENT})" for first, certain in leads)])
     return markdown(["features", *(f"{NAMES[data]}, {head}" for data, head in cases)], lines)
-
-
-def neighbours_table(rows: list[Row]) -> str:
-    """The best variant of each space."""
-    best: dict[tuple[str, str], Row] = {}
-    for row in sorted((row for row in rows if row["part"] == NEIGHBOURS), key=lambda row: row["share"]):
-        best[row["space"], row["data"]] = row
-    lines = []
-    for space in (each for each in SPACES if each not in BASELINES):
-        found = [best.get((space, data)) for data in FEATURE_SETS]
-        cells = [f"{row['share']:.1f} {row['variant']}".strip() if row else ABSENT for row in found]
-        lines.append([SPACES[space], *cells])
-    return markdown(["features", *(NAMES[data] for data in FEATURE_SETS)], lines)
 
 
 def chosen_table(rows: list[Row]) -> str:

@@ -1,8 +1,8 @@
 """Images of a setting: loaded once as uint8, and split by seed. A folder of images may be packed in one zip file.
 
-    python benchmarks/shared/data.py DATA/cifar10 OUT/data/cifar10.zip
+    python benchmarks/shared/data.py DATA OUT/data
 
-packs one, for a machine without the folders.
+packs those that DATA has, for a machine without the folders.
 """
 
 from __future__ import annotations
@@ -166,5 +166,12 @@ def pack(folder: Path, path: Path) -> int:
     return len(listed)
 
 
+def main() -> None:
+    root, out = map(Path, sys.argv[1:])
+    for name in ("signs", "mnist", "omniglot", "cifar10"):
+        if (root / name).is_dir():
+            print(f"{name}: {pack(root / name, out / f'{name}.zip')} images")
+
+
 if __name__ == "__main__":
-    print(f"{sys.argv[2]}: {pack(Path(sys.argv[1]), Path(sys.argv[2]))} images")
+    main()

@@ -23,8 +23,8 @@ class Setting:
         depth, width, dropout: of the wide residual network.
         steps: of SGD with Nesterov momentum 0.9 and a cosine schedule, ``batch_size`` images each.
         lr, weight_decay: chosen for the baseline.
-        batched: whether shifts, flips and AutoAugment are drawn and made for a whole batch on its device, which else
-            waits for them: other random numbers of the same distribution.
+        batched: whether shifts and flips are drawn and made for a whole batch on its device: other random numbers of
+            the same distribution.
         fit: fields of :class:`glico_augment.FitConfig` that differ from its defaults.
     """
 

@@ -15,7 +15,6 @@ from torchvision.transforms import v2
 
 from glico_augment.capture import CapturedStep, can_capture, set_learning_rate
 from glico_augment.devices import to_device
-from shared.batched import of_batches, shift_and_flip
 from shared.data import Split
 from shared.pause import Pause
 from shared.settings import Setting
@@ -28,6 +27,21 @@ Swap = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 Objective = Callable[[nn.Module, "Batches", Tensor, Tensor], Tensor]
 """From network, batches, indices and labels to the loss."""
+
+
+def shift_and_flip(images: Tensor, shift: int, *, flip: bool) -> Tensor:
+    """``RandomCrop(side, padding=shift)`` and, with ``flip``, ``RandomHorizontalFlip()`` of each of ``(k, C, H, W)``.
+
+    Drawn from the CPU's generator whatever the device, which is not waited for.
+    """
+    count, _, height, width = images.shape
+    down, right = torch.randint(2 * shift + 1, (2, count, 1))
+    rows, columns = down + torch.arange(height), right + torch.arange(width)
+    if flip:
+        columns = torch.where(torch.rand(count, 1) < 0.5, columns.flip(1), columns)
+    rows, columns = (to_device(places, images.device) for places in (rows, columns))
+    each = torch.arange(count, device=images.device)[:, None, None]
+    return F.pad(images, [shift] * 4)[each, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
 
 
 class Batches:
@@ -60,7 +74,6 @@ class Batches:
         self.n_classes = int(split.labels.max()) + 1
         self.swap, self.style, self.policy, self.erase, self.spare = swap, style, policy, erase, spare
         self.flip, self.batched = flip, batched
-        self.policy_of_batches = of_batches(policy) if batched and isinstance(policy, nn.Module) else None
         side = self.images.shape[-2:]
         self.basic = v2.Compose([v2.RandomCrop(side, padding=SHIFT), *([v2.RandomHorizontalFlip()] if flip else [])])
         values = self.images.float() / 255
@@ -86,19 +99,13 @@ class Batches:
             images = torch.stack([self.basic(image) for image in images])
         if self.policy is not None:
             with self.own_randomness():
-                images = self.apply_policy(self.policy, images, is_spared)
+                pairs = zip(images, is_spared.tolist(), strict=True)
+                images = torch.stack([image if spared else self.policy(image) for image, spared in pairs])
         images = self.normalize(images)
         if self.erase is not None:
             with self.own_randomness():
                 images = torch.stack([self.erase(image) for image in images])
         return images
-
-    def apply_policy(self, policy: Callable[[Tensor], Tensor], images: Tensor, is_spared: Tensor) -> Tensor:
-        if self.policy_of_batches is not None:
-            return torch.where(is_spared.view(-1, 1, 1, 1), images, self.policy_of_batches(images))
-        return torch.stack(
-            [image if spared else policy(image) for image, spared in zip(images, is_spared.tolist(), strict=True)]
-        )
 
     def normalize(self, images: Tensor) -> Tensor:
         return (images.float() / 255 - self.mean) / self.std

@@ -11,13 +11,12 @@ import pytest
 import torch
 from conftest import LABELS
 from PIL import Image
-from shared.batched import BatchAutoAugment, of_batches, shift_and_flip
 from shared.data import Split, load_images, load_parts, make_split, pack
 from shared.fits import fitted
-from shared.methods import METHODS, GLICOSwap, PixelAveraging, autoaugment, autoaugment_by_coin, find_method
+from shared.methods import METHODS, GLICOSwap, PixelAveraging, autoaugment, find_method
 from shared.pause import Pause
 from shared.settings import CPU_SETTINGS, Setting, find_setting
-from shared.training import Batches, cross_entropy, train
+from shared.training import Batches, cross_entropy, shift_and_flip, train
 from shared.wide_resnet import WideResNet
 from torchvision.transforms import v2
 from toys import TOY_FIT, called, packed, random_pictures, root
@@ -225,51 +224,6 @@ def test_a_batch_is_shifted_and_flipped_as_torchvision_does_an_image(device):
     assert all(130 < count < 270 for count in counts.values())  # 200 each; five standard deviations are 70
     unflipped = shift_and_flip(image.expand(500, -1, -1, -1), 2, flip=False)
     assert {tuple(view) for view in unflipped.flatten(1).tolist()} == {*possible[::2]}
-
-
-def one_operation(name, level, probability=1.0):
-    policy = autoaugment()
-    policy._policies = [((name, probability, level), ("Invert", -1.0, None))]
-    return policy
-
-
-OPERATIONS = {name: level for both in autoaugment()._policies for name, _, level in both}  # one level is enough
-
-
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_on_a_batch_is_that_on_each_image(name, device):
-    """Of either sign, where it has two."""
-    images, policy = random_pictures(8), one_operation(name, OPERATIONS[name])
-    torch.manual_seed(0)
-    made = BatchAutoAugment(policy)(images.to(device)).cpu().flatten(1).int()
-    torch.manual_seed(1)
-    draws = range(12 if device == "cpu" else 20)
-    possible = [sorted({tuple(policy(image).flatten().tolist()) for _ in draws}) for image in images]
-    # A GPU may round otherwise, and another pixel may be the nearest.
-    distances = [
-        [float((image - torch.tensor(view)).abs().float().mean()) for view in views]
-        for image, views in zip(made, possible, strict=True)
-    ]
-    assert max(map(min, distances)) <= (0 if device == "cpu" else 1)
-    is_signed = policy._AUGMENTATION_SPACE[name][1] and OPERATIONS[name] > 0
-    assert {views.index(min(views)) for views in distances} == ({0, 1} if is_signed else {0})
-
-
-def test_sub_policies_are_drawn_as_often_as_their_probabilities_say():
-    """Of an inversion at 0.6 in half of the sub-policies, and with a share of images."""
-    policy = one_operation("Invert", None, 0.6)
-    policy._policies += [(("Invert", 0.0, None), ("Solarize", 0.0, 3))]
-    image = random_pictures(1, side=4)
-    torch.manual_seed(0)
-    for share in (1.0, 0.5):
-        made = BatchAutoAugment(policy, share)(image.expand(4000, -1, -1, -1))
-        is_inverted = (made == 255 - image).flatten(1).all(dim=1)
-        assert ((made == image).flatten(1).all(dim=1) | is_inverted).all()
-        assert abs(is_inverted.float().mean() - 0.3 * share) < 0.04
-    assert (of_batches(autoaugment()).share, of_batches(autoaugment_by_coin()).share) == (1, 0.5)
-    assert of_batches(v2.RandAugment()) is None
-    assert of_batches(find_method("color-jitter").policy()) is None
 
 
 def test_dropout_is_of_training_alone_and_none_changes_nothing():

@@ -107,10 +107,6 @@ def test_every_space_has_a_row_for_each_head_and_count_and_none_twice(called, mo
     assert {row["variant"] for row in chosen} == variants
     best = max(chosen, key=lambda row: row["accuracy"])["variant"]
     assert {row["variant"] for row in tested if row["space"] == spaces[-1]} == {best}
-    neighbours = {row["space"]: row["share"] for row in rows if row["part"] == measure_features.NEIGHBOURS}
-    assert neighbours.keys() == {*spaces} - {*measure_features.BASELINES}
-    if "pixels" in spaces:
-        assert neighbours["pixels"] == pytest.approx(30)  # three others of the class among ten: the quarter tells
     assert called(measure_features, *options, "--effort", *effort) == rows
 
 
@@ -151,15 +147,6 @@ def test_a_head_learns_what_is_linear_and_is_chosen_by_the_validation_images(hea
     assert row["accuracy"] > 80
     assert row["validation_accuracy"] > 80
     assert heads.score(head, labelled, examples(200, wrong=True), test, 0)["validation_accuracy"] < 50
-
-
-def test_neighbours_are_those_of_the_smallest_distance_without_the_image_itself():
-    groups = torch.tensor([0.0, 100.0, 200.0]).repeat_interleave(11)
-    features = torch.stack([groups + torch.arange(33) / 33, torch.zeros(33)], dim=1)
-    labels = torch.arange(3).repeat_interleave(11)
-    assert heads.share_of_neighbours(features, labels) == 100
-    labels[0] = 1  # none of the other ten has its label, and it is one of the ten of each
-    assert heads.share_of_neighbours(features, labels) == pytest.approx(100 * (330 - 20) / 330)
 
 
 def test_a_quantised_map_has_vectors_of_the_codebook_alone_and_passes_gradients_to_the_encoder():
