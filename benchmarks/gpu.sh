@@ -15,13 +15,11 @@ set -euo pipefail
 unset PYTEST_ADDOPTS # those of a caller, coverage say, are of a whole run
 
 say() { echo "gpu.sh: $*" >&2; }
+end() { say "${@:2}"; exit "$1"; }
 
 toy=
 [[ ${1-} == --toy ]] && toy=1 && shift
-if (($# == 0)) || [[ $1 == -* ]]; then
-    say "expected: gpu.sh [--toy] OUT [pack|tests|speed|small|accuracy|report …]"
-    exit 2
-fi
+(($#)) && [[ $1 != -* ]] || end 2 "expected: gpu.sh [--toy] OUT [pack|tests|speed|small|accuracy|report …]"
 mkdir -p "$1/results"
 out=$(cd "$1" && pwd) results=$(cd "$1/results" && pwd)
 shift
@@ -38,46 +36,22 @@ export PYTHONPATH=$checkout:$checkout/benchmarks${PYTHONPATH:+:$PYTHONPATH} PYTH
 limited() {
     local left=$((deadline - SECONDS)) status=0
     ((left > 0)) && { timeout "$left" "$@" || status=$?; }
-    if ((left <= 0 || status == 124)); then
-        say "the time of the stage is over; the same command goes on"
-        exit 75
-    fi
+    ((left > 0 && status != 124)) || end 75 "the time of the stage is over; the same command goes on"
     return "$status"
 }
 
 pack() {
     [[ -e $out/data/cifar10.zip ]] && say "pack: $out/data/cifar10.zip is there" && return
-    if [[ -z $data || ! -d $data/cifar10 ]]; then
-        say "pack: there is no $out/data/cifar10.zip, and DATA names no folder that has cifar10/ in it"
-        exit 1
-    fi
+    [[ -n $data && -d $data/cifar10 ]] ||
+        end 1 "pack: there is no $out/data/cifar10.zip, and DATA names no folder that has cifar10/ in it"
     limited "$python" benchmarks/shared/data.py "$data" "$out/data"
 }
 
-# A process for each file, eight at a time: a line "passed FILE" or "failed FILE" in tests.txt, what failed in failures.txt.
 tests() {
-    local files="tests/test_cuda.py $(find tests -name 'test_*.py' ! -name test_cuda.py | sort)"
+    local status=0 files=tests
     [[ $toy ]] && files=tests/test_cuda.py
-    touch "$results/tests.txt"
-    rm -f "$results/failures.txt"
-    sed -i '/^failed /d' "$results/tests.txt"
-    export python results
-    printf '%s\n' $files | { grep -vxFf <(sed 's/^passed //' "$results/tests.txt") || true; } >"$out/files.txt"
-    limited xargs -r -P 8 -n 1 -a "$out/files.txt" bash -c '
-        log=$(mktemp) status=0
-        "$python" -m pytest -q -rs -p no:cacheprovider "$1" >"$log" 2>&1 || status=$?
-        if ((status == 0 || status == 5)); then  # 5: a file whose tests are all skipped at its top
-            echo "passed $1" >>"$results/tests.txt"
-        else
-            echo "failed $1" >>"$results/tests.txt"
-            cat "$log" >>"$results/failures.txt"
-        fi
-        echo "$1: $(tail -n 1 "$log")"
-        rm "$log"' _
-    if [[ -e $results/failures.txt ]]; then
-        say "tests: $(grep -c '^failed ' "$results/tests.txt") files failed, see $results/failures.txt"
-        exit 1
-    fi
+    limited "$python" -m pytest -q -rs -p no:cacheprovider "$files" 2>&1 | tee "$results/tests.txt" || status=$?
+    ((status == 0)) || end "$status" "tests: see $results/tests.txt"
 }
 
 speed() {
@@ -111,10 +85,8 @@ share_gpu() {
 train() {
     local file=$1 side_by_side=$2 left=$((deadline - SECONDS)) changes=(batched=true)
     [[ $toy ]] && changes+=(steps=3 batch_size=4 dropout=0.1)
-    if [[ ! -e $out/data/cifar10.zip ]]; then
-        say "there is no $out/data/cifar10.zip: run the stage pack first, where the images are"
-        exit 1
-    fi
+    [[ -e $out/data/cifar10.zip ]] ||
+        end 1 "there is no $out/data/cifar10.zip: run the stage pack first, where the images are"
     limited "$python" benchmarks/measure_accuracy.py --data "$out/data" --out "$results/$file.jsonl" \
         --fits "$out/fits" --device "$device" --grid "${@:3}" --set "${changes[@]}" --jobs "$side_by_side" \
         --minutes "$(awk "BEGIN { print ($left > 30 ? $left - 30 : $left / 2) / 60 }")"
@@ -162,9 +134,8 @@ report() {
 }
 
 for stage in "${stages[@]}"; do
-    [[ $stage =~ ^(pack|tests|speed|small|accuracy|report)$ ]] && continue
-    say "the stages are pack, tests, speed, small, accuracy and report; got '$stage'"
-    exit 2
+    [[ $stage =~ ^(pack|tests|speed|small|accuracy|report)$ ]] ||
+        end 2 "the stages are pack, tests, speed, small, accuracy and report; got '$stage'"
 done
 for stage in "${stages[@]}"; do
     deadline=$((SECONDS + $(awk "BEGIN { print int(60 * ${MINUTES:-8.5}) }")))

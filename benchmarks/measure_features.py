@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from features import heads
 from features.pools import Pool, as_split, load_pool, score_from_scratch, setting_of
-from features.spaces import SPACES, Effort
+from features.spaces import SPACES, effort_of
 from shared.runner import Row, append_row, arguments, is_of, machine, parse_fields, read_rows, run
 from torch import Tensor
 
@@ -47,10 +47,10 @@ def main() -> None:
         feature_seed=(0, "of what learns the features"),
         validation=(50, "training images per class to choose settings on"),
         test=(100, "test images per class, at most"),
-        effort=([str], "FIELD=VALUE of features.spaces.Effort"),
+        effort=([str], "SPACE_FIELD=VALUE of features.spaces.EFFORT"),
         pictures=(Path, "folder of the pictures; none are made without"),
     )
-    args.effort = Effort(**parse_fields(args.effort or []))
+    args.effort = parse_fields(args.effort or [])
     units = []
     for data, space in product(args.sets, args.spaces):
         identity = {"data": data, "space": space, "feature_seed": args.feature_seed}
@@ -65,10 +65,10 @@ def measure(args: argparse.Namespace, unit: Row) -> Row:
     data, space, device = unit["data"], unit["space"], torch.device(args.device)
     pool = pool_of(args.data, data, args.validation, args.test)
     common = {"unlabelled": len(pool.train[0]), "n_validation": len(pool.validation[0]), "n_test": len(pool.test[0])}
-    common["effort"] = args.effort.of(BASELINE if space in BASELINES else space)
+    common["effort"] = effort_of(BASELINE if space in BASELINES else space, args.effort)
     if space in BASELINES:
         rows, start = pool.draw(unit["seed"], unit["per_class"]), time.perf_counter()
-        setting = setting_of(data, unit["per_class"], args.effort.scratch_steps)
+        setting = setting_of(data, unit["per_class"], common["effort"]["steps"])
         split = as_split((pool.train[0][rows], pool.train[1][rows]), pool.test).to(device)
         reached = score_from_scratch(split, setting, unit["seed"], is_shifted=space == BASELINE)
         return {"variant": "", "accuracy": reached, "seconds_of_training": time.perf_counter() - start} | common
@@ -89,13 +89,15 @@ def drawn(pool: Pool, args: argparse.Namespace) -> Tensor:
 def features_of(args: argparse.Namespace, data: str, space: str) -> Row:
     """``variants``: features of drawn, validation and test images by name; and a ``record`` of the training."""
     identity = [data, space, args.feature_seed, args.seeds, max(args.per_class), args.validation, args.test]
-    digest = hashlib.sha256(json.dumps([*identity, args.effort.of(space)]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps([*identity, effort_of(space, args.effort)]).encode()).hexdigest()[:16]
     path = args.fits / f"features-{data}-{space}-{digest}.pt"
     if not path.exists():
         pool, start = pool_of(args.data, data, args.validation, args.test), time.perf_counter()
         torch.manual_seed(args.feature_seed)
         images = pool.train[0]
-        describe, record = SPACES[space](images, args.effort, args.feature_seed, torch.device(args.device))
+        describe, record = SPACES[space](
+            images, effort_of(space, args.effort), args.feature_seed, torch.device(args.device)
+        )
         trained = time.perf_counter()
         parts = [images[drawn(pool, args)], pool.validation[0], pool.test[0]]
         described = describe(torch.cat(parts))
@@ -134,7 +136,7 @@ def choose(args: argparse.Namespace, data: str, space: str) -> str:
         if row is None:
             scored = heads.score("linear", *examples(args, data, space, variant, seed, count), seed)
             row = unit | {"accuracy": scored["validation_accuracy"], "chosen": scored["chosen"]}
-            append_row(args.out, row | {"effort": args.effort.of(space)} | machine(torch.device(args.device)))
+            append_row(args.out, row | {"effort": effort_of(space, args.effort)} | machine(torch.device(args.device)))
         reached[variant].append(row["accuracy"])
     return max(reached, key=lambda variant: statistics.mean(reached[variant]))
 

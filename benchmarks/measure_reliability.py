@@ -14,6 +14,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,51 +38,37 @@ from glico_augment import GLICOAugment, LocalStyle  # noqa: E402
 from glico_augment.errors import DivergenceError, FileFormatError  # noqa: E402
 
 DATASET = TensorDataset(smooth_images(len(LABELS)), LABELS)
-NO_EXCEPTION = ("refused", "same", "different")
 
 
-def mutants(kind: str, mutate: Callable[..., Any], count: int) -> Callable[[Path], Row]:
-    def measure(folder: Path) -> Row:
-        readers = {"fitted": read_fitted, "codes": read_codes, "style": read_style}
-        path = folder / kind
-        if kind == "checkpoint":
-            write_checkpoint(DATASET, path, 5)
-        else:
-            (LocalStyle(DATASET) if kind == "style" else quick_fit(DATASET)).save(path)
-        read = readers[kind] if kind in readers else checkpoint_reader(DATASET)
-        errors = (ValueError, DivergenceError) if kind == "checkpoint" else FileFormatError
-        found = tally(path.read_bytes(), folder / "mutant", mutate, read, read(path), errors, count=count, seed=0)
-        outcomes: Counter[str] = Counter()
-        for (_, what), times in found.items():
-            outcomes[what if what in NO_EXCEPTION else f"raised {what}"] += times
-        return {"tried": count, "found": dict(outcomes), "by_kind": {" → ".join(each): found[each] for each in found}}
-
-    return measure
+def mutants(folder: Path, kind: str, mutate: Callable[..., Any], count: int) -> Row:
+    readers, path = {"fitted": read_fitted, "codes": read_codes, "style": read_style}, folder / kind
+    if kind == "checkpoint":
+        write_checkpoint(DATASET, path, 5)
+    else:
+        (LocalStyle(DATASET) if kind == "style" else quick_fit(DATASET)).save(path)
+    read = readers[kind] if kind in readers else checkpoint_reader(DATASET)
+    errors = (ValueError, DivergenceError) if kind == "checkpoint" else FileFormatError
+    found = tally(path.read_bytes(), folder / "mutant", mutate, read, read(path), errors, count=count, seed=0)
+    outcomes: Counter[str] = Counter()
+    for (_, what), times in found.items():
+        outcomes[what if what in ("refused", "same", "different") else f"raised {what}"] += times
+    return {"tried": count, "found": dict(outcomes), "by_kind": {" → ".join(each): found[each] for each in found}}
 
 
-def kills(processes: int, count: int) -> Callable[[Path], Row]:
-    def measure(folder: Path) -> Row:
-        found = killed_fits(DATASET, folder, processes=processes, kills=count, seed=processes)
-        return {"tried": found.pop("kills"), "found": {**found, "slowest": round(found["slowest"], 1)}}
-
-    return measure
+def kills(folder: Path, processes: int) -> Row:
+    found = killed_fits(DATASET, folder, processes=processes, kills=100, seed=processes)
+    return {"tried": found.pop("kills"), "found": {**found, "slowest": round(found["slowest"], 1)}}
 
 
-def disks(rounds: int) -> Callable[[Path], Row]:
-    def measure(folder: Path) -> Row:
-        found, is_mounted = full_at_every_write(DATASET, folder, rounds=rounds, seed=0)
-        disk = "tmpfs of 4 MiB" if is_mounted else "RLIMIT_FSIZE"
-        return {"tried": found.pop("writes"), "found": found, "disk": disk}
-
-    return measure
+def disks(folder: Path) -> Row:
+    found, is_mounted = full_at_every_write(DATASET, folder, rounds=8, seed=0)
+    disk = "tmpfs of 4 MiB" if is_mounted else "RLIMIT_FSIZE"
+    return {"tried": found.pop("writes"), "found": found, "disk": disk}
 
 
-def loader(start: str, count: int) -> Callable[[Path], Row]:
-    def measure(folder: Path) -> Row:
-        found = growth(quick_fit(DATASET), *DATASET.tensors, count=count, start=start)
-        return {"tried": found.pop("images"), "found": found}
-
-    return measure
+def loader(folder: Path, start: str) -> Row:
+    found = growth(quick_fit(DATASET), *DATASET.tensors, count=1_000_000, start=start)
+    return {"tried": found.pop("images"), "found": found}
 
 
 def contexts(folder: Path) -> Row:
@@ -101,19 +88,21 @@ def contexts(folder: Path) -> Row:
 
 
 PARTS: dict[str, Callable[[Path], Row]] = {
-    "fitted file, damaged": mutants("fitted", damage, 10_000),
-    "fitted file, damaged, `SphereCodes.load`": mutants("codes", damage, 10_000),
-    "style file, damaged": mutants("style", damage, 10_000),
-    "checkpoint, damaged": mutants("checkpoint", damage, 3_000),
-    "fitted file, damaged, checksum forged": mutants("fitted", forge, 3_000),
-    "fitted file, damaged, checksum forged, `SphereCodes.load`": mutants("codes", forge, 3_000),
-    "style file, damaged, checksum forged": mutants("style", forge, 3_000),
-    "checkpoint, damaged, checksum forged": mutants("checkpoint", forge, 1_000),
-    "SIGKILL, one process": kills(1, 100),
-    "SIGKILL of one of two processes": kills(2, 100),
-    "full disk at every write of a fit": disks(8),
-    "images through a loader with a bank, forked workers": loader("fork", 1_000_000),
-    "images through a loader with a bank, spawned workers": loader("spawn", 1_000_000),
+    "fitted file, damaged": partial(mutants, kind="fitted", mutate=damage, count=10_000),
+    "fitted file, damaged, `SphereCodes.load`": partial(mutants, kind="codes", mutate=damage, count=10_000),
+    "style file, damaged": partial(mutants, kind="style", mutate=damage, count=10_000),
+    "checkpoint, damaged": partial(mutants, kind="checkpoint", mutate=damage, count=3_000),
+    "fitted file, damaged, checksum forged": partial(mutants, kind="fitted", mutate=forge, count=3_000),
+    "fitted file, damaged, checksum forged, `SphereCodes.load`": partial(
+        mutants, kind="codes", mutate=forge, count=3_000
+    ),
+    "style file, damaged, checksum forged": partial(mutants, kind="style", mutate=forge, count=3_000),
+    "checkpoint, damaged, checksum forged": partial(mutants, kind="checkpoint", mutate=forge, count=1_000),
+    "SIGKILL, one process": partial(kills, processes=1),
+    "SIGKILL of one of two processes": partial(kills, processes=2),
+    "full disk at every write of a fit": disks,
+    "images through a loader with a bank, forked workers": partial(loader, start="fork"),
+    "images through a loader with a bank, spawned workers": partial(loader, start="spawn"),
     "uses in strange contexts": contexts,
 }
 

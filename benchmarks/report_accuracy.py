@@ -13,22 +13,9 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 from measure_fit import COUNTS, KINDS, REAL, SHARES
+from shared import tables
 from shared.runner import UNSAID, Row, read_rows
-from shared.tables import (
-    ABSENT,
-    METHOD_NAMES,
-    MIN_SEEDS,
-    Interval,
-    Scores,
-    accuracy,
-    average,
-    comparison,
-    fill,
-    gains,
-    markdown,
-    scores,
-    title,
-)
+from shared.tables import ABSENT, METHOD_NAMES, MIN_SEEDS, Interval, Scores, comparison, gains, markdown, scores, title
 
 mpl.use("Agg")
 HERE = Path(__file__).parent
@@ -65,9 +52,9 @@ AVERAGES = {"average of CIFAR-10 and signs": MAIN}
 def main() -> None:
     rows = {path.stem: read_rows(path) for path in (HERE / "results").glob("*.jsonl")}
     on_cpu, on_gpu = scores(rows["accuracy"]), scores(rows["accuracy_gpu"])
-    fill(HERE / "REPORT.md", blocks(on_cpu, on_gpu) | fit_blocks(rows))
+    tables.fill(HERE / "REPORT.md", blocks(on_cpu, on_gpu) | fit_blocks(rows))
     fuller, _, devices = by_draws(on_cpu, on_gpu)
-    fill(HERE.parent / "README.md", {"accuracy": readme_table(fuller, devices)})
+    tables.fill(HERE.parent / "README.md", {"accuracy": readme_table(fuller, devices)})
     plot_gains({name: fuller[name] for name in (*MAIN, *OTHERS)}, METHODS[1:], HERE / "plots" / "gains.png")
 
 
@@ -83,8 +70,8 @@ def blocks(on_cpu: dict[str, Scores], on_gpu: dict[str, Scores]) -> dict[str, st
     elsewhere = {name: "CPU" if device == "GPU" else "GPU" for name, device in devices.items()}
     answers = "".join(
         f"- {words} (`{method} − {METHOD_NAMES.get(reference, reference)}`): "
-        f"{average(fuller, MAIN, method, reference)} on CIFAR-10 and signs; "
-        f"{average(fuller, names, method, reference)} on all data.\n"
+        f"{tables.average(fuller, MAIN, method, reference)} on CIFAR-10 and signs; "
+        f"{tables.average(fuller, names, method, reference)} on all data.\n"
         for words, (method, reference) in ANSWERS.items()
     )
     over = AVERAGES | {"average of all that have it": names}
@@ -137,7 +124,9 @@ def readme_table(results: dict[str, Scores], devices: dict[str, str]) -> str:
         table, where = results.get(name, {}), ", CPU" if devices[name] == "CPU" else ""
         if (seeds := len(table.get("none", {}))) >= MIN_SEEDS:
             shown = [method if len(table.get(method, {})) >= MIN_SEEDS else "" for method in IN_README]
-            lines.append([f"{title(name)}, {seeds} seeds{where}", *(accuracy(table, method) for method in shown)])
+            lines.append(
+                [f"{title(name)}, {seeds} seeds{where}", *(tables.accuracy(table, method) for method in shown)]
+            )
     return markdown(["", *(METHOD_NAMES.get(method, method) for method in IN_README)], lines)
 
 

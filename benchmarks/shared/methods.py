@@ -87,11 +87,7 @@ class PixelAveraging:
 
 
 class GLICOSwap:
-    """The library's swap with every image's own code as anchor, as ``augment.wrap(dataset)`` does it.
-
-    Args:
-        augment: a fit on the images to be swapped.
-    """
+    """The library's swap of fitted images with every image's own code as anchor, as ``augment.wrap`` does it."""
 
     def __init__(self, augment: GLICOAugment) -> None:
         self.augment = augment
@@ -107,16 +103,7 @@ class GLICOSwap:
 def make_swap(
     method: Method, split: Split, setting: Setting, seed: int, part: str, args: argparse.Namespace
 ) -> tuple[Swap | None, dict[str, Any]]:
-    """The swap of a method, fitted if it has a fit, and what to record of it.
-
-    Args:
-        method: whose swap.
-        split: the training images.
-        setting: of the run.
-        seed: of the run.
-        part: that is scored.
-        args: with ``data`` and ``fits``.
-    """
+    """The swap of a method, fitted if it has a fit, and what to record of it; ``part`` is what is scored."""
     if method.swap == "pixel":
         return PixelAveraging(split, **method.swap_settings), {}
     if method.swap is None:
@@ -135,7 +122,7 @@ def make_swap(
 def make_batches(
     method: Method, split: Split, setting: Setting, seed: int, part: str, args: argparse.Namespace
 ) -> tuple[Batches, dict[str, Any]]:
-    """The batches that a method trains on, and what to record of its fit. Arguments are those of :func:`make_swap`."""
+    """The batches that a method trains on, and what to record of its fit; ``part`` is what is scored."""
     swap, record = make_swap(method, split, setting, seed, part, args)
     policy = method.policy and method.policy()
     if method.reference is not None:
@@ -173,10 +160,6 @@ def cutout() -> nn.Module:
 
 def autoaugment() -> nn.Module:
     return v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
-
-
-def autoaugment_by_coin() -> nn.Module:
-    return v2.RandomApply([autoaugment()], p=0.5)
 
 
 def color_jitter() -> nn.Module:
@@ -221,8 +204,10 @@ METHODS = {
     "style": Method(style=True),
     "glico": Method(swap="glico"),
     "glico+style": Method(swap="glico", style=True),
-    "style+autoaugment": Method(style=True, policy=autoaugment_by_coin),
-    "glico+style+autoaugment": Method(swap="glico", style=True, policy=autoaugment_by_coin, spare=True),
+    "style+autoaugment": Method(style=True, policy=lambda: v2.RandomApply([autoaugment()])),
+    "glico+style+autoaugment": Method(
+        swap="glico", style=True, policy=lambda: v2.RandomApply([autoaugment()]), spare=True
+    ),
     "published": Method(swap="glico", swap_settings=SwapConfig.published().to_json(), fit={"preset": "published"}),
     "color-jitter": Method(policy=color_jitter),
     "histogram-matching": Method(reference=by_reference("HistogramMatching")),

@@ -117,12 +117,11 @@ def make(args: argparse.Namespace, unit: Row, measure: Measure) -> None:
     made = measure(args, unit)
     for figures in [made] if isinstance(made, dict) else made or []:
         append_row(args.out, unit | figures | machine(torch.device(args.device)))
-        values = {name: value for name, value in (unit | figures).items() if isinstance(value, (str, int, float))}
-        print(", ".join(f"{name} {shown(value)}" for name, value in values.items()), flush=True)
-
-
-def shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        print(
+            ", ".join(
+                f"{name} {value}" for name, value in (unit | figures).items() if not isinstance(value, dict | list)
+            )
+        )
 
 
 def missing(path: Path, units: Sequence[Row]) -> list[Row]:

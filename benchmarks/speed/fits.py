@@ -42,23 +42,12 @@ def r2_after(fit: Fit | PlainFit, steps: int, images: Tensor) -> float:
 
 
 class PlainFit:
-    """The library's fit without what makes it fast.
+    """The library's fit without what makes it fast, on labelled images with the default losses.
 
-    The same: networks, their start at the mean image, the order of the images, the noise, both distances and the
-    cross-entropy with their weights, clipping, schedule and number of steps. Where every batch is the whole set, the
-    two make the same steps within rounding.
-
-    Different: two generator passes a step, one for each loss. Upsampling comes before each convolution. Features of the
-    real images are taken at every step. All is float32. Codes, generator and classifier have an Adam of torch each,
-    which moves all codes at every step: one that is not in the batch goes on along its momentum, where the library's
-    waits for its next visit.
-
-    Args:
-        image_set: the images, all of them labelled.
-        config: the hyper-parameters, resolved; with a loss of features, the added squared distance, the classifier and
-            no ``pixel_weight``, as the defaults.
-        device: where to compute.
-        seed: of weights, codes, order and noise.
+    Networks, start, order of the images, noise, losses, clipping, schedule and number of steps are the same. Different:
+    two generator passes per step, one for each loss; upsampling before each convolution; features of the real images at
+    every step; float32; and an Adam of torch each for codes, generator and classifier, which moves all codes at every
+    step, where the library's wait for their next visit. Where every batch is the whole set, both make the same steps.
     """
 
     def __init__(self, image_set: ImageSet, config: FitConfig, device: torch.device, *, seed: int) -> None:

@@ -18,7 +18,7 @@ import measure_metacgan
 from features import heads
 from features.models import VQVAE
 from features.pools import load_pool
-from features.spaces import SPACES, Effort
+from features.spaces import SPACES, effort_of
 from rivals import metacgan
 
 from glico_augment.sklearn import GLICOFeatures
@@ -125,7 +125,7 @@ def test_no_image_is_in_two_parts_of_a_pool_and_more_labelled_images_hold_the_fe
 
 @pytest.mark.filterwarnings("ignore:the generator has not learned")
 def test_a_layer_is_what_the_transformer_gives_for_it(root):
-    images, effort = load_pool(root, "mnist", 3, 2).train[0], Effort(**QUICK)
+    images, effort = load_pool(root, "mnist", 3, 2).train[0], effort_of("glico", QUICK)
     described = SPACES["glico"](images, effort, 0, CPU)[0](images[:5])
     config = FitConfig(generator_width=QUICK["glico_width"], steps=QUICK["glico_steps"], batch_size=8)
     expected = GLICOFeatures(config=config, layer=1, device="cpu").fit(images).transform(images[:5])
