@@ -12,8 +12,6 @@ et al. 2018) lays them out.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import math
 import statistics
 import time
@@ -26,6 +24,7 @@ import torch
 from features import heads
 from features.pools import Pool, as_split, load_pool, score_from_scratch, setting_of
 from features.spaces import SPACES, effort_of
+from shared.fits import kept
 from shared.runner import Row, append_row, arguments, is_of, machine, parse_fields, read_rows, run
 from torch import Tensor
 
@@ -89,25 +88,24 @@ def drawn(pool: Pool, args: argparse.Namespace) -> Tensor:
 def features_of(args: argparse.Namespace, data: str, space: str) -> Row:
     """``variants``: features of drawn, validation and test images by name; and a ``record`` of the training."""
     identity = [data, space, args.feature_seed, args.seeds, max(args.per_class), args.validation, args.test]
-    digest = hashlib.sha256(json.dumps([*identity, effort_of(space, args.effort)]).encode()).hexdigest()[:16]
-    path = args.fits / f"features-{data}-{space}-{digest}.pt"
-    if not path.exists():
+    effort = effort_of(space, args.effort)
+
+    def make() -> Row:
         pool, start = pool_of(args.data, data, args.validation, args.test), time.perf_counter()
         torch.manual_seed(args.feature_seed)
         images = pool.train[0]
-        describe, record = SPACES[space](
-            images, effort_of(space, args.effort), args.feature_seed, torch.device(args.device)
-        )
+        describe, record = SPACES[space](images, effort, args.feature_seed, torch.device(args.device))
         trained = time.perf_counter()
         parts = [images[drawn(pool, args)], pool.validation[0], pool.test[0]]
         described = describe(torch.cat(parts))
-        seconds = {"training": trained - start, "features": time.perf_counter() - trained}
-        record |= {f"seconds_of_{name}": round(value, 1) for name, value in seconds.items()}
+        record |= {"seconds_of_training": trained - start, "seconds_of_features": time.perf_counter() - trained}
         sizes = [len(part) for part in parts]
-        variants = {name: list(values.float().split(sizes)) for name, values in described.items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"variants": variants, "record": record}, path)
-    return torch.load(path, weights_only=True)
+        return {
+            "variants": {each: list(made.float().split(sizes)) for each, made in described.items()},
+            "record": record,
+        }
+
+    return kept(args.fits, f"features-{data}-{space}", [*identity, effort], make)
 
 
 def examples(

@@ -3,16 +3,12 @@
     python benchmarks/measure_growth.py --out benchmarks/results/growth.jsonl
 
 A fit step, a draw of the swap's parameters, and saving and loading are timed on random 32×32 images in turn with the
-same on 500 images of 10 classes; saving and loading are per image. Peak memory is that of a process of its own, on a
-GPU what torch had of its memory.
+same on 500 images of 10 classes; saving and loading are per image.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -22,7 +18,7 @@ from shared.runner import Row, arguments, run
 from speed.fits import start_fit
 from speed.timing import ratio
 
-from glico_augment import FitConfig, GLICOAugment
+from glico_augment import GLICOAugment
 
 SIDE = 32
 BASE = (500, 10)
@@ -86,36 +82,13 @@ def measure(args: argparse.Namespace, unit: Row) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         base, world = World(*BASE, Path(folder), device), World(*size, Path(folder), device)
         share = BASE[0] / size[0]
-        figures = {
+        return {
             "step": ratio(world.steps, base.steps, 7),
             "draw": ratio(world.draw, base.draw, 31),
             "save": ratio(world.save, base.save, 5, scale=share),
             "load": ratio(world.load, base.load, 5, scale=share),
             "load_over_read": ratio(world.load, world.read, 5),
         }
-    more = size[0] - BASE[0]
-    codes = 4 * more * (3 * FitConfig().resolved(size[0], (3, SIDE, SIDE)).latent_dim + 1)
-    peak = peak_memory(*size, args) - peak_memory(*BASE, args)
-    return figures | {"peak_mib": peak, "images_mib": more * 3 * SIDE**2 / 2**20, "codes_mib": codes / 2**20}
-
-
-def peak_memory(count: int, n_classes: int, args: argparse.Namespace) -> float:
-    """Peak MiB of a process of its own that makes a few steps of a fit: resident, or of the GPU."""
-    code = f"import measure_growth; print(measure_growth.own_peak({count}, {n_classes}, {args.device!r}))"
-    environment = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); {code}"]
-    return float(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
-
-
-def own_peak(count: int, n_classes: int, device: str) -> float:
-    fit = start_fit(RandomImages(count, n_classes), torch.device(device), steps=100_000)
-    for _ in range(5):
-        fit.step()
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**20
-    # Not getrusage: its peak outlives the exec that started this process.
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
-import json
 import math
 import time
 import warnings
@@ -27,15 +25,13 @@ import torch
 from features.pools import as_split, score_from_scratch, setting_of, three_channels
 from rivals import metacgan
 from shared.data import Labelled, load_parts, ranks
-from shared.fits import to_bytes
+from shared.fits import fitted, kept, to_bytes
 from shared.methods import PixelAveraging
 from shared.runner import Row, arguments, parse_fields, run
 from shared.settings import Setting
 from shared.training import Batches, Swap, cross_entropy, train
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 
-from glico_augment import GLICOAugment
 from glico_augment.pictures.grids import save_grid
 
 REAL, AVERAGES = "real", "averages"
@@ -49,14 +45,8 @@ ALL = ("none", REAL, *MADE)
 
 @dataclass(frozen=True)
 class World:
-    """The images of a seed: uint8 grey, with the labels of the data set.
-
-    Attributes:
-        base: all training images of the base classes.
-        new: those drawn of the new classes.
-        reference: real images of the new classes, which the made ones are compared with.
-        judged_by: images of all classes to train the judge on.
-        test: images of the new classes to test on.
+    """The images of a seed, uint8 grey: of base classes; drawn of the new ones; further ones of these to compare with;
+    of all classes, to train the judge on; and of the new classes, to test on.
     """
 
     base: Labelled
@@ -155,16 +145,14 @@ def images_of(world: World, method: str, seed: int, args: argparse.Namespace) ->
         return real[~half], labels[~half], real[half], {}
     wanted = world.new[1].unique().repeat_interleave(args.made)
     identity = [method, seed, args.n_base, args.made, settings_of(method, args)]
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    path = args.fits / f"metacgan-{digest}.pt"
-    if not path.exists():
+
+    def make() -> tuple[Tensor, Row]:
         torch.manual_seed(seed)
         makers = dict.fromkeys(GANS, by_gan) | {AVERAGES: by_averages}
-        made, details = makers.get(method, by_fit)(world, wanted, method, seed, args)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"made": made, "details": details}, path)
-    kept = torch.load(path, weights_only=True)
-    return kept["made"], wanted, real[half], kept["details"]
+        return makers.get(method, by_fit)(world, wanted, method, seed, args)
+
+    made, details = kept(args.fits, "metacgan", identity, make)
+    return made, wanted, real[half], details
 
 
 def by_gan(world: World, wanted: Tensor, method: str, seed: int, args: argparse.Namespace) -> tuple[Tensor, Row]:
@@ -182,20 +170,18 @@ def by_averages(world: World, wanted: Tensor, method: str, seed: int, args: argp
 
 def by_fit(world: World, wanted: Tensor, method: str, seed: int, args: argparse.Namespace) -> tuple[Tensor, Row]:
     """Ours, without the base classes, with them as unlabelled images, or with them and their labels."""
-    images, labels = world.new
-    options: Row = {"seed": seed, "device": args.device, "progress": False} | settings_of(method, args)["fit"]
+    (images, labels), unlabeled = world.new, None
     if method == "glico, base unlabelled":
-        options["unlabeled"] = list(world.base[0])
+        unlabeled = world.base[0]
     elif method == "glico, base labelled":
         images, labels = torch.cat([images, world.base[0]]), torch.cat([labels, world.base[1]])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a fit that has not learned: its R² is in the row
-        augment = GLICOAugment.fit(TensorDataset(images, labels), **options)
+    options = {"seed": seed, "unlabeled": unlabeled, "device": args.device} | settings_of(method, args)["fit"]
+    augment, record = fitted(images, labels, args.fits, **options)
     made, _ = augment.synthesize(wanted)
     real = world.new[0] / 255
     error = (augment.reconstruct(torch.arange(len(real))) - real).square().sum()
     r2 = 1 - (error / (real - real.mean(dim=0)).square().sum()).item()
-    return to_bytes(made), {"r2_of_new": r2, "r2": augment.quality.r2, "fit_config": augment.config.to_json()}
+    return to_bytes(made), {"r2_of_new": r2, "r2": record["r2"], "fit_config": record["config"]}
 
 
 @lru_cache(maxsize=1)

@@ -59,12 +59,7 @@ def main() -> None:
 
 
 def blocks(on_cpu: dict[str, Scores], on_gpu: dict[str, Scores]) -> dict[str, str]:
-    """Tables of accuracies.
-
-    Args:
-        on_cpu: of a CPU, and of wider networks.
-        on_gpu: of the small network on a GPU, where everything else of its settings is the same.
-    """
+    """Tables of accuracies on a CPU and of wider networks, and of the small network on a GPU."""
     names = (*MAIN, *OTHERS)
     fuller, others, devices = by_draws(on_cpu, on_gpu)
     elsewhere = {name: "CPU" if device == "GPU" else "GPU" for name, device in devices.items()}

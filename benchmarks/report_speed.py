@@ -92,9 +92,8 @@ def growth_table(rows: list[Row]) -> str:
     lines = []
     for row in rows:
         ratios = [shown(row[name]) for name in (*GROWTH, "load_over_read")]
-        sizes = [f"{row[name]:.0f}" for name in ("peak_mib", "images_mib", "codes_mib")]
-        lines.append([DEVICES[row["device"]], f"{row['images']:,}", f"{row['classes']:,}", *ratios, *sizes])
-    heads = ["device", "images", "classes", *GROWTH.values(), "load over read", "peak MiB", "images MiB", "codes MiB"]
+        lines.append([DEVICES[row["device"]], f"{row['images']:,}", f"{row['classes']:,}", *ratios])
+    heads = ["device", "images", "classes", *GROWTH.values(), "load over read"]
     return f"{markdown(heads, lines)}\n{where(rows)}\n"
 
 

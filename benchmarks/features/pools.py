@@ -40,14 +40,7 @@ class Pool:
 
 
 def load_pool(root: Path, data: str, validation: int, test: int) -> Pool:
-    """A pool of the folder ``root/data``.
-
-    Args:
-        root: folder of the folders of images.
-        data: name of one.
-        validation: images per class of the training part that are kept out of it, to choose settings on.
-        test: images per class of the test part that are scored, at most.
-    """
+    """A pool of a data set: ``validation`` images per class are to choose settings on, at most ``test`` are scored."""
     (images, labels), (test_images, test_labels) = load_parts(root, data, None)
     if data in GREY:
         images, test_images = images[:, :1], test_images[:, :1]
@@ -55,11 +48,8 @@ def load_pool(root: Path, data: str, validation: int, test: int) -> Pool:
     if int(labels.bincount().min()) <= validation:
         raise ValueError(f"{data} has a class of {int(labels.bincount().min())} images, not more than {validation}")
     held, scored = rank < validation, ranks(test_labels) < test
-    return Pool(
-        (images[~held], labels[~held]),
-        (images[held], labels[held]),
-        (test_images[scored], test_labels[scored]),
-    )
+    tested = test_images[scored], test_labels[scored]
+    return Pool((images[~held], labels[~held]), (images[held], labels[held]), tested)
 
 
 def setting_of(data: str, per_class: int, steps: int) -> Setting:

@@ -43,16 +43,10 @@ class Split:
 
 
 def make_split(root: Path, data: str, side: int | None, per_class: int, seed: int, part: str) -> Split:
-    """``per_class`` random training images per class, and what to score on.
+    """Random training images of a :class:`Setting`, and what to score on.
 
-    Args:
-        root: folder of the folders of images, packed or not, and of torchvision's downloads.
-        data: see :class:`Setting`.
-        side: see :class:`Setting`.
-        per_class: see :class:`Setting`.
-        seed: of the draw.
-        part: ``"test"``; ``"validation"``, up to 300 per class of the training images that were not drawn; or
-            ``"rest"``, all of those.
+    ``part`` is ``"test"``; ``"validation"``, up to 300 per class of the training images that were not drawn; or
+    ``"rest"``, all of those.
     """
     (images, labels), test = load_parts(root, data, side)
     generator = torch.Generator().manual_seed(seed)

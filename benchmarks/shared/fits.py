@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,10 @@ def fitted(
     device: str | torch.device = "cpu",
     **settings: Any,
 ) -> tuple[GLICOAugment, dict[str, Any]]:
-    """A fit, and what to record of it. A second process that wants the same fit waits for the first.
+    """A fit of uint8 images, kept in ``folder``, and what to record of it.
 
-    Args:
-        images: uint8 ``(n, channels, height, width)``.
-        labels: ``(n,)`` int64, or None to fit without labels.
-        folder: where fits are kept.
-        seed: of the fit.
-        unlabeled: further images to fit without labels.
-        preset: of the fit.
-        device: where to fit.
-        settings: fields of the fit.
+    Without labels all images are fitted so, else those of ``unlabeled``. ``settings`` are fields of the fit. A second
+    process that wants the same fit waits for the first.
     """
     if preset == "published":
         # Its perceptual loss needs weights that cannot always be had; the row says which loss was used.
@@ -84,3 +78,13 @@ def digest(tensor: Tensor) -> str:
 def to_bytes(unit: Tensor) -> Tensor:
     """Images in ``[0, 1]`` as uint8."""
     return (255 * unit).round().clamp(0, 255).to(torch.uint8)
+
+
+def kept(folder: Path, name: str, identity: Any, make: Callable[[], Any]) -> Any:
+    """What ``make`` returns, of tensors and plain values, from a file of ``folder`` if it is there."""
+    path = folder / f"{name}-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]}.pt"
+    if not path.exists():
+        made = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(made, path)
+    return torch.load(path, weights_only=True)

@@ -57,16 +57,9 @@ class Method:
 
 
 class PixelAveraging:
-    """The control: ``(1 − r)·x_i + r·x_j`` of two real images of the class, with the swap's ``p`` and ``r``.
+    """The control: ``(1 − r)·x_i + r·x_j`` of two real images of the class, ``r ~ U[0, max_ratio]``, or of two classes.
 
-    Args:
-        split: the training images.
-        p: probability of a swap.
-        max_ratio: ``r ~ U[0, max_ratio]``.
-        other_class: whether ``x_j`` is of another class instead; the label stays that of ``x_i``.
-
-    Raises:
-        ValueError: if an image has no partner.
+    The label stays that of ``x_i``.
     """
 
     def __init__(

@@ -147,15 +147,10 @@ def comparison(
     device: dict[str, str] | None = None,
     averages: dict[str, Collection[str]] | None = None,
 ) -> str:
-    """A line per setting: accuracies of methods with their gains, then paired differences.
+    """A line per setting that has results: accuracies of methods with their gains, then paired differences.
 
-    Args:
-        results: accuracies by setting.
-        names: of the settings; those without results are left out.
-        methods: a column each, if one of the settings has it at three seeds.
-        pairs: a column each, by the same rule.
-        device: of each setting, which gets a column.
-        averages: a line each, by its title, over the settings named: gains of methods and differences.
+    A method or pair has a column if one of the settings has it at three seeds. ``averages`` are further lines, over the
+    settings named: gains of methods and differences.
     """
     tables = {name: results[name] for name in names if "none" in results.get(name, {})}
     methods = [each for each in methods if any(len(gains(t, each, "none")) >= MIN_SEEDS for t in tables.values())]

@@ -47,15 +47,8 @@ def shift_and_flip(images: Tensor, shift: int, *, flip: bool) -> Tensor:
 class Batches:
     """Batches of normalised images: swapped, shifted and flipped, augmented by a policy, normalised, erased.
 
-    Args:
-        split: the training images, on the device of the training.
-        flip: whether to flip.
-        swap: replaces images of a batch.
-        style: changes images of a batch, swapped ones included.
-        policy: transform of one uint8 image.
-        erase: transform of one normalised image.
-        spare: whether the policy leaves synthetic images alone. As any policy here it comes after shift and flip.
-        batched: see :class:`Setting`.
+    ``swap`` and ``style`` change a batch of uint8 images, ``policy`` one of them, which ``spare`` keeps from swapped
+    images, and ``erase`` one normalised image.
     """
 
     def __init__(

@@ -13,25 +13,16 @@ class WideResNet(nn.Module):
     """
 
     def __init__(
-        self,
-        n_classes: int,
-        *,
-        depth: int = 10,
-        width: int = 2,
-        channels: int = 3,
-        side: int = 32,
-        dropout: float = 0.0,
+        self, n_classes: int, *, depth: int = 10, width: int = 2, side: int = 32, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        blocks_per_stage = (depth - 4) // 6
         widths = [16, 16 * width, 32 * width, 64 * width]
-        self.stem = nn.Conv2d(channels, widths[0], 3, stride=2 if side > 40 else 1, padding=1, bias=False)
+        self.stem = nn.Conv2d(3, widths[0], 3, stride=2 if side > 40 else 1, padding=1, bias=False)
         blocks = []
         for stage in range(3):
-            for index in range(blocks_per_stage):
-                first = index == 0
-                stride = 2 if first and stage > 0 else 1
-                channels_in = widths[stage] if first else widths[stage + 1]
+            for index in range((depth - 4) // 6):
+                stride = 2 if index == 0 and stage > 0 else 1
+                channels_in = widths[stage + (index > 0)]
                 blocks.append(_Block(channels_in, widths[stage + 1], stride, dropout))
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(widths[-1])

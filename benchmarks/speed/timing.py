@@ -24,13 +24,7 @@ def ratio(
 ) -> dict[str, float]:
     """Median and quartiles of the ratio of two times, measured in turn; and the median times in milliseconds.
 
-    Args:
-        subject: what is measured.
-        reference: what it is measured against.
-        rounds: at least two.
-        scale: a factor of the ratio of times.
-        is_rate: whether the ratio is that of speeds instead.
-        warm_up: calls before the first round.
+    There are at least two ``rounds``, after ``warm_up`` calls. ``is_rate`` makes it the ratio of speeds.
     """
     timers = [Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads()) for run in (subject, reference)]
     for timer in timers:
