@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from shared.training import Batches
 
 TEMPERATURE, ALPHA = 0.5, 0.75  # the paper's
-UNLABELED_WEIGHT = 10.0  # the paper has 75 for CIFAR-10, which falls to chance in so short a training at 50 a class
+UNLABELED_WEIGHT = 10.0  # the paper has 75 for CIFAR-10, which falls to chance in so short a training at 50 per class
 N_GUESSES = 2
 
 
