@@ -84,7 +84,7 @@ def _build(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[Fitted, Sw
             "labels": codes.labels,
             "images": torch.empty(codes.n_labeled, *record.image_shape, dtype=torch.uint8, device="meta"),
             "digests": torch.empty(len(codes), dtype=torch.int64),
-            "losses": torch.empty((*record.losses.shape[:1], len(LOSS_PARTS))),
+            "losses": torch.empty((*record.losses.shape[:1], len(LOSS_PARTS)), dtype=torch.float32),
             **with_prefix("generator.", model.generator.state_dict()),
             **with_prefix("classifier.", model.classifier.state_dict()),
         }
