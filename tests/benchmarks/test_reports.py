@@ -254,7 +254,7 @@ def cell(block, line, column):
 def test_every_interval_of_the_readme_is_that_of_its_setting_and_methods():
     text = (ROOT / "README.md").read_text().replace("\u2212", "-")
     text = re.sub(r"<!-- accuracy -->.*<!-- end accuracy -->", "", text, flags=re.DOTALL)
-    intervals = re.findall(r"([+-]\d+\.\d)(?: points)?\s+(\[[+-]\d+\.\d,\s[+-]\d+\.\d\])", text)
+    intervals = re.findall(r"([+-]\d+\.\d)(?: points)?\s+(\[[+-]\d+\.\d,\s+[+-]\d+\.\d\])", text)
     assert len(intervals) == len(README)
     for (mean, interval), place in zip(intervals, README, strict=True):
         claimed = f"{mean} {' '.join(interval.split())}"
