@@ -251,7 +251,7 @@ def test_a_style_of_version_4_is_read_and_a_checkpoint_of_it_is_refused(tmp_path
 @pytest.mark.parametrize("name", ["fitted-4.safetensors", "style-4.safetensors"])
 def test_a_damaged_file_of_version_4_is_refused(tmp_path, name):
     content = (OLD / name).read_bytes()
-    for place in range(8, len(content), 97):
+    for place in range(8, len(content), len(content) // 60):
         damaged = bytearray(content)
         damaged[place] ^= 1
         (tmp_path / "x").write_bytes(damaged)

@@ -22,21 +22,22 @@ def counts_of(short, long):
     return pytest.mark.parametrize("count", [short, pytest.param(long, marks=pytest.mark.stress)])
 
 
-@pytest.fixture
-def files(augment, dataset, tmp_path):
+@pytest.fixture(scope="module")
+def files(_fitted, dataset, tmp_path_factory):
     """One whole file of each kind, with what reads it."""
-    augment.save(tmp_path / "fitted")
-    LocalStyle(dataset).save(tmp_path / "style")
-    write_checkpoint(dataset, tmp_path / "checkpoint", 5)
+    folder = tmp_path_factory.mktemp("files")
+    _fitted.save(folder / "fitted")
+    LocalStyle(dataset).save(folder / "style")
+    write_checkpoint(dataset, folder / "checkpoint", 5)
     return {
-        "fitted": (tmp_path / "fitted", read_fitted),
-        "codes": (tmp_path / "fitted", read_codes),
-        "style": (tmp_path / "style", read_style),
-        "checkpoint": (tmp_path / "checkpoint", checkpoint_reader(dataset)),
+        "fitted": (folder / "fitted", read_fitted),
+        "codes": (folder / "fitted", read_codes),
+        "style": (folder / "style", read_style),
+        "checkpoint": (folder / "checkpoint", checkpoint_reader(dataset)),
     }
 
 
-@counts_of(100, 10_000)
+@counts_of(50, 10_000)
 @pytest.mark.parametrize("kind", ["fitted", "codes", "style", "checkpoint"])
 def test_every_damaged_file_is_refused(files, tmp_path, kind, count):
     path, read = files[kind]
@@ -51,7 +52,7 @@ def test_every_damaged_file_is_refused(files, tmp_path, kind, count):
     )
 
 
-@counts_of(100, 3_000)
+@counts_of(50, 3_000)
 @pytest.mark.parametrize("kind", ["fitted", "codes", "style", "checkpoint"])
 def test_a_forged_file_is_read_or_refused_and_raises_nothing_else(files, tmp_path, kind, count):
     path, read = files[kind]
