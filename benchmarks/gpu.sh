@@ -50,7 +50,7 @@ pack() {
 tests() {
     local status=0 files=tests
     [[ $toy ]] && files=tests/test_cuda.py
-    limited "$python" -m pytest -q -rs -p no:cacheprovider "$files" 2>&1 | tee "$results/tests.txt" || status=$?
+    limited "$python" -m pytest -n 0 -q -rs -p no:cacheprovider "$files" 2>&1 | tee "$results/tests.txt" || status=$?
     ((status == 0)) || end "$status" "tests: see $results/tests.txt"
 }
 
