@@ -5,7 +5,7 @@ from glico_augment.errors import DivergenceError as DivergenceError
 from glico_augment.errors import FileFormatError as FileFormatError
 from glico_augment.fit.progress import FitProgress as FitProgress
 from glico_augment.fit.quality import FitQuality as FitQuality
-from glico_augment.images.files import load_image as load_image
+from glico_augment.images.pil import load_image as load_image
 from glico_augment.latent.encode import Encoding as Encoding
 from glico_augment.losses import FeatureLoss as FeatureLoss
 from glico_augment.losses import LaplacianLoss as LaplacianLoss

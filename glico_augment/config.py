@@ -15,18 +15,27 @@ if TYPE_CHECKING:
 
     from glico_augment.settings import Settings
 
-LOSS_NAMES = ("laplacian", "vgg16", "random-vgg16")
+LOSSES = {
+    "laplacian": ("laplacian", "LaplacianLoss"),
+    "vgg16": ("perceptual", "PerceptualLoss"),
+    "random-vgg16": ("perceptual", "RandomPerceptualLoss"),
+}
+"""The losses by name: module in ``glico_augment.losses`` and class, imported when one is built."""
+LOSS_NAMES = tuple(LOSSES)
 PRESETS = ("default", "published")
 SAMPLERS = ("same-class", "noise", "random-out", "other-class")
+INTERPOLATIONS = ("slerp", "lerp")
+SCHEDULES = ("cosine", "step", "constant")
+PRECISIONS = ("auto", "float32", "bfloat16")
 DEFAULT_SIDE = 64
 """Pixels of the side to which images of different sizes are brought where no ``image_size`` is set."""
 _DEFAULT_EPOCHS = 100
 _DEFAULT_BATCH_SIZE = 32
 
 
-def _setting(default: Any, check: checks.Check, help: str) -> Any:
-    """A field of a config; ``check`` and ``help`` are for :class:`_Config`, for docstrings and for the command line."""
-    return dataclasses.field(default=default, metadata={"check": check, "help": help})
+def _setting(default: Any, check: checks.Check, help: str, choices: tuple[str, ...] = ()) -> Any:
+    """A field of a config; the rest is for :class:`_Config`, for docstrings and for the command line."""
+    return dataclasses.field(default=default, metadata={"check": check, "help": help, "choices": choices})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +149,7 @@ class FitConfig(_Config):
         '"laplacian" (the pyramid of GLO), "vgg16" (the perceptual loss of the paper, pretrained), "random-vgg16" '
         "(fixed random weights), or a module called as loss(output, target) on images (k, channels, height, width) in "
         "[0, 1] that returns a scalar",
+        LOSS_NAMES,
     )
     loss_weights: tuple[float, ...] | None = _setting(
         None, _WEIGHTS, "weights λ_j per VGG tap or pyramid level, finest first; None for all 1"
@@ -181,13 +191,15 @@ class FitConfig(_Config):
     )
     schedule: str = _setting(
         "cosine",
-        checks.choice(("cosine", "step", "constant")),
+        checks.choice(SCHEDULES),
         'of both learning rates: "cosine" to 0, "step" (halved every 70 epochs) or "constant"',
+        SCHEDULES,
     )
     precision: str = _setting(
         "auto",
-        checks.choice(("auto", "float32", "bfloat16")),
+        checks.choice(PRECISIONS),
         '"float32", "bfloat16" (autocast), or "auto": bfloat16 on CUDA, float32 elsewhere',
+        PRECISIONS,
     )
 
     def __post_init__(self) -> None:
@@ -297,14 +309,16 @@ class SwapConfig(_Config):
         "stays and both ends of a path are the photographs themselves; False, as in the paper, for the generator alone",
     )
     interpolation: str = _setting(
-        "slerp", checks.choice(("slerp", "lerp")), '"slerp", or "lerp" for the ablation of the paper'
+        "slerp", checks.choice(INTERPOLATIONS), '"slerp", or "lerp" for the ablation of the paper', INTERPOLATIONS
     )
     noise_std: float | None = _setting(
         None,
         checks.optional(checks.non_negative),
         "standard deviation σ of the noise ε of the generator, at least 0; None for that of the fit",
     )
-    sampler: str = _setting("same-class", checks.choice(SAMPLERS), "where a synthetic image lies about its anchor")
+    sampler: str = _setting(
+        "same-class", checks.choice(SAMPLERS), "where a synthetic image lies about its anchor", SAMPLERS
+    )
     sampler_std: float = _setting(
         0.25,
         checks.non_negative,

@@ -57,6 +57,19 @@ def memory_of(device: torch.device) -> int:
     return min([memory or _UNKNOWN_MEMORY, *limits])
 
 
+def check_memory(needed: float, what: str, remedy: str, *, memory: int) -> None:
+    """Raise ValueError if ``what`` needs more bytes than there are, with the remedy."""
+    if needed > memory:
+        raise ValueError(f"{what} needs at least {_shown(needed)} of memory, and {_shown(memory)} are here; {remedy}")
+
+
+def _shown(count: float) -> str:
+    """A number of bytes in words."""
+    if count >= 2**60:
+        return "a million TiB"
+    return f"{count / 2**30:,.1f} GiB" if count < 2**40 else f"{count / 2**40:,.1f} TiB"
+
+
 _UNKNOWN_MEMORY = 2**38
 _CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 import html
 import re
 import tempfile
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from glico_augment.files.atomic import write_atomically
-from glico_augment.files.fitted import save_model
+from glico_augment.fit.fitted_file import save_model
+from glico_augment.optional import import_optional
 from glico_augment.pictures.grids import save_grid
-from glico_augment.pictures.paths import positions_of
+from glico_augment.pictures.plots import positions_of, samples
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 FILE, PICTURE, CARD = "glico.safetensors", "samples.png", "README.md"
@@ -46,18 +46,11 @@ def save(synthesizer: Synthesizer, folder: str | Path, name: str = "user/name") 
     folder.mkdir(parents=True, exist_ok=True)
     save_model(folder / FILE, synthesizer.fitted, synthesizer.swap)
     positions = positions_of(synthesizer, at_most=_MAX_ROWS)
-    labels = synthesizer.codes.classes[positions].repeat_interleave(_COLUMNS)
-    images, _ = synthesizer.synthesize(labels, generator=torch.Generator().manual_seed(0))
+    images = samples(synthesizer, positions, _COLUMNS, generator=torch.Generator().manual_seed(0))
     save_grid(images, folder / PICTURE, columns=_COLUMNS, scale=max(1, 64 // images.shape[-2]))
     if not (folder / CARD).exists():
-        card = model_card(synthesizer, name).encode(
-            errors="replace"
-        )  # names of folders may hold bytes that are no text
-
-        def write(partial: Path) -> None:
-            partial.write_bytes(card)
-
-        write_atomically(folder / CARD, write)
+        card = model_card(synthesizer, name).encode(errors="replace")  # names of folders may not be text
+        write_atomically(folder / CARD, lambda partial: partial.write_bytes(card))
     return folder
 
 
@@ -72,8 +65,8 @@ def fetch(
 
     Args:
         name: a folder, or ``"user/name"`` where there is no folder of that name.
-        revision: branch, tag or commit of the repository; None for its main branch. Name a commit where the same
-            images must come out tomorrow.
+        revision: branch, tag or commit of the repository; None for its main branch. A commit always gives the same
+            images.
         token: for the Hub; None for the one that ``hf auth login`` kept.
         cache_dir: where downloads are kept; None for the cache of the Hub.
 
@@ -87,8 +80,8 @@ def fetch(
             raise ValueError(f"{name} is a folder and has no revision {revision}")
         return Path(name) / FILE
     if not _REPOSITORY.fullmatch(str(name)):
-        raise FileNotFoundError(f"{name} is no folder, and no repository of the Hub, as user/name is")
-    return _download(str(name), FILE, revision, token=token, cache_dir=cache_dir)
+        raise FileNotFoundError(f"{name} is neither a folder nor the name of a repository of the Hub, user/name")
+    return Path(_hub().hf_hub_download(str(name), FILE, revision=revision, token=token, cache_dir=cache_dir))
 
 
 def push(
@@ -100,7 +93,7 @@ def push(
     token: str | None = None,
     message: str = "Add a fit of GLICO",
 ) -> str:
-    """Upload a fit to a repository of the Hub, made if there is none. A card that is there is left as it is.
+    """Upload a fit to a repository of the Hub, made if there is none. An existing card is kept.
 
     Args:
         synthesizer: the fit.
@@ -114,12 +107,12 @@ def push(
         The address of the commit.
 
     Raises:
-        ValueError: for what is no name of a repository.
+        ValueError: for what is not the name of a repository.
         ModuleNotFoundError: without ``huggingface_hub``.
         OSError: if the Hub refuses or cannot be reached.
     """
     if not _REPOSITORY.fullmatch(name):
-        raise ValueError(f"a repository of the Hub is named as user/name is; got {name!r}")
+        raise ValueError(f"the name of a repository of the Hub is user/name; got {name!r}")
     api = _hub().HfApi(token=token)
     api.create_repo(name, private=private, exist_ok=True)
     has_card = api.file_exists(name, CARD, revision=revision)
@@ -138,7 +131,7 @@ def local_path(path: str | Path) -> str | Path:
     """``path``, or the file that ``"hf://user/name/file"`` or ``"hf://user/name@revision/file"`` names, downloaded.
 
     Raises:
-        ValueError: for an address that begins so and is not of that form.
+        ValueError: for another address that begins with ``hf://``.
         ModuleNotFoundError, OSError: see :func:`fetch`.
     """
     if not isinstance(path, str) or not path.startswith(_SCHEME):
@@ -146,64 +139,24 @@ def local_path(path: str | Path) -> str | Path:
     found = _IN_REPOSITORY.fullmatch(path)
     if found is None:
         raise ValueError(f"expected hf://user/name/file or hf://user/name@revision/file; got {path}")
-    return _download(found["name"], found["file"], found["revision"])
-
-
-def model_card(augment: Synthesizer, name: str = "user/name") -> str:
-    """The Markdown that says what a fit is, for a reader who has never heard of it; ``name`` is of its repository."""
-    codes, (channels, height, width) = augment.codes, augment.generator.image_shape
-    counts = torch.bincount(codes.class_indices).tolist()
-    rows = [
-        f"| {_as_text(name)} | {count} | {r2:.3f} |"
-        for name, count, r2 in zip(augment.classes, counts, augment.quality.per_class, strict=True)
-    ]
-    left_out = len(rows) - _MAX_NAMES
-    rest = f"\n\nand {left_out} more classes." if left_out > 0 else ""
-    unlabeled = len(codes) - codes.n_labeled
-    config = augment.config
-    return _CARD.format(
-        name=name,
-        images=codes.n_labeled,
-        unlabeled=f", and {unlabeled} unlabelled ones" if unlabeled else "",
-        classes=len(augment.classes),
-        size=f"{height} × {width} pixels, {channels} channels",
-        r2=f"{augment.quality.r2:.3f}",
-        verdict=_POOR if augment.quality.is_poor else "",
-        steps=len(augment.record.losses),
-        batch_size=config.batch_size,
-        latent_dim=config.latent_dim,
-        loss=_as_text(str(config.loss)),
-        p=f"{augment.p:g}",
-        way=augment.swap.description,
-        fingerprint=augment.record.fingerprint,
-        rows="\n".join(rows[:_MAX_NAMES]) + rest,
-    )
-
-
-def _as_text(name: str) -> str:
-    """A name, which may be anybody's, as nothing but text in a cell of a table of Markdown."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|~:.@-])", r"\\\1", html.escape(" ".join(name.split()), quote=False))
-
-
-def _download(name: str, file: str, revision: str | None, **options: Any) -> Path:
-    api = _hub().HfApi(token=options.pop("token", None))
-    return Path(api.hf_hub_download(name, file, revision=revision, **options))
+    return Path(_hub().hf_hub_download(found["name"], found["file"], revision=found["revision"]))
 
 
 def _hub() -> Any:
-    try:
-        return import_module("huggingface_hub")
-    except ModuleNotFoundError as error:
-        if error.name != "huggingface_hub":
-            raise
-        raise ModuleNotFoundError(
-            "the Hub needs huggingface_hub: pip install 'glico-augment[hub]'", name="huggingface_hub"
-        ) from error
+    return import_optional("huggingface_hub", "the Hub needs huggingface_hub: pip install 'glico-augment[hub]'")
 
 
-_POOR = " **The generator has not learned its images: a swap by this fit would cost accuracy.**"
-
-_CARD = """\
+def model_card(synthesizer: Synthesizer, name: str = "user/name") -> str:
+    """The Markdown that tells a reader who does not know GLICO what the fit in the repository ``name`` is."""
+    codes, (channels, height, width) = synthesizer.codes, synthesizer.generator.image_shape
+    record, config, quality = synthesizer.record, synthesizer.config, synthesizer.quality
+    images = f"{codes.n_labeled} images without labels"
+    if record.is_labeled:
+        n_unlabeled = len(codes) - codes.n_labeled
+        images = f"{codes.n_labeled} labelled images of {len(synthesizer.classes)} classes"
+        images += f", and {n_unlabeled} unlabelled ones" if n_unlabeled else ""
+    poor = "**The generator has not learned its images: a swap by this fit would cost accuracy.**"
+    return f"""\
 ---
 library_name: glico-augment
 tags:
@@ -214,14 +167,13 @@ tags:
 
 # A fit of GLICO
 
-A small generator and one code per image, learned from {images} labelled images of {classes} classes{unlabeled} and from
-nothing else. It swaps training images for new ones of their class, made between the codes of two of them, while a
-classifier is trained. Method: Azuri & Weinshall, *Generative Latent Implicit Conditional Optimization when Learning
-from Small Sample*, ICPR 2020 ([arXiv 2003.14297](https://arxiv.org/abs/2003.14297)).
+A small generator and one code per image, learned from {images} and from nothing else. While a classifier is trained,
+training images are swapped for synthetic ones. Method: Azuri & Weinshall, *Generative Latent Implicit Conditional
+Optimization when Learning from Small Sample*, ICPR 2020 ([arXiv 2003.14297](https://arxiv.org/abs/2003.14297)).
 
-**The file holds the training images.** Whoever has it has them: share it as you would share those.
+**The file holds the training images.** Share it as you would share those.
 
-![Synthetic images, a row a class](samples.png)
+![Synthetic images]({PICTURE})
 
 ## Use
 
@@ -230,25 +182,37 @@ from glico_augment import GLICOAugment
 
 augment = GLICOAugment.from_pretrained("{name}")  # this repository, or a folder
 images, labels = augment.synthesize(n_per_class=10)
-swapped = augment.wrap(dataset, transform=...)  # the dataset it was fitted on
+swapped = augment.wrap(dataset, transform=...)  # the images it was fitted on
 ```
 
-## How good it is
+## Quality
 
-R² of the reconstructions is {r2}: 1 is perfect, 0 is a generator that draws the mean image whatever the code.{verdict}
-
-| class | images | R² |
-|---|---|---|
-{rows}
-
-## How it was made
+R² of the reconstructions is {quality.r2:.3f}: 1 is perfect, 0 is a generator that draws the mean image whatever the
+code. {poor if quality.is_poor else ""}
+{_class_table(synthesizer) if record.is_labeled else ""}
+## Settings
 
 | | |
 |---|---|
-| fitted at | {size} |
-| steps | {steps}, of {batch_size} images |
-| codes | {latent_dim} numbers on the unit sphere |
-| loss | {loss} |
-| swap | with probability {p}, {way} |
-| fingerprint of images and labels | {fingerprint} |
+| fitted at | {height} × {width} pixels, {channels} channels |
+| steps | {len(record.losses)}, of {config.batch_size} images |
+| codes | {config.latent_dim} numbers on the unit sphere |
+| loss | {_as_text(str(config.loss))} |
+| swap | with probability {synthesizer.p:g}, {synthesizer.swap.description} |
+| fingerprint | {record.fingerprint} |
 """
+
+
+def _class_table(synthesizer: Synthesizer) -> str:
+    counts = torch.bincount(synthesizer.codes.class_indices).tolist()
+    rows = [
+        f"| {_as_text(name)} | {count} | {r2:.3f} |"
+        for name, count, r2 in zip(synthesizer.classes, counts, synthesizer.quality.per_class, strict=True)
+    ]
+    rest = f"\nand {len(rows) - _MAX_NAMES} more classes.\n" if len(rows) > _MAX_NAMES else ""
+    return "\n".join(["\n| class | images | R² |", "|---|---|---|", *rows[:_MAX_NAMES], rest])
+
+
+def _as_text(name: str) -> str:
+    """Any name as plain text in a cell of a Markdown table."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|~:.@-])", r"\\\1", html.escape(" ".join(name.split()), quote=False))

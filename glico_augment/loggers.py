@@ -6,9 +6,10 @@ augment = GLICOAugment.fit(dataset, callback=TensorBoardLogger("runs/photos"))
 from __future__ import annotations
 
 import csv
+import importlib
+import io
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor
 
 from glico_augment import checks
-from glico_augment.files.atomic import check_writable
+from glico_augment.files.atomic import check_writable, write_atomically
+from glico_augment.fit.distributed import ProcessGroup
 from glico_augment.fit.progress import LOSS_PARTS, FitProgress
-from glico_augment.fit.ranks import Ranks
 from glico_augment.images.values import to_unit
+from glico_augment.optional import import_optional
 from glico_augment.pictures.grids import make_pixels, to_png
 
 _COLUMNS = 8
@@ -28,13 +30,13 @@ _COLUMNS = 8
 class FitLogger(ABC):
     """The base: define :meth:`log_values` and :meth:`log_grid` for another tool.
 
-    A fit that starts again at a lower rate counts its steps from 1 again, which ``restarts`` tells. In a distributed
-    fit the first process alone writes.
+    A fit that starts again at a lower rate counts its steps from 1 again; ``restarts`` says how often it did. In a
+    process group the first process alone writes.
 
     Args:
         every: steps between losses; reading one waits for the device.
-        grid_every: steps between grids of images, with R² of the reconstructions; None for none. It takes a copy of
-            the model, and a look at all images.
+        grid_every: steps between grids of images, with R² of the reconstructions; None for none. Each takes a copy of
+            the model and one pass over all images.
 
     Raises:
         TypeError, ValueError: unless they are positive integers.
@@ -45,16 +47,16 @@ class FitLogger(ABC):
         self.grid_every = checks.optional(checks.integer(1, ", or None"))("grid_every", grid_every)
 
     def __call__(self, progress: FitProgress) -> None:
-        """Write what is due at this step; at the last one, all is."""
-        ranks, step, is_last = Ranks(), progress.step, progress.step == progress.total_steps
+        """Write what is due at this step, and everything at the last one."""
+        step, is_last = progress.step, progress.step == progress.total_steps
         has_grid = self.grid_every is not None and (is_last or step % self.grid_every == 0)
-        if not ranks.is_first or not (has_grid or is_last or step % self.every == 0):
+        if not ProcessGroup().is_first or not (has_grid or is_last or step % self.every == 0):
             return
         values: dict[str, float] = {**progress.losses, "restarts": progress.restarts}
         augment = progress.augment if has_grid else None
         self.log_values(step, values if augment is None else {**values, "R2": augment.quality.r2})
         if augment is not None:
-            self.log_grid(step, progress_grid(augment, ranks))
+            self.log_grid(step, progress_grid(augment))
 
     @abstractmethod
     def log_values(self, step: int, values: Mapping[str, float]) -> None:
@@ -65,34 +67,32 @@ class FitLogger(ABC):
         """Write the grid of a step, uint8 ``(3, height, width)``: training images above their reconstructions."""
 
 
-def progress_grid(augment: Any, ranks: Ranks | None = None) -> Tensor:
+def progress_grid(augment: Any) -> Tensor:
     """Up to 8 training images, the same ones every time, above what the generator makes of their codes.
 
     Args:
         augment: the augmentation of a :class:`FitProgress`.
-        ranks: the processes of the fit, each of which has the codes of its own images up to date.
 
     Returns:
         uint8 ``(3, height, width)``.
     """
-    own = torch.arange(augment.codes.n_labeled)
-    own = own[(ranks or Ranks()).own(own)]
-    shown = own[:: -(-len(own) // _COLUMNS)]
+    count = augment.codes.n_labeled
+    shown = torch.arange(0, count, -(-count // _COLUMNS))
     rows = torch.cat([to_unit(augment.images[shown]), augment.reconstruct(shown)])
     return make_pixels(rows, columns=len(shown), scale=max(1, 64 // rows.shape[-2]))
 
 
 class CSVLogger(FitLogger):
-    """A row a step in a CSV file, and the grids as PNG in a folder beside it that has its name.
+    """One row per logged step in a CSV file, and the grids as PNG in a folder beside it that has its name.
 
     Args:
-        path: the file, written anew by a fit that starts, and continued by one that goes on from a checkpoint, without
-            the rows of steps that are made again.
-        every: see :class:`FitLogger`.
-        grid_every: see :class:`FitLogger`.
+        path: the file. A fit that starts writes it anew. One that continues from a checkpoint keeps the rows of earlier
+            steps; a last row that was cut short is dropped.
+        every, grid_every: see :class:`FitLogger`.
 
     Raises:
-        ValueError: for a path without an ending, which the folder could not differ from.
+        ValueError: for a path without an ending, from which the folder could not differ, and for a file that is there
+            and was not written by this class, which is left as it is.
         OSError: if the file cannot be written.
     """
 
@@ -104,13 +104,14 @@ class CSVLogger(FitLogger):
         if not self.path.suffix:
             raise ValueError(f"give a name that ends in .csv, not {self.path.name}")
         check_writable(self.path)
-        self._is_begun = False
+        self._rows()
+        self._has_begun = False
 
     def __call__(self, progress: FitProgress) -> None:
         """See :meth:`FitLogger.__call__`."""
-        is_start = progress.step == 1 and progress.restarts == 0
-        if (is_start or not self._is_begun) and Ranks().is_first:
-            self._begin([] if is_start else self._rows_before(progress))
+        now = (progress.restarts, progress.step)
+        if (now == (0, 1) or not self._has_begun) and ProcessGroup().is_first:
+            self._begin(row for row in self._rows() if (int(row["restarts"]), int(row["step"])) < now)
         super().__call__(progress)
 
     def log_values(self, step: int, values: Mapping[str, float]) -> None:
@@ -124,20 +125,32 @@ class CSVLogger(FitLogger):
         folder.mkdir(exist_ok=True)
         (folder / f"{step:06d}.png").write_bytes(to_png(pixels))
 
-    def _begin(self, rows: Sequence[Mapping[str, str]]) -> None:
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.HEADER)
-            writer.writeheader()
-            writer.writerows(rows)
-        self._is_begun = True
+    def _begin(self, rows: Iterable[Mapping[str, str]]) -> None:
+        content = io.StringIO()
+        csv.writer(content).writerows([self.HEADER, *([row[name] for name in self.HEADER] for row in rows)])
+        write_atomically(self.path, lambda partial: partial.write_bytes(content.getvalue().encode()))
+        self._has_begun = True
 
-    def _rows_before(self, progress: FitProgress) -> list[dict[str, str]]:
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        now = (progress.restarts, progress.step)
-        return [row for row in rows if (int(row["restarts"]), int(row["step"])) < now]
+    def _rows(self) -> list[dict[str, str]]:
+        """The rows of the file that are whole; none if there is no file.
+
+        Raises:
+            ValueError: for a file that is not of this class.
+        """
+        content = ""
+        if self.path.exists():
+            with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
+                content = file.read()
+        whole = content[: content.rfind("\n") + 1]
+        reader = csv.DictReader(whole.splitlines())
+        rows = list(reader)
+        is_own = tuple(reader.fieldnames or ()) == self.HEADER if whole else not content
+        if not is_own or not all(row["step"].isdecimal() and (row["restarts"] or "").isdecimal() for row in rows):
+            raise ValueError(
+                f"{self.path} exists and is not a log of a fit with the columns {', '.join(self.HEADER)}; it is kept. "
+                "Give another name, or remove it"
+            )
+        return rows
 
 
 class TensorBoardLogger(FitLogger):
@@ -145,8 +158,7 @@ class TensorBoardLogger(FitLogger):
 
     Args:
         folder: of the event files; or a ``torch.utils.tensorboard.SummaryWriter``.
-        every: see :class:`FitLogger`.
-        grid_every: see :class:`FitLogger`.
+        every, grid_every: see :class:`FitLogger`.
 
     Raises:
         ModuleNotFoundError: without tensorboard.
@@ -156,12 +168,12 @@ class TensorBoardLogger(FitLogger):
         super().__init__(every=every, grid_every=grid_every)
         if isinstance(folder, (str, Path)):
             _import("tensorboard", "tensorboard")
-            self.writer = import_module("torch.utils.tensorboard").SummaryWriter(str(folder))
+            self.writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter(str(folder))
         else:
             self.writer = folder
 
     def log_values(self, step: int, values: Mapping[str, float]) -> None:
-        """Write a scalar each."""
+        """Write each value as a scalar."""
         for name, value in values.items():
             self.writer.add_scalar(f"glico/{name}", value, step)
         self.writer.flush()
@@ -177,8 +189,7 @@ class MLflowLogger(FitLogger):
 
     Args:
         run_id: of the run to write to; None for the active one, or one that MLflow starts.
-        every: see :class:`FitLogger`.
-        grid_every: see :class:`FitLogger`.
+        every, grid_every: see :class:`FitLogger`.
 
     Raises:
         ModuleNotFoundError: without mlflow.
@@ -190,7 +201,7 @@ class MLflowLogger(FitLogger):
         self._run_id = run_id
 
     def log_values(self, step: int, values: Mapping[str, float]) -> None:
-        """Write a metric each."""
+        """Write each value as a metric."""
         metrics = {f"glico/{name}": float(value) for name, value in values.items()}
         self._mlflow.log_metrics(metrics, step=step, run_id=self._run())
 
@@ -210,8 +221,7 @@ class WandbLogger(FitLogger):
 
     Args:
         run: what ``wandb.init`` returned.
-        every: see :class:`FitLogger`.
-        grid_every: see :class:`FitLogger`.
+        every, grid_every: see :class:`FitLogger`.
 
     Raises:
         ModuleNotFoundError: without wandb.
@@ -235,9 +245,4 @@ class WandbLogger(FitLogger):
 
 
 def _import(module: str, package: str) -> Any:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        raise ModuleNotFoundError(f"{module} is not installed: pip install {package}", name=module) from error
+    return import_optional(module, f"{module} is not installed: pip install {package}")

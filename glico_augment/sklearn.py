@@ -1,7 +1,8 @@
-"""The codes of images, and what the generator makes of them on its way, as features in scikit-learn."""
+"""Codes of images and activations of the generator as features in scikit-learn."""
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,37 +12,33 @@ from torch import Tensor
 from glico_augment import checks
 from glico_augment.config import FitConfig
 from glico_augment.data.sources import as_images
-from glico_augment.images import convert
 from glico_augment.images.identity import digest
+from glico_augment.optional import import_optional
 from glico_augment.swap.augment import GLICOAugment
 
-try:
-    from sklearn.base import BaseEstimator, TransformerMixin
-    from sklearn.utils.validation import check_is_fitted
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "GLICOFeatures needs scikit-learn: pip install 'glico-augment[sklearn]'", name="sklearn"
-    ) from error
+import_optional("sklearn", "GLICOFeatures needs scikit-learn: pip install 'glico-augment[sklearn]'")
 
-_IMAGES_A_PASS = 256
+from sklearn.base import BaseEstimator, TransformerMixin  # noqa: E402
+from sklearn.utils.validation import check_is_fitted  # noqa: E402
+
+_IMAGES_PER_PASS = 256
 
 
 class GLICOFeatures(TransformerMixin, BaseEstimator):
     """Fit GLICO to images and describe each by its code, and by the activations of a layer of the generator.
 
-    A generative model's features, for a small head to classify by: fitted on all images, labelled or not, the head on
-    the labelled ones. Nothing is read, written or checked before :meth:`fit`, as in scikit-learn.
+    The fit may have unlabelled images as well; a small classifier of the features is then trained on the labelled
+    ones. Arguments are checked by :meth:`fit`, as in scikit-learn.
 
     Args:
         image_shape: ``(channels, height, width)`` of the images where they come as rows of a matrix ``(n, features)``;
             None for those that come as images.
         config: of the fit; None for the defaults.
         unlabeled: the value of ``y`` that marks images without a label, as −1 does in ``sklearn.semi_supervised``; None
-            for none. They are learned with the others.
-        layer: of the generator, from 0, or from −1 backwards, whose channels, averaged over the pixels, are appended to
-            the codes; None for none.
-        steps: of :meth:`GLICOAugment.encode`.
-        starts: of it.
+            for none.
+        layer: index of the layer of the generator, possibly negative, whose channels, averaged over the pixels, are
+            appended to the codes; None for none.
+        steps, starts: of :meth:`GLICOAugment.encode`.
         device: where to work; None picks CUDA, MPS or the CPU.
         random_state: the seed of fit and codes.
         progress: show bars.
@@ -93,22 +90,18 @@ class GLICOFeatures(TransformerMixin, BaseEstimator):
         images = self._images(X)
         options: dict[str, Any] = {"config": self.config, "seed": self.random_state, "device": self.device}
         options["progress"] = self.progress
-        labels = None if y is None else np.asarray(y)
-        if labels is not None and labels.shape != (len(images),):
-            raise ValueError(f"y must be {len(images)} labels, one an image; got shape {labels.shape}")
-        has_label = np.ones(len(images), dtype=bool)
-        if labels is not None and self.unlabeled is not None:
-            has_label = labels != self.unlabeled
-        classes = np.unique([] if labels is None else labels[has_label])
-        if labels is None or len(classes) < 2:
+        labels = np.zeros(len(images)) if y is None else np.asarray(y)
+        if labels.shape != (len(images),):
+            raise ValueError(f"y must be {len(images)} labels, one per image; got shape {labels.shape}")
+        has_label = np.full(len(images), True) if self.unlabeled is None else labels != self.unlabeled
+        classes = np.unique(labels[has_label])
+        if len(classes) < 2:
             self.augment_ = GLICOAugment.fit(images, **options)
         else:
-            rows, others = np.flatnonzero(has_label), np.flatnonzero(~has_label)
-            numbers = torch.from_numpy(np.searchsorted(classes, labels[rows]))
-            unlabeled = [images[int(row)] for row in others] or None
-            self.augment_ = GLICOAugment.fit(
-                [images[int(row)] for row in rows], numbers, unlabeled=unlabeled, **options
-            )
+            labeled = [images[int(row)] for row in np.flatnonzero(has_label)]
+            unlabeled = [images[int(row)] for row in np.flatnonzero(~has_label)] or None
+            numbers = torch.from_numpy(np.searchsorted(classes, labels[has_label]))
+            self.augment_ = GLICOAugment.fit(labeled, numbers, unlabeled=unlabeled, **options)
         self._layer()
         return self
 
@@ -124,7 +117,7 @@ class GLICOFeatures(TransformerMixin, BaseEstimator):
         if augment.quality.is_poor:
             raise ValueError(
                 f"the generator has not learned its images, R² is {augment.quality.r2:.2f}: its codes and activations "
-                "say nothing of them. Fit longer or at a lower rate, with config=FitConfig(steps=…) or FitConfig(lr=…)"
+                "do not describe them. Fit longer or at a lower rate, with config=FitConfig(steps=…) or FitConfig(lr=…)"
             )
         code_of = {known: code for code, known in reversed(list(enumerate(augment.record.digests.tolist())))}
         found = [code_of.get(self._digest(images[index]), -1) for index in range(len(images))]
@@ -165,18 +158,18 @@ class GLICOFeatures(TransformerMixin, BaseEstimator):
         if rows.ndim != 2 or rows.shape[1] != size:
             raise ValueError(
                 f"with image_shape={self.image_shape}, X must have shape (n, {size}); got {tuple(rows.shape)}. Leave "
-                "image_shape at None for images that come as such"
+                "image_shape at None for images that are not rows of a matrix"
             )
         return as_images(torch.as_tensor(rows).reshape(-1, *self.image_shape))
 
     def _digest(self, sample: Any) -> int:
         try:
-            return digest(convert.to_uint8(self.augment_.layout.image(sample)))
+            return digest(self.augment_.layout.image(sample), self.augment_.record.image_shape[0])
         except (TypeError, ValueError):
             return 0  # encode says what it is
 
     def _layer(self) -> int | None:
-        """The layer from 0, of a fitted generator."""
+        """The index of the layer, at least 0; None for none."""
         count = len(self.augment_.generator.convs)
         if self.layer is not None and not -count <= self.layer < count:
             raise ValueError(f"layer must lie in [{-count}, {count}), as the generator has {count}; got {self.layer}")
@@ -185,10 +178,6 @@ class GLICOFeatures(TransformerMixin, BaseEstimator):
     @torch.no_grad()
     def _activations(self, codes: Tensor, layer: int) -> Tensor:
         """The channels of a layer, averaged over the pixels, ``(n, channels)``."""
-        pooled = []
-        for chunk in codes.split(_IMAGES_A_PASS):
-            features = next(
-                each for number, each in enumerate(self.augment_.generator.layers(chunk)) if number == layer
-            )
-            pooled.append(features.mean(dim=(2, 3)))
-        return torch.cat(pooled)
+        generator = self.augment_.generator
+        maps = (next(islice(generator.layers(chunk), layer, None)) for chunk in codes.split(_IMAGES_PER_PASS))
+        return torch.cat([each.mean(dim=(2, 3)) for each in maps])

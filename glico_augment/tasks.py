@@ -1,4 +1,4 @@
-"""Few-shot tasks of synthetic images, to train a network on that learns from few examples."""
+"""Few-shot tasks of synthetic images, for training networks that learn from few examples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from glico_augment.synthesis.draw import SwapParams, draw_params
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 _TASKS_AT_ONCE = 16
-_TRIES = 50  # draws of anchors before it is said that there is no room for them
+_MAX_TRIES = 50  # draws of anchors
 
 
 class Task(NamedTuple):
@@ -29,9 +29,9 @@ class Task(NamedTuple):
     Attributes:
         support_images: ``(n_way · n_shot, …)``, to learn from.
         support_labels: ``(n_way · n_shot,)`` int64 in ``[0, n_way)``.
-        query_images: ``(n_way · n_query, …)``, to be judged on.
+        query_images: ``(n_way · n_query, …)``, to be tested on.
         query_labels: ``(n_way · n_query,)`` int64.
-        class_ids: of each class of the task the index of the fitted image it lies about.
+        class_ids: the index of the fitted image that is the anchor of each class of the task.
     """
 
     support_images: Tensor
@@ -42,33 +42,31 @@ class Task(NamedTuple):
 
 
 class SyntheticTasks(IterableDataset[Task]):
-    """Few-shot tasks whose classes lie about codes of fitted images, of any class or of none.
+    """Few-shot tasks, each of whose classes lies about the code of a fitted image: its anchor.
 
     The tasks of LASIUM, `Unsupervised Meta-Learning through Latent-Space Interpolation in Generative Models
-    <https://arxiv.org/abs/2006.10236>`_ (Khodadadeh et al., ICLR 2021), on the sphere of a fit: ``n_way`` codes at
-    least ``min_angle`` apart are the anchors, and all images of a class of the task are drawn about its anchor. No
-    label is needed, so that the network learns to tell images apart, whatever they show.
-
-    Give it to a ``DataLoader`` with ``batch_size=None``; its workers share the tasks.
+    <https://arxiv.org/abs/2006.10236>`_ (Khodadadeh et al., ICLR 2021), on the sphere of a fit: the anchors are
+    ``n_way`` codes at least ``min_angle`` apart, and all images of a class of the task are drawn about its anchor. No
+    label is needed. Give it to a ``DataLoader`` with ``batch_size=None``; its workers share the tasks.
 
     Args:
         augment: the fitted augmentation, with labels or without. Its ``max_ratio``, ``sampler_std``, ``interpolation``
             and ``noise_std`` count when a task is made.
-        n_way: classes a task, at least 2.
-        n_shot: images of each to learn from, at least 1.
-        n_query: images of each to be judged on, at least 1.
+        n_way: classes per task, at least 2.
+        n_shot: images per class to learn from, at least 1.
+        n_query: images per class to be tested on, at least 1.
         sampler: see :class:`SwapConfig`. ``"noise"``, ``"random-out"`` and ``"other-class"``, which goes towards
             another anchor of the task, are those of LASIUM; ``"same-class"`` takes anchors of different classes.
-        n_tasks: tasks a pass, at least 1; None for no end.
-        min_angle: ``ε``, the least angle between two anchors, and from an anchor to a random point of
+        n_tasks: tasks per pass, at least 1; None for an endless pass.
+        min_angle: ``ε``, the smallest angle between two anchors, and from an anchor to a random point of
             ``"random-out"``, in radians in ``[0, π)``.
-        transform: of one image, a uint8 tensor ``(channels, height, width)``; None leaves them so.
-        seed: for the same tasks at every pass; None draws others each time, from torch's global generator.
-        device: where images are made; they are returned on the CPU. Workers can use the CPU alone.
+        transform: of one image, a uint8 tensor ``(channels, height, width)``; None for none.
+        seed: for the same tasks in every pass; None draws others in each, from torch's global generator.
+        device: where images are made; they are returned on the CPU. Workers can only use the CPU.
 
     Raises:
-        TypeError, ValueError: for a wrong setting, a fit that has not learned its images, and where there is no room
-            for ``n_way`` anchors.
+        TypeError, ValueError: for a wrong setting, a fit that has not learned its images, and where no ``n_way``
+            anchors are found.
 
     Example::
 
@@ -112,23 +110,26 @@ class SyntheticTasks(IterableDataset[Task]):
         if self.sampler == "same-class":
             augment.check_sampler(self.sampler)
         self._is_apart = self._find_apart()
-        self._draw_anchors(1, stream(0, "room"))
+        self._worker_passes = 0
+        self._draw_anchors(1, stream(0, "room"))  # refuses a setting that leaves no anchors
 
     def __len__(self) -> int:
         if self.n_tasks is None:
-            raise TypeError("the tasks have no end, and no number: give n_tasks")
+            raise TypeError("the tasks are endless and have no length: give n_tasks")
         return self.n_tasks
 
     def __iter__(self) -> Iterator[Task]:
         worker = get_worker_info()
-        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        if self.seed is not None:
-            seed = self.seed
-        elif worker is not None:
-            seed = worker.seed - worker.id  # one for all workers, another at each pass
-        else:
-            seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_())
-        # What is drawn depends on the number of a chunk and not on who makes it.
+        if worker is None:
+            seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_()) if self.seed is None else self.seed
+            return self._tasks(seed, 0, 1)
+        self._worker_passes += 1
+        # All workers of a pass have the seed `worker.seed - worker.id`, and persistent ones have it in every pass.
+        seed = worker.seed - worker.id + self._worker_passes if self.seed is None else self.seed
+        return self._tasks(seed, worker.id, worker.num_workers)
+
+    def _tasks(self, seed: int, first: int, step: int) -> Iterator[Task]:
+        """The tasks of every ``step``-th chunk; what is drawn depends on the number of a chunk, not on its worker."""
         for chunk in itertools.count(first, step):
             start = chunk * _TASKS_AT_ONCE
             count = _TASKS_AT_ONCE if self.n_tasks is None else min(_TASKS_AT_ONCE, self.n_tasks - start)
@@ -137,7 +138,7 @@ class SyntheticTasks(IterableDataset[Task]):
             yield from self._make(count, stream(seed, f"tasks {chunk}"), stream(seed, f"images {chunk}", self.device))
 
     def _make(self, count: int, anchor_rng: torch.Generator, image_rng: torch.Generator) -> Iterator[Task]:
-        """``count`` tasks, their images made together."""
+        """``count`` tasks, whose images are made in one batch."""
         anchors = self._draw_anchors(count, anchor_rng)
         each = self.n_shot + self.n_query
         chosen = anchors.repeat_interleave(each, dim=1).flatten().to(self.device)
@@ -150,7 +151,7 @@ class SyntheticTasks(IterableDataset[Task]):
             yield Task(self._transformed(support), support_labels, self._transformed(query), query_labels, ids)
 
     def _draw(self, anchors: Tensor, generator: torch.Generator) -> SwapParams:
-        """The parameters of images about ``anchors``, those of a class of a task side by side."""
+        """The parameters of images about ``anchors``, sorted by task and class."""
         augment, model = self.augment, self.augment.model_on(self.device)
         swap = augment.swap.replace(sampler=self.sampler, min_angle=self.min_angle)
         if self.sampler != "other-class":
@@ -186,15 +187,15 @@ class SyntheticTasks(IterableDataset[Task]):
             ValueError: if none are found.
         """
         found: list[Tensor] = []
-        most = 0
-        for _ in range(_TRIES):
+        max_found = 0
+        for _ in range(_MAX_TRIES):
             is_free = torch.ones(count, len(self._is_apart), dtype=torch.bool, device="cpu")
             picked = []
             for _ in range(self.n_way):
-                # A row that has nothing left is thrown away below, whatever it picks.
+                # A row with no free image left is dropped below, whatever it picks.
                 weights = is_free.float() + (~is_free.any(dim=1, keepdim=True)).float()
                 picked.append(torch.multinomial(weights, 1, generator=generator)[:, 0])
-                most = max(most, len(picked) if bool(is_free.any()) else 0)
+                max_found = max(max_found, len(picked) if bool(is_free.any()) else 0)
                 is_whole = is_free.gather(1, picked[-1][:, None])[:, 0]
                 is_free &= self._is_apart[picked[-1]] & is_whole[:, None]
             found += torch.stack(picked, dim=1)[is_whole].unbind()
@@ -203,7 +204,7 @@ class SyntheticTasks(IterableDataset[Task]):
         classes = " and of different classes" if self.sampler == "same-class" else ""
         raise ValueError(
             f"a task of {self.n_way} classes needs as many codes at least {self.min_angle:g} apart{classes}, and among "
-            f"the {len(self._is_apart)} fitted ones no more than {most} were found: lower n_way or min_angle"
+            f"the {len(self._is_apart)} fitted ones no more than {max_found} were found: lower n_way or min_angle"
         )
 
     def __repr__(self) -> str:

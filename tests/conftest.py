@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import re
+import signal
 from importlib.util import find_spec
 
 import PIL.Image
@@ -15,6 +16,7 @@ from torch.utils.data import TensorDataset
 
 from glico_augment import FitConfig, GLICOAugment, LocalStyle
 from glico_augment.cli import main
+from glico_augment.files.format import checksum
 
 torch.set_num_threads(1)  # tiny tensors: threads cost more than they give
 
@@ -60,15 +62,19 @@ def quick_fit(dataset, **settings):
 
 
 def sealed(content: bytes) -> bytes:
-    """A file with the checksum it should have, where it has a place for one: what a forger would write."""
-    blank = re.sub(rb'"checksum":"[0-9a-f]{64}"', b'"checksum":"' + b"0" * 64 + b'"', content, count=1)
-    checksum = hashlib.sha256(blank).hexdigest().encode()
-    return blank.replace(b'"checksum":"' + b"0" * 64, b'"checksum":"' + checksum, 1)
+    """A file with the checksum it should have, if any reader gets as far as that: what a forger would write."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    try:
+        seal = checksum(json.loads(content[8:end])["__metadata__"], safetensors.torch.load(content))
+    except Exception:
+        return content
+    return re.sub(rb'"checksum":"[0-9a-f]{64}"', b'"checksum":"%b"' % seal.encode(), content, count=1)
 
 
 def write_sealed(path, tensors, metadata):
     """Write any tensors and metadata with a right checksum, whatever the library would write."""
-    path.write_bytes(sealed(safetensors.torch.save(tensors, {**metadata, "checksum": "0" * 64})))
+    metadata = {**metadata, "checksum": checksum(metadata, tensors)}
+    path.write_bytes(safetensors.torch.save(tensors, metadata))
 
 
 @pytest.fixture(scope="session")
@@ -86,11 +92,27 @@ def _fitted(dataset) -> GLICOAugment:
     return quick_fit(dataset)
 
 
+@pytest.fixture(scope="session")
+def learned(dataset) -> GLICOAugment:
+    """A fit that has learned its images; not to be changed."""
+    return quick_fit(dataset, epochs=60)
+
+
 @pytest.fixture
 def augment(_fitted, tmp_path) -> GLICOAugment:
     """A fitted augmentation that a test may change."""
     _fitted.save(tmp_path / "fitted.safetensors")
     return GLICOAugment.load(tmp_path / "fitted.safetensors")
+
+
+@pytest.fixture
+def default_signals():
+    """The handlers of a program in the foreground; in the background (``nohup … &``) SIGINT is ignored."""
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -104,12 +126,12 @@ def style() -> LocalStyle:
     return LocalStyle(smooth_images(8, seed=9), p=1.0)
 
 
-def save_photos(root, *, seed=0):
-    """Four photographs of each of two classes."""
+def save_photos(root, *, seed=0, suffix="jpg", change=lambda picture: picture):
+    """Four photographs of each of two classes, each PIL image changed before it is saved."""
     for index, image in enumerate(smooth_images(8, height=16, width=16, seed=seed)):
-        path = root / ("cat", "dog")[index % 2] / f"{index}.jpg"
+        path = root / ("cat", "dog")[index % 2] / f"{index}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+        change(PIL.Image.fromarray(image.permute(1, 2, 0).numpy())).save(path)
     return root
 
 
@@ -122,7 +144,8 @@ def photos(tmp_path_factory):
     return root
 
 
-QUICK_OPTIONS = ("--epochs", "2", "--latent-dim", "6", "--generator-width", "4", "--device", "cpu", "--quiet")
+QUICK_WIDTHS = ("--latent-dim", "6", "--generator-width", "4", "--classifier-width", "4")
+QUICK_OPTIONS = ("--epochs", "2", *QUICK_WIDTHS, "--device", "cpu", "--quiet")
 
 
 @pytest.fixture(scope="session")

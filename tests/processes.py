@@ -15,14 +15,15 @@ LIMIT = 60  # seconds after which a process counts as hanging
 
 
 class Group:
-    """Processes that each run ``work(rank)``, in one gloo group if there are several, and have begun to.
+    """Processes that each run ``work(rank)``, and have begun to.
 
     Args:
         count: how many.
         work: what they run.
+        in_group: whether they are in one gloo group, if there are several.
     """
 
-    def __init__(self, count, work):
+    def __init__(self, count, work, *, in_group=True):
         if torch.cuda.is_available():
             pytest.skip("autograd has threads for a GPU, which do not survive a fork; CUDA_VISIBLE_DEVICES='' hides it")
         context = multiprocessing.get_context("fork")
@@ -31,7 +32,14 @@ class Group:
         self._pipes, self.processes = [], []
         for rank in range(count):
             receiver, sender = context.Pipe(duplex=False)
-            arguments = (rank, count, work, Path(self._folder.name, "store"), self._are_ready, sender)
+            arguments = (
+                rank,
+                count if in_group else 1,
+                work,
+                Path(self._folder.name, "store"),
+                self._are_ready,
+                sender,
+            )
             process = context.Process(target=_work, args=arguments)
             process.start()
             sender.close()
@@ -46,9 +54,9 @@ class Group:
         return found
 
 
-def run_ranks(count, work):
-    """The answers of ``work(rank)`` in ``count`` processes."""
-    return Group(count, work).answers()
+def run_ranks(count, work, **settings):
+    """The answers of ``work(rank)`` in ``count`` processes; arrays and no tensors, whose memory ends with them."""
+    return Group(count, work, **settings).answers()
 
 
 def _work(rank, count, work, store, are_ready, sender):

@@ -3,7 +3,26 @@
 import pytest
 import torch
 
-from glico_augment.capture import CapturedStep
+from glico_augment.capture import CapturedStep, can_capture
+
+
+def test_work_on_cuda_is_captured_unless_the_switch_or_the_allocator_or_another_capture_forbids_it(monkeypatch):
+    cuda = torch.device("cuda")
+    state = {"backend": "native", "is_capturing": False}
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: state["backend"])
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: state["is_capturing"])
+    for name in ("GLICO_CUDA_GRAPHS", "PYTORCH_NO_CUDA_MEMORY_CACHING"):
+        monkeypatch.delenv(name, raising=False)
+    assert can_capture(cuda)
+    assert not can_capture(torch.device("cpu"))
+    for name, value in (("GLICO_CUDA_GRAPHS", "0"), ("PYTORCH_NO_CUDA_MEMORY_CACHING", "1")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert not can_capture(cuda)
+    for name, value in (("backend", "pluggable"), ("is_capturing", True)):
+        with monkeypatch.context() as patch:
+            patch.setitem(state, name, value)
+            assert not can_capture(cuda)
 
 
 def test_a_step_that_is_not_to_be_captured_is_the_function():

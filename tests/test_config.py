@@ -149,7 +149,9 @@ def test_replace_changes_the_named_fields_and_checks_them():
 
 
 def test_replace_with_an_unknown_name_lists_the_settings():
-    with pytest.raises(TypeError, match=r"unknown setting epoch, learning_rate \(did you mean epochs\?\); the settings are") as caught:
+    with pytest.raises(
+        TypeError, match=r"unknown setting epoch, learning_rate \(did you mean epochs\?\); the settings are"
+    ) as caught:
         FitConfig().replace(learning_rate=0.1, epoch=3)
     assert all(field.name in str(caught.value) for field in dataclasses.fields(FitConfig))
 

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from glico_augment import GLICOAugment, SyntheticBank
 from glico_augment.data.image_set import read_image_set
 from glico_augment.devices import to_device
+from glico_augment.fit.checkpoint import state_of
 from glico_augment.fit.loop import Fit
-from glico_augment.fit.state import state_of
 from glico_augment.synthesis import graphs
 
 CUDA = torch.device("cuda")

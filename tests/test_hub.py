@@ -13,6 +13,7 @@ from itertools import pairwise
 import PIL.Image
 import pytest
 import torch
+from conftest import quick_fit
 
 from glico_augment import FileFormatError, GLICOAugment
 from glico_augment.hub import CARD, FILE, PICTURE, local_path, model_card
@@ -105,6 +106,10 @@ class Answers(BaseHTTPRequestHandler):
         return self.answer(200, json.dumps(commit).encode())
 
 
+def hub_modules():
+    return [name for name in sys.modules if name.split(".")[0] == "huggingface_hub"]
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The server, and ``huggingface_hub`` imported anew, since that is when it reads where the Hub is."""
@@ -122,9 +127,11 @@ def server(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
-        for name in [name for name in sys.modules if name.split(".")[0] == "huggingface_hub"]:
+        for name in hub_modules():
             monkeypatch.delitem(sys.modules, name)
         yield server
+        for name in hub_modules():  # so that tests of other files find those that were imported before, and no others
+            del sys.modules[name]
     server.shutdown()
     thread.join()
     server.server_close()
@@ -179,6 +186,18 @@ def test_the_card_says_what_the_fit_is(augment):
         quality = dataclasses.replace(augment.quality, r2=r2)
         augment.record = dataclasses.replace(augment.record, quality=quality)
         assert ("has not learned" in model_card(augment)) is is_said
+
+
+def test_the_card_of_a_fit_without_labels_says_so(images):
+    card = model_card(quick_fit(images, epochs=1))
+    assert "learned from 8 images without labels and from nothing else" in card
+    assert "labelled images" not in card
+    assert "class" not in card.replace("classifier", "").replace("classification", "").replace("n_per_class", "")
+
+
+def test_the_card_counts_unlabelled_images(dataset, images):
+    card = model_card(quick_fit(dataset, epochs=1, unlabeled=images[:3]))
+    assert "8 labelled images of 3 classes, and 3 unlabelled ones" in card
 
 
 def test_the_names_of_classes_are_text_in_the_card(augment):
@@ -262,8 +281,8 @@ def test_what_the_hub_does_not_have_is_said(augment, hub):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda augment, folder: GLICOAugment.from_pretrained("a/b/c"), FileNotFoundError, "a/b/c is no folder"),
-        (lambda augment, folder: GLICOAugment.from_pretrained("./nothing/"), FileNotFoundError, "is no folder"),
+        (lambda augment, folder: GLICOAugment.from_pretrained("a/b/c"), FileNotFoundError, "a/b/c is neither a folder"),
+        (lambda augment, folder: GLICOAugment.from_pretrained("./nothing/"), FileNotFoundError, "neither a folder"),
         (lambda augment, folder: GLICOAugment.from_pretrained(folder), FileNotFoundError, FILE),
         (lambda augment, folder: GLICOAugment.from_pretrained(folder, revision="v1"), ValueError, "has no revision"),
         (lambda augment, folder: GLICOAugment.load("hf://photos"), ValueError, "expected hf://user/name/file"),

@@ -12,8 +12,8 @@ import torch
 from conftest import quick_fit
 
 from glico_augment import loggers
+from glico_augment.fit.distributed import ProcessGroup
 from glico_augment.fit.progress import LOSS_PARTS
-from glico_augment.fit.ranks import Ranks
 from glico_augment.images.values import to_unit
 from glico_augment.loggers import CSVLogger, FitLogger, MLflowLogger, TensorBoardLogger, WandbLogger
 
@@ -70,19 +70,8 @@ def test_a_grid_has_images_above_their_reconstructions(augment):
     assert torch.equal(shown[1], (augment.reconstruct([0])[0] * 255).round().to(torch.uint8))
 
 
-def test_a_grid_of_one_process_among_several_has_its_own_images(augment):
-    ranks = Ranks()
-    ranks.index, ranks.count = 0, 3
-    pixels = loggers.progress_grid(augment, ranks)
-    height, width = (5 * side for side in augment.images.shape[-2:])
-    assert pixels.shape == (3, 2 * height + 15, 3 * width + 20)
-    for column, index in enumerate((0, 3, 6)):
-        left = 5 + column * (width + 5)
-        assert torch.equal(pixels[:, 5 : 5 + height : 5, left : left + width : 5], augment.images[index])
-
-
 def test_other_processes_than_the_first_write_nothing(dataset, monkeypatch, tmp_path):
-    monkeypatch.setattr(loggers.Ranks, "is_first", False)
+    monkeypatch.setattr(ProcessGroup, "is_first", False)
     logger = Kept(every=1, grid_every=1)
     quick_fit(dataset, callback=lambda progress: (logger(progress), CSVLogger(tmp_path / "a.csv")(progress)))
     assert logger.values == logger.grids == {}
@@ -107,8 +96,6 @@ def test_csv(dataset, tmp_path):
 def test_csv_goes_on_with_the_fit_and_begins_anew_with_another(dataset, tmp_path):
     options = {"steps": 9, "epochs": None, "checkpoint": tmp_path / "checkpoint", "checkpoint_every": 4}
     path = tmp_path / "a.csv"
-    path.write_text("something else\n")
-
     first = CSVLogger(path, every=1, grid_every=None)
 
     def killed(progress):
@@ -126,20 +113,53 @@ def test_csv_goes_on_with_the_fit_and_begins_anew_with_another(dataset, tmp_path
     assert [int(row["step"]) for row in rows_of(path)] == [1, 2]
 
 
+def log_steps(path, places):
+    """Log each of (restarts, step) as a fit would; the places that are in the file then."""
+    logger = CSVLogger(path, every=1, grid_every=None)
+    for restarts, step in places:
+        logger(SimpleNamespace(step=step, total_steps=9, restarts=restarts, losses=dict.fromkeys(LOSS_PARTS, 1.0)))
+    return [(int(row["restarts"]), int(row["step"])) for row in rows_of(path)]
+
+
 def test_csv_keeps_the_rows_of_a_fit_that_starts_again(tmp_path):
-    losses = dict.fromkeys(LOSS_PARTS, 1.0)
-
-    def write(logger, places):
-        for restarts, step in places:
-            logger(SimpleNamespace(step=step, total_steps=9, restarts=restarts, losses=losses))
-        return [(int(row["restarts"]), int(row["step"])) for row in rows_of(tmp_path / "a.csv")]
-
-    options = {"every": 1, "grid_every": None}
     made = [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2)]
-    assert write(CSVLogger(tmp_path / "a.csv", **options), made) == made
+    assert log_steps(tmp_path / "a.csv", made) == made
     again = [(1, 2), (1, 3)]  # from a checkpoint after the first step of the second start
-    assert write(CSVLogger(tmp_path / "a.csv", **options), again) == [*made[:4], *again]
-    assert write(CSVLogger(tmp_path / "a.csv", **options), made[:1]) == made[:1]
+    assert log_steps(tmp_path / "a.csv", again) == [*made[:4], *again]
+    assert log_steps(tmp_path / "a.csv", made[:1]) == made[:1]
+
+
+@pytest.mark.parametrize("kept_bytes", [1, 2, 6, 16, -1])
+def test_csv_drops_a_last_row_that_was_cut_short(kept_bytes, tmp_path):
+    path = tmp_path / "a.csv"
+    log_steps(path, [(0, 1), (0, 2)])
+    whole = path.read_bytes()
+    row = whole.splitlines(keepends=True)[-1].replace(b"2,", b"3,", 1)
+    path.write_bytes(whole + row[:kept_bytes])
+    assert log_steps(path, [(0, 4)]) == [(0, 1), (0, 2), (0, 4)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "something else\n",
+        "something else, without an end",
+        "epoch,loss\r\n1,0.5\r\n",
+        f"{','.join(CSVLogger.HEADER)},mine\r\n",
+        f"{','.join(CSVLogger.HEADER)}\r\none,1,1,1,0,\r\n",
+    ],
+)
+def test_csv_refuses_a_file_of_something_else_and_leaves_it_as_it_is(content, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content.encode())
+    with pytest.raises(ValueError, match=r"a\.csv exists and is not a log of a fit.*Give another name, or remove it"):
+        CSVLogger(path)
+    assert path.read_bytes() == content.encode()
+
+
+def test_csv_takes_an_empty_file(tmp_path):
+    (tmp_path / "a.csv").touch()
+    assert log_steps(tmp_path / "a.csv", [(0, 1)]) == [(0, 1)]
 
 
 @pytest.mark.ecosystem("TensorBoard", needs="tensorboard", shows="`fit(…, callback=TensorBoardLogger(folder))`")

@@ -104,7 +104,7 @@ def test_it_is_cloned_and_searched_in_a_pipeline(features):
         ({"layer": 7}, LABELS, "layer must lie in"),
         ({"layer": 0.5}, LABELS, "layer must be an integer"),
         ({"image_shape": (1, 8, 8)}, LABELS, "X must have shape"),
-        ({}, LABELS[:5], "y must be 8 labels, one an image"),
+        ({}, LABELS[:5], "y must be 8 labels, one per image"),
         ({"random_state": None}, LABELS, "seed must be"),
     ],
     ids=str,

@@ -99,19 +99,33 @@ def test_without_a_number_there_is_no_end(learned):
     tasks = make(learned, n_tasks=None)
     drawn = [task.query_images for task, _ in zip(tasks, range(40), strict=False)]
     assert len({image.numpy().tobytes() for image in drawn}) == 40
-    with pytest.raises(TypeError, match="give n_tasks"):
+    with pytest.raises(TypeError, match="endless and have no length: give n_tasks"):
         len(tasks)
 
 
+def contents_of(tasks):
+    return sorted(image.numpy().tobytes() for image in images_of(tasks))
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-def test_workers_draw_different_tasks_and_all_of_them(learned):
+@pytest.mark.parametrize("persistent", [False, True])
+def test_workers_share_the_tasks_of_a_seed_in_every_pass(learned, persistent):
     tasks = make(learned, n_tasks=40, seed=0)
-    loaders = [DataLoader(tasks, None, num_workers=count) for count in (0, 2)]
-    one, two = (sorted(image.numpy().tobytes() for image in images_of(loader)) for loader in loaders)
-    assert one == two
-    assert len(set(one)) == 40
-    loader = DataLoader(make(learned), None, num_workers=2)
-    assert not are_equal(images_of(loader), images_of(loader))
+    loader = DataLoader(tasks, None, num_workers=2, persistent_workers=persistent)
+    first, second = contents_of(loader), contents_of(loader)
+    assert first == second == contents_of(tasks)
+    assert len(set(first)) == 40
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize(("workers", "persistent"), [(2, False), (1, True), (2, True)])
+def test_without_a_seed_workers_draw_other_tasks_in_every_pass(learned, workers, persistent):
+    loader = DataLoader(make(learned, n_tasks=40), None, num_workers=workers, persistent_workers=persistent)
+    torch.manual_seed(0)
+    passes = [contents_of(loader) for _ in range(3)]
+    assert len({content for each in passes for content in each}) == 3 * 40
+    torch.manual_seed(0)
+    assert contents_of(DataLoader(make(learned, n_tasks=40), None, num_workers=1)) == passes[0]
 
 
 def test_a_transform_is_of_each_image(learned):
@@ -159,7 +173,7 @@ def test_a_wrong_setting_is_refused_in_words(learned, settings, message):
 
 
 def test_a_fit_that_has_not_learned_its_images_is_refused(augment):
-    with pytest.raises(ValueError, match=r"has not learned its images, R² is 0\.22"):
+    with pytest.raises(ValueError, match=f"has not learned its images, R² is {augment.quality.r2:.2f}"):
         make(augment)
     with pytest.raises(TypeError, match="tasks are made of a fitted augmentation"):
         make("fit.safetensors")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from glico_augment.swap.draw import draw_rows
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -15,7 +16,6 @@ import glico_augment
 from accuracy.data import Split
 from glico_augment import FitConfig, GLICOAugment, LocalStyle, SwapConfig
 from glico_augment.images.values import from_unit
-from glico_augment.swap.draw import draw_rows
 
 
 class PixelAveraging:

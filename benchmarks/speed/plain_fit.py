@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from glico_augment import FitConfig
 from glico_augment.data.image_set import ImageSet
+from glico_augment.fit.loop import learning_rate_factor
 from glico_augment.fit.quality import ROUNDING
-from glico_augment.fit.schedule import learning_rate_factor
 from glico_augment.fit.start import initial_model, stream
 from glico_augment.losses import build_loss
 from glico_augment.model.generator import Generator

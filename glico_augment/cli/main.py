@@ -1,4 +1,4 @@
-"""The entry point of ``glico`` and its exit codes: 0 done, 1 the input was wrong, 2 usage, 130 stopped."""
+"""The entry point of ``glico`` and its exit codes: 0 done, 1 wrong input, 2 wrong usage, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from glico_augment.checks import shown
-from glico_augment.cli.parser import build_parser, options_of
-from glico_augment.cli.wording import as_options
+from glico_augment.cli.parser import build_parser
 
 EXIT_INPUT, EXIT_STOPPED, EXIT_PIPE = 1, 130, 141
 
@@ -23,22 +22,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except SystemExit:  # after a help text
             sys.stdout.flush()
             raise
-        options = options_of(args.command)
 
         from glico_augment.cli import commands  # imports torch: only once a command is to run
 
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: _say("warning", as_options(str(message), options))
+            warnings.showwarning = lambda message, *_, **__: _say("warning", str(message))
             try:
                 commands.COMMANDS[args.command](args)
                 sys.stdout.flush()
             except BrokenPipeError:
                 raise
             except commands.USER_ERRORS as error:
-                _say("error", as_options(f"{error}" or type(error).__name__, options).replace("\n", "\\n"))
+                _say("error", f"{error}".replace("\n", "\\n") or type(error).__name__)
                 return EXIT_INPUT
     except BrokenPipeError:  # as of `glico inspect FILE | head -1`
-        _drop_output()
+        _discard_output()
         return EXIT_PIPE
     except KeyboardInterrupt:
         print("glico: stopped", file=sys.stderr)
@@ -47,11 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(kind: str, message: str) -> None:
-    """Print a message whose lines hold nothing that could steer a terminal."""
+    """Print a message, line by line, with control characters escaped: they may come from a file."""
     print(f"glico: {kind}: " + "\n".join(map(shown, message.split("\n"))), file=sys.stderr)
 
 
-def _drop_output() -> None:
-    """Keep Python from writing, at its exit, to a pipe that nobody reads."""
+def _discard_output() -> None:
+    """Keep Python from flushing, at exit, to a pipe that is closed."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ def names_of_classes(dataset: Any, *, label_key: Any = None) -> dict[int, str] |
     if isinstance(dataset, Subset):
         return names_of_classes(dataset.dataset, label_key=label_key)
     if isinstance(dataset, ConcatDataset):
-        return _names_of_parts([names_of_classes(part, label_key=label_key) for part in dataset.datasets])
+        return _joined([names_of_classes(part, label_key=label_key) for part in dataset.datasets])
     if getattr(dataset, "target_transform", None) is not None:
         return None
     names = getattr(dataset, "classes", None)
@@ -51,7 +52,7 @@ def names_of_classes(dataset: Any, *, label_key: Any = None) -> dict[int, str] |
     return None
 
 
-def _names_of_parts(parts: Sequence[dict[int, str] | None]) -> dict[int, str] | None:
+def _joined(parts: Sequence[dict[int, str] | None]) -> dict[int, str] | None:
     merged: dict[int, str] = {}
     for names in parts:
         if names is None:
@@ -69,20 +70,18 @@ def check_class_names(names: Any) -> dict[int, str]:
         TypeError: for anything else.
         ValueError: if two labels have one name.
     """
-    pairs = list(names.items()) if isinstance(names, Mapping) else None
-    if isinstance(names, (list, tuple)):
-        pairs = list(enumerate(names))
-    if pairs is None or not all(
-        isinstance(label, int) and not isinstance(label, bool) and isinstance(name, str) for label, name in pairs
+    by_label = dict(enumerate(names)) if isinstance(names, (list, tuple)) else names
+    if not isinstance(by_label, Mapping) or not all(
+        isinstance(label, int) and not isinstance(label, bool) and isinstance(name, str)
+        for label, name in by_label.items()
     ):
         raise TypeError(
             "class_names must be a list of names in the order of the labels 0, 1, 2, …, or a mapping from label to "
             f"name; got {names!r}"
         )
-    found = [name for _, name in pairs]
-    if twice := sorted({name for name in found if found.count(name) > 1}):
-        raise ValueError(f"class_names must differ; got {', '.join(map(shown, twice))} twice")
-    return dict(pairs)
+    if twice := [name for name, count in Counter(by_label.values()).items() if count > 1]:
+        raise ValueError(f"class_names must differ; got {', '.join(map(shown, sorted(twice)))} twice")
+    return dict(by_label)
 
 
 def first_difference(names: Mapping[int, str], others: Mapping[int, str]) -> str | None:

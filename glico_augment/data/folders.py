@@ -1,29 +1,33 @@
-"""Folders of images, a folder a class, and what to say of a folder that is something else."""
+"""Folders of images, one folder per class, and what to say of a folder that is something else."""
 
 from __future__ import annotations
 
+import copy
 import os
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import PIL.Image
 import torch
-from torch.utils.data import Dataset, Subset
+from torch import Tensor
+from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.datasets.folder import IMG_EXTENSIONS, pil_loader
 
 from glico_augment.checks import shown
-from glico_augment.data.reader import Sample, read_samples
-from glico_augment.data.samples import SampleLayout
-from glico_augment.images.files import load_image
+from glico_augment.data.reading import Sample, read_sample, read_samples
+from glico_augment.data.samples import PLAIN
+from glico_augment.images.pil import load_image
 
 _TRAINING = ("train", "training")
 _SPLITS = (*_TRAINING, "test", "testing", "val", "valid", "validation")
 _SUFFIXES = f"files ending in {', '.join(IMG_EXTENSIONS)}"
+_RECOGNISED = 20  # images that a loader is chosen by
 
 
 class ClassFolders(ImageFolder):
@@ -31,17 +35,13 @@ class ClassFolders(ImageFolder):
 
     Hidden files and folders are left out.
 
-    Args:
-        folder: the folder.
-
     Raises:
-        FileNotFoundError: if there is no such folder, or a class has no images.
-        NotADirectoryError: if it is a file.
-        ValueError: if it does not hold one folder a class.
+        FileNotFoundError, NotADirectoryError: if there is no such folder, or a class has no images.
+        ValueError: if it does not hold one folder per class.
     """
 
     def __init__(self, folder: Path) -> None:
-        check_is_folder(folder)
+        _check_is_folder(folder)
         # Relative to the folder, which may lie in a hidden one.
         super().__init__(folder, loader=load_image, is_valid_file=lambda path: _is_image(os.path.relpath(path, folder)))
 
@@ -55,12 +55,12 @@ class ClassFolders(ImageFolder):
             found = f"one folder, {shown(names[0])}" if names else "no folders"
             images = f", and images that lie in none ({_some(loose)})" if loose else ""
             raise ValueError(
-                f"{shown(str(root))} holds {found}{images}; expected one folder a class, of two classes or more: "
+                f"{shown(str(root))} holds {found}{images}; expected one folder per class, of two classes or more: "
                 "FOLDER/<class>/<image>"
             )
         if loose:
             warnings.warn(f"images in no class folder are left out: {_some(loose)}", stacklevel=2)
-        if empty := [name for name in names if next(image_files(root / name), None) is None]:
+        if empty := [name for name in names if next(_image_files(root / name), None) is None]:
             raise FileNotFoundError(
                 f"class folders without images: {_some(empty)}; fill or remove them (images are {_SUFFIXES})"
             )
@@ -68,19 +68,16 @@ class ClassFolders(ImageFolder):
 
 
 class ImageFiles(Dataset[PIL.Image.Image]):
-    """The image files of a folder and its subfolders, without labels.
-
-    Args:
-        folder: searched for the file types that ``ImageFolder`` reads.
+    """The visible image files of a folder and its subfolders, of the types that ``ImageFolder`` reads, without labels.
 
     Raises:
-        FileNotFoundError: if there is no such folder, or no image in it.
-        NotADirectoryError: if it is a file.
+        FileNotFoundError, NotADirectoryError: if there is no such folder, or no image in it.
     """
 
     def __init__(self, folder: Path) -> None:
-        check_is_folder(folder)
-        self.samples = [(str(path), None) for path in image_files(folder)]
+        _check_is_folder(folder)
+        self.loader: Callable[[str], PIL.Image.Image] = load_image
+        self.samples = [(str(path), None) for path in _image_files(folder)]
         if not self.samples:
             raise FileNotFoundError(f"no images in {shown(str(folder))}; expected {_SUFFIXES}")
 
@@ -88,47 +85,70 @@ class ImageFiles(Dataset[PIL.Image.Image]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> PIL.Image.Image:
-        return load_image(self.samples[index][0])
+        return self.loader(self.samples[index][0])
 
 
-def image_files(folder: Path) -> Iterator[Path]:
+_Folder = TypeVar("_Folder", ClassFolders, ImageFiles)
+
+
+def read_files(files: ImageFiles) -> Iterator[Sample]:
+    """The images of a folder that can be read, as a fit reads them."""
+    return read_samples(files, PLAIN, with_labels=False, unreadable=[])
+
+
+def folder_as_fitted(folder: _Folder, is_fitted: Callable[[Any, int | None], bool]) -> _Folder:
+    """The folder, read by the loader under which most of a sample of its images are recognised.
+
+    They are recognised as grey or as RGB whatever loader read them; but torchvision's own, the one of a plain
+    ``ImageFolder``, gives other pixels of 16-bit files, and of those that an EXIF tag says to turn.
+
+    Args:
+        folder: a :class:`ClassFolders` or :class:`ImageFiles`.
+        is_fitted: whether an image, as it is read, was fitted under a label; None where the folder has no labels.
+    """
+    by_loader = [copy.copy(folder), copy.copy(folder)]
+    for each, loader in zip(by_loader, (load_image, pil_loader), strict=True):
+        each.loader = loader
+    return max(by_loader, key=lambda each: _n_fitted(each, is_fitted))  # the first where both have as many
+
+
+def _n_fitted(folder: ClassFolders | ImageFiles, is_fitted: Callable[[Any, int | None], bool]) -> int:
+    """How many images are recognised, of at most 20 spread over the folder that can be read."""
+    count = 0
+    for index in range(0, len(folder), -(-len(folder) // _RECOGNISED)):
+        label = folder.samples[index][1]
+        with suppress(TypeError, ValueError):
+            count += read_sample(folder, index, PLAIN, lambda image: is_fitted(image, label), with_label=False)[0]  # noqa: B023
+    return count
+
+
+def random_per_class(labels: Tensor, names: Sequence[str], count: int, *, seed: int) -> Tensor:
+    """Indices of ``count`` random images of each class, whose labels count from 0; ValueError if one has fewer."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = []
+    for label, name in enumerate(names):
+        members = (labels == label).nonzero().flatten()
+        if len(members) < count:
+            raise ValueError(f"{count} images per class were asked for, but class {name!r} has {len(members)}")
+        chosen.append(members[torch.randperm(len(members), generator=generator)[:count]])
+    return torch.cat(chosen)
+
+
+def _image_files(folder: Path) -> Iterator[Path]:
     """The visible image files of a folder and its subfolders, in order."""
     for root, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(root, name) for name in sorted(names) if _is_image(name))
 
 
-def read_files(files: ImageFiles) -> Iterator[Sample]:
-    """The images of a folder that can be read, as a fit reads them."""
-    return read_samples(files, SampleLayout(), None, 0, with_labels=False, name="image", unreadable=[])
-
-
-def random_images_per_class(dataset: ClassFolders, count: int, *, seed: int) -> Subset[Any]:
-    """``count`` random images of each class.
-
-    Raises:
-        ValueError: if a class has fewer.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    targets = torch.tensor(dataset.targets)
-    chosen: list[int] = []
-    for label, name in enumerate(dataset.classes):
-        members = (targets == label).nonzero().flatten()
-        if len(members) < count:
-            raise ValueError(f"{count} images a class were asked for, but class {name!r} has {len(members)}")
-        chosen += members[torch.randperm(len(members), generator=generator)[:count]].tolist()
-    return Subset(dataset, chosen)
-
-
-def check_is_folder(folder: Path) -> None:
+def _check_is_folder(folder: Path) -> None:
     """Raise FileNotFoundError or NotADirectoryError, with what to give instead, unless it is a folder."""
-    if folder.is_dir():
-        return
     if not folder.exists():
         raise FileNotFoundError(f"no such folder: {shown(str(folder))}")
-    is_archive = folder.is_file() and (zipfile.is_zipfile(folder) or tarfile.is_tarfile(folder))
-    remedy = "an archive: unpack it and give the folder" if is_archive else "no folder: give one that holds images"
-    raise NotADirectoryError(f"{shown(str(folder))} is {remedy}")
+    if not folder.is_dir():
+        is_archive = folder.is_file() and (zipfile.is_zipfile(folder) or tarfile.is_tarfile(folder))
+        remedy = "an archive: unpack it and give the folder" if is_archive else "no folder: give one that holds images"
+        raise NotADirectoryError(f"{shown(str(folder))} is {remedy}")
 
 
 def _check_splits(root: Path, names: list[str]) -> None:
@@ -141,7 +161,7 @@ def _check_splits(root: Path, names: list[str]) -> None:
     best = next((name for name in splits if name.casefold() in _TRAINING), splits[0])
     raise ValueError(
         f"{shown(str(root))} holds {_some([f'{name}/' for name in splits])}, which are parts of a data set and no "
-        f"classes: give {shown(str(root / best))}, with one folder a class"
+        f"classes: give {shown(str(root / best))}, with one folder per class"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +13,18 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from glico_augment import checks
+from glico_augment.checks import shown
 from glico_augment.config import DEFAULT_SIDE
 from glico_augment.data.class_names import ClassNames, check_class_names, names_of_classes
-from glico_augment.data.reader import Sample, Unreadable, read_samples
+from glico_augment.data.reading import Sample, Unreadable, read_sample, read_samples
 from glico_augment.data.samples import PLAIN, SampleLayout
-from glico_augment.images import convert, values
-from glico_augment.images.identity import digest, fingerprint
+from glico_augment.images import values
+from glico_augment.images.identity import digests, fingerprint
 
 DEFAULT_SIZE = (DEFAULT_SIDE, DEFAULT_SIDE)  # of images that come in many sizes
 ALL_IMAGES = "all images"
 """What the one class of images without labels is called."""
-LARGEST_IMPLICIT_SIDE = 512  # larger images need an explicit image_size
+MAX_IMPLICIT_SIDE = 512  # larger images need an explicit image_size
 ON_ERROR = ("raise", "skip")
 _READ_TWICE = 8  # images, spread over the set: a flip with p = 0.5 escapes all of them once in 256 fits
 
@@ -34,8 +36,7 @@ class ImageSet:
     Attributes:
         images: ``(n, channels, height, width)`` uint8.
         labels: ``(m,)`` int64, labels of the first ``m`` images.
-        digests: ``(n,)`` int64, :func:`digest` of each image as its dataset yields it.
-        glimpses: ``(n,)`` int64, its glimpse.
+        digests: ``(n,)`` int64, :func:`digest` of each image as its dataset yields it, in the channels of the set.
         class_names: of each distinct label, in ascending order of the labels; None where nobody gave one.
         is_labeled: whether the images have labels. Those of a set without are 0, as of one class.
         skipped: a line for each image that could not be read and is not among them: which, its file and why.
@@ -44,7 +45,6 @@ class ImageSet:
     images: Tensor
     labels: Tensor
     digests: Tensor
-    glimpses: Tensor
     class_names: tuple[str | None, ...]
     is_labeled: bool = True
     skipped: tuple[str, ...] = ()
@@ -71,6 +71,7 @@ def read_image_set(
     layout: SampleLayout = PLAIN,
     class_names: ClassNames | None = None,
     image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
     num_workers: int = 0,
     on_error: str = "raise",
 ) -> ImageSet:
@@ -83,50 +84,44 @@ def read_image_set(
         class_names: see :func:`check_class_names`; None takes those of the dataset.
         image_size: side in pixels or ``(height, width)`` to bring images to. None keeps a common size, and takes
             64 × 64 where sizes differ.
+        channels: to bring images to, those of a fit; None takes those of the image that has most.
         num_workers: processes that read; 0 for this one.
         on_error: ``"raise"``, or ``"skip"`` to leave out images that cannot be read.
 
     Raises:
-        TypeError: if it is not a map-style dataset, a sample has not both, or a label is no integer.
-        ValueError: if it is empty, or an image cannot be read; the message names the index, and the file where the
-            dataset has ``samples`` as torchvision's folders do. With ``"skip"``, if none can be read, or none of a
-            class.
+        TypeError, ValueError: as :func:`check_dataset` and :func:`read_samples`; and for images that cannot be brought
+            to one size and number of channels. With ``"skip"``, if no image of a class can be read.
     """
     checks.choice(ON_ERROR)("on_error", on_error)
     check_dataset(dataset, "dataset")
     is_labeled = _has_labels(dataset, layout)
-    if not is_labeled and class_names is not None:
-        raise ValueError("class_names were given, but the images have no labels")
-    names = _names(dataset, class_names, layout) if is_labeled else {0: ALL_IMAGES}
+    names = _names(dataset, class_names, layout, is_labeled=is_labeled)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    collector = _Collector(size)
-    labels: list[int] = []
-    seen: list[tuple[int, int]] = []  # positions in the dataset, and digests
-    skipped: list[Unreadable] | None = [] if on_error == "skip" else None
-    for sample in read_samples(
-        dataset, layout, size, num_workers, with_labels=is_labeled, name="image", unreadable=skipped
-    ):
-        collector.add(sample)
-        labels.append(sample.label)
-        seen.append((sample.index, sample.digest))
+    collector = _Collector(size, channels)
+    skipped: list[Unreadable] = []
+
+    def read(source: Any, *, with_labels: bool, name: str) -> list[Sample]:
+        unreadable: list[Unreadable] | None = None if on_error == "raise" else []
+        samples = read_samples(
+            source, layout, size, num_workers=num_workers, with_labels=with_labels, name=name, unreadable=unreadable
+        )
+        collected = [collector.add(sample) for sample in samples]
+        skipped.extend(unreadable or ())
+        return collected
+
+    samples = read(dataset, with_labels=is_labeled, name="image")
+    labels = torch.tensor([sample.label for sample in samples], dtype=torch.int64)
+    distinct = labels.unique().tolist()
     if is_labeled:
-        _check_every_class(names, skipped or [], set(labels))
-    _warn_if_random(dataset, layout, seen)
+        _check_every_class(names, skipped, distinct)
+    _warn_if_random(dataset, layout, samples)
     if unlabeled is not None:
         check_dataset(unlabeled, "unlabeled")
-        more: list[Unreadable] | None = None if skipped is None else []
-        for sample in read_samples(
-            unlabeled, layout, size, num_workers, with_labels=False, name="unlabeled image", unreadable=more
-        ):
-            collector.add(sample)
-        skipped = [*(skipped or []), *(more or [])]
+        samples += read(unlabeled, with_labels=False, name="unlabeled image")
     images = collector.finish()
-    digests, glimpses = (torch.tensor(column, dtype=torch.int64) for column in zip(*collector.identities, strict=True))
-    label_tensor = torch.tensor(labels, dtype=torch.int64)
-    distinct = torch.unique(label_tensor).tolist()
-    lines = tuple(image.line for image in skipped or [])
+    its_digests = torch.tensor([sample.digests[images.shape[1]] for sample in samples], dtype=torch.int64)
     found = tuple(names.get(label) for label in distinct)
-    return ImageSet(images, label_tensor, digests, glimpses, found, is_labeled, lines)
+    return ImageSet(images, labels, its_digests, found, is_labeled, tuple(shown(str(each.error)) for each in skipped))
 
 
 def check_dataset(dataset: Any, name: str) -> None:
@@ -141,34 +136,39 @@ def check_dataset(dataset: Any, name: str) -> None:
 
 
 def _has_labels(dataset: Any, layout: SampleLayout) -> bool:
-    """Whether the first sample has a label; if it cannot be read, whoever reads them all says why."""
+    """Whether the first sample has a label; if it cannot be read, reading all of them says why."""
     try:
         return layout.has_label(dataset[0])
     except Exception:
         return layout.has_label(None)
 
 
-def _names(dataset: Any, class_names: ClassNames | None, layout: SampleLayout) -> dict[int, str]:
-    if class_names is not None:
-        return check_class_names(class_names)
-    return names_of_classes(dataset, label_key=layout.label_key) or {}
+def _names(
+    dataset: Any, class_names: ClassNames | None, layout: SampleLayout, *, is_labeled: bool
+) -> Mapping[int, str]:
+    if class_names is None:
+        return names_of_classes(dataset, label_key=layout.label_key) or {} if is_labeled else {0: ALL_IMAGES}
+    if not is_labeled:
+        raise ValueError("class_names were given, but the images have no labels")
+    return check_class_names(class_names)
 
 
-def _check_every_class(names: Mapping[int, str], skipped: Sequence[Unreadable], labels: set[int]) -> None:
+def _check_every_class(names: Mapping[int, str], skipped: Sequence[Unreadable], labels: Sequence[int]) -> None:
     """Raise ValueError if all images of a class were skipped."""
-    for image in skipped:
-        if image.label is not None and image.label not in labels:
-            name = names.get(image.label, str(image.label))
-            raise ValueError(f"none of the images of class {name!r} could be read; {image.line}")
+    for each in skipped:
+        if each.label is not None and each.label not in labels:
+            name = names.get(each.label, str(each.label))
+            raise ValueError(f"none of the images of class {name!r} could be read; {shown(str(each.error))}")
 
 
-def _warn_if_random(dataset: Any, layout: SampleLayout, seen: Sequence[tuple[int, int]]) -> None:
+def _warn_if_random(dataset: Any, layout: SampleLayout, samples: Sequence[Sample]) -> None:
     """Warn if reading some images again gives other images."""
-    for index, first_digest in seen[:: -(-len(seen) // _READ_TWICE)]:
-        if digest(convert.to_uint8(layout.image(dataset[index]))) != first_digest:
+    for sample in samples[:: -(-len(samples) // _READ_TWICE)]:
+        if read_sample(dataset, sample.index, layout, digests, with_label=False)[0] != sample.digests:
             warnings.warn(
-                f"reading image {index} twice gave two different images: the dataset applies a random transform. Fit "
-                "on the plain images and give the transform to wrap(), so that each code belongs to one image",
+                f"reading image {sample.index} twice gave two different images: the dataset applies a random "
+                "transform. Fit on the plain images and give the transform to wrap(), so that each code belongs to one "
+                "image",
                 UserWarning,
                 stacklevel=5,
             )
@@ -178,42 +178,41 @@ def _warn_if_random(dataset: Any, layout: SampleLayout, seen: Sequence[tuple[int
 class _Collector:
     """Gathers images of one size; brings all to the default size when a second one appears."""
 
-    def __init__(self, size: tuple[int, int] | None) -> None:
+    def __init__(self, size: tuple[int, int] | None, channels: int | None) -> None:
         self.size = size
+        self.channels = channels
         self.is_settled = size is not None
         self.images: list[Tensor] = []
-        self.identities: list[tuple[int, int]] = []
 
-    def add(self, sample: Sample) -> None:
-        image = sample.image
-        self.identities.append((sample.digest, sample.glimpse))
-        shape = (image.shape[-2], image.shape[-1])
-        if self.size is None:
-            self.size = shape
-        elif not self.is_settled and shape != self.size:
+    def add(self, sample: Sample) -> Sample:
+        """The sample without its image, which is kept here."""
+        height, width = sample.image.shape[1:]
+        self.size = self.size or (height, width)
+        if not self.is_settled and (height, width) != self.size:
             self.size, self.is_settled = DEFAULT_SIZE, True
             self.images = [values.resize(kept[None], DEFAULT_SIZE)[0] for kept in self.images]
-        if not self.is_settled and max(shape) > LARGEST_IMPLICIT_SIDE:
-            # Either another size follows or finish() refuses; photographs would fill the memory until then.
-            image = values.resize(image[None], DEFAULT_SIZE)[0]
-        elif self.is_settled:
-            image = values.resize(image[None], self.size)[0]
-        self.images.append(image.clone())  # a dataset may hand out one buffer again and again
+        # Of large images either another size follows or finish() refuses; they would fill the memory until then.
+        size = DEFAULT_SIZE if max(height, width) > MAX_IMPLICIT_SIDE and not self.is_settled else self.size
+        self.images.append(values.resize(sample.image[None], size)[0])
+        return dataclasses.replace(sample, image=torch.empty(0))
 
     def finish(self) -> Tensor:
+        """All images, ``(n, channels, height, width)`` uint8."""
         assert self.size is not None
-        if not self.is_settled and max(self.size) > LARGEST_IMPLICIT_SIDE:
-            height, width = self.size
+        height, width = self.size
+        if not self.is_settled and max(self.size) > MAX_IMPLICIT_SIDE:
             raise ValueError(
                 f"images are {height} × {width} pixels; a generator of that size needs gigabytes and hours. Pass "
                 f"image_size=64 or so (or image_size=({height}, {width}) to insist)"
             )
-        channels = max(image.shape[0] for image in self.images)
+        channels = self.channels or max(len(image) for image in self.images)
+        stacked = torch.empty(len(self.images), channels, height, width, dtype=torch.uint8)
         for index, image in enumerate(self.images):
-            if image.shape[0] != channels and channels > 4:
-                raise ValueError(f"image {index} has {image.shape[0]} channels, another has {channels}")
-        stacked = torch.empty(len(self.images), channels, *self.size, dtype=torch.uint8)
-        for index in range(len(stacked)):
-            image, self.images[index] = self.images[index], torch.empty(0)
+            if len(image) != channels and not {len(image), channels} <= set(values.COLOUR_CHANNELS):
+                whose = "another" if self.channels is None else "the fit"
+                raise ValueError(
+                    f"image {index} has {len(image)} channels, which cannot be brought to the {channels} of {whose}"
+                )
             stacked[index] = values.promote_channels(image[None], channels)[0]
+            self.images[index] = torch.empty(0)
         return stacked

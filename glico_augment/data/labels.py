@@ -15,13 +15,11 @@ def read_label(label: Any) -> int:
     """A label as an int.
 
     Raises:
-        TypeError: unless it is an int, a numpy integer or a 0-d integer tensor.
+        TypeError: unless it is an int, a numpy integer or a 0-d integer tensor or array.
         ValueError: if it takes more than 64 bits.
     """
-    if isinstance(label, Tensor) and label.ndim == 0 and _is_integer(label):
-        return int(label)
-    if isinstance(label, np.ndarray) and label.ndim == 0:
-        label = label[()]
+    if isinstance(label, (Tensor, np.ndarray)) and label.ndim == 0:
+        label = label.item()
     if isinstance(label, (int, np.integer)) and not isinstance(label, bool):
         if not -(2**63) <= int(label) < 2**63:
             raise ValueError(f"labels must fit into 64 bits, got {label}: number the classes 0, 1, 2, …")
@@ -57,12 +55,10 @@ def check_labels(labels: Any, images: Tensor) -> Tensor:
         TypeError: if they are not integers, or mixed or one-hot.
         ValueError: if there are not as many as images.
     """
-    if not isinstance(labels, Tensor):
-        labels = (
-            torch.from_numpy(labels)
-            if isinstance(labels, np.ndarray)
-            else torch.tensor([read_label(label) for label in labels], device="cpu")
-        )
+    if isinstance(labels, np.ndarray):
+        labels = torch.from_numpy(labels)
+    elif not isinstance(labels, Tensor):
+        labels = torch.tensor([read_label(label) for label in labels], device="cpu")
     if not _is_integer(labels) or labels.ndim != 1:
         raise TypeError(
             f"labels of a batch must be integers of shape (k,), got {labels.dtype} {tuple(labels.shape)}; put "

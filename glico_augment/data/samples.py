@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,14 +52,15 @@ class SampleLayout:
             raise ValueError("give label_key or labels_getter, not both")
 
     def labels(self, sample: Any) -> Any:
-        """The label, or the labels of a batch.
-
-        Raises:
-            ValueError: if there is none.
-        """
+        """The label, or the labels of a batch; raises ValueError if there is none."""
         if self.labels_getter is not None:
             return self.labels_getter(sample)
         return find_labels(sample) if self.label_key is None else _item(sample, self.label_key, "label_key")
+
+    def image(self, sample: Any) -> Any:
+        """The image of a sample, or a sample that is an image itself; raises ValueError if there is none or several."""
+        key = self._image_key(sample)
+        return sample if key is None else _item(sample, key, "image_key")
 
     def split(self, sample: Any) -> tuple[Any, Any]:
         """The image and the label of a dataset's sample.
@@ -68,18 +69,13 @@ class SampleLayout:
             TypeError: unless it is a mapping, or a tuple or list of at least two items.
             ValueError: if it has no image or no label, or several that may be meant.
         """
-        if not isinstance(sample, (Mapping, tuple, list)) or (not isinstance(sample, Mapping) and len(sample) < 2):
-            shown = f"{type(sample).__name__} of {len(sample)}" if isinstance(sample, (tuple, list)) else type(sample)
+        is_long = isinstance(sample, (tuple, list)) and len(sample) > 1
+        if not (is_long or isinstance(sample, Mapping)):
             raise TypeError(
-                f"a sample must be (image, label), a longer tuple or a mapping that has both; got {shown}. For arrays "
-                "of images and labels call fit(images, labels)"
+                f"a sample must be (image, label), a longer tuple or a mapping that has both; got {_shown(sample)}. "
+                "For arrays of images and labels call fit(images, labels)"
             )
         return self.image(sample), self.labels(sample)
-
-    def image(self, sample: Any) -> Any:
-        """The image of a sample, or a sample that is an image itself."""
-        key = self._image_key(sample)
-        return sample if key is None else _item(sample, key, "image_key")
 
     def replace(self, sample: Any, image: Any) -> Any:
         """The sample with another image in place of its own, in the same structure."""
@@ -98,9 +94,8 @@ class SampleLayout:
             return _put(sample, self.label_key, label)
         if isinstance(sample, Mapping):
             return _put(sample, _label_key(sample), label)
-        if isinstance(sample[1], Mapping):
-            label = _put(sample[1], _label_key(sample[1]), label)
-        return _put(sample, 1, label)
+        inner = sample[1]
+        return _put(sample, 1, _put(inner, _label_key(inner), label) if isinstance(inner, Mapping) else label)
 
     def find(self, sample: Any, labels: Any) -> tuple[Any, Callable[[Any], Any]]:
         """The image, list of images or batch in a sample of any structure, and what puts another in its place.
@@ -121,9 +116,7 @@ class SampleLayout:
             return _item(sample, key, "image_key"), lambda image: _put(sample, key, image)
         leaves, structure = tree_flatten(sample)
         position = find_image(leaves, labels)
-        return leaves[position], lambda image: tree_unflatten(
-            [*leaves[:position], image, *leaves[position + 1 :]], structure
-        )
+        return leaves[position], lambda image: tree_unflatten(_put(leaves, position, image), structure)
 
     def changed(self, image_key: Key | None, label_key: Key | None, labels_getter: LabelsGetter | None) -> SampleLayout:
         """A copy with what is not None set otherwise."""
@@ -133,19 +126,15 @@ class SampleLayout:
 
     def has_label(self, sample: Any) -> bool:
         """Whether a sample is more than an image or a tuple of one: it then has a label, or lacks it by mistake."""
-        if self.label_key is not None or self.labels_getter is not None:
-            return True
-        return not (
-            len(sample) == 1 and _is_image(sample[0]) if isinstance(sample, (tuple, list)) else _is_image(sample)
-        )
+        if isinstance(sample, (tuple, list)) and len(sample) == 1:
+            sample = sample[0]
+        return self.label_key is not None or self.labels_getter is not None or not _is_image(sample)
 
     def _image_key(self, sample: Any) -> Key | None:
-        if self.image_key is not None:
+        if self.image_key is not None or not isinstance(sample, (Mapping, tuple, list)):
             return self.image_key
-        if isinstance(sample, (tuple, list)):
-            return 0
         if not isinstance(sample, Mapping):
-            return None
+            return 0
         named = [key for key in sample if isinstance(key, str) and key.lower() in _IMAGE_KEYS]
         found = named or [key for key, value in sample.items() if _is_image(value)]
         if len(found) != 1:
@@ -171,7 +160,7 @@ class ImagesAlone(SampleLayout):
         return self.image(sample), 0
 
     def replace_label(self, sample: Any, label: Any) -> Any:
-        """Raise ValueError: nobody knows where a label is."""
+        """Raise ValueError: no place for a label is known."""
         raise ValueError(
             "GLICO was fitted without labels and reads none, so that it cannot give one to target_transform: give that "
             "to the wrapped dataset"
@@ -203,12 +192,8 @@ def find_labels(sample: Any) -> Any:
 
 def _label_key(sample: Mapping[Any, Any]) -> str:
     names = [key for key in sample if isinstance(key, str)]
-    for is_candidate in (
-        lambda key: key.lower() == "labels",
-        lambda key: key.lower() == "label",
-        lambda key: "label" in key.lower(),
-    ):
-        candidates = [key for key in names if is_candidate(key)]
+    exact = [[name for name in names if name.lower() == wanted] for wanted in ("labels", "label")]
+    for candidates in (*exact, [name for name in names if "label" in name.lower()]):
         if len(candidates) > 1:
             raise ValueError(f"the keys {candidates} may all hold the label; pass label_key=")
         if candidates:
@@ -218,18 +203,15 @@ def _label_key(sample: Mapping[Any, Any]) -> str:
     )
 
 
-def find_image(leaves: list[Any], labels: Any, *, keeps_geometry: bool = False) -> int:
+def find_image(leaves: list[Any], labels: Any) -> int:
     """The position of the one image among the leaves of a sample.
 
     A PIL image or ``tv_tensors.Image``; where there is none, the first plain tensor or array of at least two
-    dimensions, other than the labels, as in torchvision's transforms. With ``keeps_geometry`` boxes, masks and other
-    annotations of the geometry may be there, which a swap would falsify.
+    dimensions, other than the labels, as in torchvision's transforms.
 
     Raises:
-        ValueError: if there is no image or several, or such an annotation without ``keeps_geometry``.
+        ValueError: if there is no image or several.
     """
-    if not keeps_geometry:
-        _refuse_geometry(leaves)
     found = [index for index, leaf in enumerate(leaves) if isinstance(leaf, (PIL.Image.Image, tv_tensors.Image))]
     if not found:
         found = [index for index, leaf in enumerate(leaves) if _is_image(leaf) and leaf is not labels][:1]
@@ -240,18 +222,14 @@ def find_image(leaves: list[Any], labels: Any, *, keeps_geometry: bool = False) 
     return found[0]
 
 
-def _refuse_geometry(leaves: Sequence[Any]) -> None:
-    for leaf in leaves:
+def check_sample(sample: Any) -> None:
+    """Raise ValueError for a sample with boxes, masks and the like, which a swap would falsify."""
+    for leaf in tree_leaves(sample):
         if isinstance(leaf, tv_tensors.TVTensor) and not isinstance(leaf, tv_tensors.Image):
             raise ValueError(
                 f"GLICOAugment does not support {type(leaf).__name__}: a synthetic image has only its class in common "
                 "with the real one"
             )
-
-
-def check_sample(sample: Any) -> None:
-    """Raise ValueError for a sample with boxes, masks and the like, which a swap would falsify."""
-    _refuse_geometry(tree_leaves(sample))
 
 
 def _is_image(value: Any) -> bool:
@@ -269,22 +247,21 @@ def _item(sample: Any, key: Key, name: str) -> Any:
     try:
         return sample[key]
     except (KeyError, IndexError, TypeError) as error:
-        keys = (
-            f"the keys {list(sample)}" if isinstance(sample, Mapping) else f"{type(sample).__name__} {_length(sample)}"
-        )
-        raise ValueError(f"{name}={key!r} is not in a sample with {keys}") from error
+        raise ValueError(f"{name}={key!r} is not in a sample that is a {_shown(sample)}") from error
 
 
-def _length(sample: Any) -> str:
-    return f"of {len(sample)} items" if isinstance(sample, (tuple, list)) else "that has no items"
+def _shown(sample: Any) -> str:
+    """The structure of a sample, in words."""
+    items = f" with the keys {list(sample)}" if isinstance(sample, Mapping) else ""
+    items = f" of {len(sample)} items" if isinstance(sample, (tuple, list)) else items
+    return f"{type(sample).__name__}{items}"
 
 
 def _put(sample: Any, key: Key, value: Any) -> Any:
     """A copy of a mapping, tuple, named tuple or list with one item replaced."""
-    if isinstance(sample, (Mapping, list)):
-        changed: Any = copy.copy(sample) if isinstance(sample, (dict, list)) else dict(sample)
-        changed[key] = value
-        return changed
-    items = list(sample)
-    items[int(key)] = value
-    return type(sample)(*items) if hasattr(sample, "_fields") else type(sample)(items)
+    if isinstance(sample, tuple):
+        items = _put(list(sample), key, value)
+        return type(sample)(*items) if hasattr(sample, "_fields") else type(sample)(items)
+    changed: Any = copy.copy(sample) if isinstance(sample, (dict, list)) else dict(sample)
+    changed[key] = value
+    return changed

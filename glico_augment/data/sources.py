@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import StackDataset
 
 from glico_augment.data.folders import ClassFolders, ImageFiles
 from glico_augment.data.image_set import check_dataset
@@ -21,14 +21,12 @@ def as_dataset(dataset: Any, labels: Any = None) -> Any:
     """A dataset of pairs from a folder, or from images and labels; the dataset or the images where there are none.
 
     Args:
-        dataset: a dataset; the path of a folder with one folder a class, see :class:`ClassFolders`; or ``n`` images: a
-            tensor, an array or a sequence of what a dataset may have as image.
+        dataset: a dataset; the path of a folder with one folder per class, see :class:`ClassFolders`; or ``n`` images:
+            a tensor, an array or a sequence of what a dataset may have as image.
         labels: None; or ``n`` integers: a tensor, an array or a sequence.
 
     Raises:
-        OSError, ValueError: for a folder that is none, or holds something else.
-        TypeError: for labels that are none, or one image alone.
-        ValueError: for another number of labels than of images.
+        OSError, TypeError, ValueError: for what is none of these, and for another number of labels than of images.
     """
     if labels is None:
         if isinstance(dataset, (str, os.PathLike)):
@@ -46,7 +44,8 @@ def as_dataset(dataset: Any, labels: Any = None) -> Any:
         )
     if len(dataset) != len(labels):
         raise ValueError(f"got {len(dataset)} images but {len(labels)} labels")
-    return _Pairs(dataset, labels)
+    columns: Any = (dataset, labels)
+    return StackDataset(*columns)
 
 
 def as_images(images: Any) -> Any:
@@ -57,15 +56,13 @@ def as_images(images: Any) -> Any:
             sequence of images; or the path of a folder, whose images may lie in any subfolders.
 
     Raises:
-        OSError: for a folder that is none, or holds no image.
-        TypeError: for anything else.
-        ValueError: for an empty set, or one image alone.
+        OSError, TypeError, ValueError: for what is none of these, an empty set, or one image alone.
     """
     if isinstance(images, (str, os.PathLike)):
         return ImageFiles(Path(images))
     if isinstance(images, (Tensor, np.ndarray)):
-        # Of three dimensions may be grey images or one in colour, of which every row would be an image.
-        ends = (images.shape[0], images.shape[-1])[: 2 if isinstance(images, np.ndarray) else 1] if images.ndim else ()
+        # Three dimensions may be grey images, or one in colour, of which every row would be an image.
+        ends = images.shape[:1] if isinstance(images, Tensor) else images.shape[::2]
         if images.ndim not in (3, 4) or (images.ndim == 3 and any(end in COLOUR_CHANNELS for end in ends)):
             raise ValueError(
                 f"expected images (n, C, H, W) or (n, H, W); got shape {tuple(images.shape)}. Grey images need their "
@@ -75,15 +72,3 @@ def as_images(images: Any) -> Any:
         raise TypeError("expected images; got one PIL image: give it in a list, [image]")
     check_dataset(images, "images")
     return images
-
-
-class _Pairs(Dataset[Any]):
-    def __init__(self, images: Any, labels: Any) -> None:
-        self.images = images
-        self.labels = labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        return self.images[index], self.labels[index]

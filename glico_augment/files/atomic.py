@@ -24,7 +24,7 @@ _LONGEST_SUFFIX = 16
 _SLOTS = 8  # writers of one path at a time whose partial files are found again if they are killed
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Have ``write`` fill a file beside ``path``, then rename it into place.
 
     Whatever happens, ``path`` is either what it was or whole; an error removes the partial file, and what a killed
@@ -38,7 +38,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     Raises:
         OSError: as :func:`check_writable`, or if the disk is full; the message names ``path``.
     """
-    target = _target(path)
+    target = check_writable(path)
     try:
         partial, file = _create(target)
         with file:
@@ -54,35 +54,30 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
         raise _in_words(path, error) from error
 
 
-def check_writable(path: str | Path) -> None:
-    """Raise OSError unless a file can be written at ``path``, so that a long run need not find out at its end.
+def check_writable(path: str | Path) -> Path:
+    """The file that is written for ``path``, behind any symbolic links, checked before a long run and not at its end.
 
     Raises:
         IsADirectoryError, FileNotFoundError: for a folder, and for a file in a folder that is not there.
         PermissionError: for a file that is read-only, be it to the superuser, and for one in a read-only folder.
         OSError: for a device, pipe or socket.
     """
-    _target(path)
-
-
-def _target(path: str | Path) -> Path:
     path = checks.path("a file's name", path)
-    """The file to write, behind any symbolic links, checked."""
     target = Path(os.path.realpath(path))
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
-        mode = None
+        if not target.parent.is_dir():
+            raise FileNotFoundError(f"{path} cannot be written: there is no folder {target.parent}") from None
     except OSError as error:
         raise _in_words(path, error) from error
-    if mode is None and not target.parent.is_dir():
-        raise FileNotFoundError(f"{path} cannot be written: there is no folder {target.parent}")
-    if mode is not None and stat.S_ISDIR(mode):
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file")
-    if mode is not None and not stat.S_ISREG(mode):
-        raise OSError(f"{path} is a device, pipe or socket, and is left as it is; give the name of a file")
-    if mode is not None and not (mode & 0o222 and _may(target, os.W_OK)):
-        raise PermissionError(f"{path} cannot be written: it is read-only. Make it writable or give another name")
+    else:
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(f"{path} is a folder; give the name of a file")
+        if not stat.S_ISREG(mode):
+            raise OSError(f"{path} is a device, pipe or socket, and is left as it is; give the name of a file")
+        if not (mode & 0o222 and _may(target, os.W_OK)):
+            raise PermissionError(f"{path} cannot be written: it is read-only. Make it writable or give another name")
     if not _may(target.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"{path} cannot be written: no file can be made in {target.parent}")
     return target
@@ -105,10 +100,13 @@ def _create(target: Path) -> tuple[Path, BinaryIO]:
             file = partial.open("xb+")
             with suppress(OSError):  # where there is no such file, its permissions are those of any new one
                 partial.chmod(stat.S_IMODE(target.stat().st_mode))
-            with suppress(BlockingIOError):
+            is_taken = False
+            try:
                 _lock(file)
-                if _is_at(partial, file):
-                    return partial, file
+            except OSError as error:
+                is_taken = isinstance(error, BlockingIOError)  # else files cannot be locked here
+            if not is_taken and _is_at(partial, file):
+                return partial, file
             file.close()  # another writer took it for abandoned, before it was locked
     raise OSError("others are writing it")
 
@@ -121,7 +119,7 @@ def _is_free(partial: Path) -> bool:
     """
     try:
         with partial.open("rb+") as file:
-            _lock(file, must=True)
+            _lock(file)
             if _is_at(partial, file):  # and not renamed since it was opened, with another in its place
                 partial.unlink()
     except FileNotFoundError:
@@ -138,22 +136,11 @@ def _is_at(path: Path, file: BinaryIO) -> bool:
         return False
 
 
-def _lock(file: BinaryIO, *, must: bool = False) -> None:
-    """Lock a file until it is closed.
-
-    Raises:
-        BlockingIOError: if it is locked.
-        OSError: if files cannot be locked here and it ``must`` be.
-    """
-    try:
-        if fcntl is None:
-            raise OSError(errno.ENOSYS, "no locks")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:
-        if must:
-            raise
+def _lock(file: BinaryIO) -> None:
+    """Lock a file until it is closed; raises BlockingIOError if it is locked, OSError where files cannot be locked."""
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, "no locks")
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _in_words(path: str | Path, error: OSError) -> OSError:

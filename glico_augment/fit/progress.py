@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from torch import Tensor
@@ -31,8 +30,7 @@ class FitProgress:
         step: steps made.
         total_steps: steps of the whole fit.
         restarts: how often the fit started again at a lower rate.
-        model: the model as it is; do not change it. In a distributed fit only the codes of this process's images are
-            up to date.
+        model: the model as it is; do not change it.
     """
 
     step: int
@@ -57,19 +55,23 @@ Callback = Callable[[FitProgress], Any]
 """Called after every step; the return value ``True``, and no other, ends the fit there."""
 
 
-class ProgressBar:
-    """A callback that shows steps and loss parts with tqdm.
+class ProgressReport:
+    """A callback that shows a running fit: a bar of tqdm, which it closes as a context, and a log of the time to go.
+
+    The log has level INFO. It says after 20 steps how long the fit still takes, and without a bar at each tenth again.
 
     Args:
         steps_done: steps made before.
         total_steps: steps of the whole fit.
-        is_labeled: whether the images have labels; the bar says where they have none, which may be a slip.
-        enabled: False shows nothing.
+        is_labeled: whether the images have labels; the bar says where they have none, which may be a mistake.
+        has_bar: whether to show a bar.
     """
 
-    def __init__(self, steps_done: int, total_steps: int, *, is_labeled: bool, enabled: bool) -> None:
+    def __init__(self, steps_done: int, total_steps: int, *, is_labeled: bool, has_bar: bool) -> None:
         self._bar: Any = None
-        if not enabled:
+        self._steps_made = 0
+        self._start = 0.0
+        if not has_bar:
             return
         try:
             from tqdm.auto import tqdm
@@ -78,26 +80,33 @@ class ProgressBar:
                 "no progress bar: tqdm is not installed (pip install 'glico-augment[progress]', or progress=False); "
                 "logging.basicConfig(level=logging.INFO) shows how far a fit is",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
             return
         title = "GLICO fit" if is_labeled else "GLICO fit without labels"
         self._bar = tqdm(initial=steps_done, total=total_steps, desc=title, unit="step", dynamic_ncols=True)
 
-    @property
-    def is_shown(self) -> bool:
-        """Whether there is a bar."""
-        return self._bar is not None
-
     def __call__(self, progress: FitProgress) -> None:
         """Show a step."""
-        if self._bar is None:
-            return
+        if self._bar is not None:
+            self._move_bar(progress)
+        now = time.monotonic()
+        self._steps_made += 1
+        if self._steps_made == 1:
+            self._start = now  # the first step is slower than the others
+        is_first = self._steps_made == _STEPS_TO_ESTIMATE
+        is_tenth = self._steps_made > _STEPS_TO_ESTIMATE and progress.step % max(1, progress.total_steps // 10) == 0
+        steps_left = progress.total_steps - progress.step
+        if steps_left and (is_first or (is_tenth and self._bar is None)):
+            seconds = (now - self._start) / (self._steps_made - 1) * steps_left
+            place, loss = (progress.step, progress.total_steps), progress.losses["loss"]
+            logger.info("step %d of %d, loss %.3f: about %s to go", *place, loss, duration(seconds))
+
+    def _move_bar(self, progress: FitProgress) -> None:
         if progress.step % _LOSSES_EVERY == 0 or progress.step == progress.total_steps:
-            shown = {name: f"{value:.3f}" for name, value in progress.losses.items()}
-            self._bar.set_postfix(
-                {**shown, "restarts": progress.restarts} if progress.restarts else shown, refresh=False
-            )
+            restarts = {"restarts": progress.restarts} if progress.restarts else {}
+            losses = {name: f"{value:.3f}" for name, value in progress.losses.items()}
+            self._bar.set_postfix({**losses, **restarts}, refresh=False)
         if progress.step > self._bar.n:
             self._bar.update(progress.step - self._bar.n)
         else:  # the fit started again
@@ -109,47 +118,12 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.set_postfix({"R²": f"{quality.r2:.3f}"})
 
-    def __enter__(self) -> ProgressBar:
+    def __enter__(self) -> ProgressReport:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-class ProgressLog:
-    """A callback that logs how long a fit still takes, at level INFO: after 20 steps, and then at each tenth.
-
-    Args:
-        once: log the first time only, as where a bar shows the rest.
-    """
-
-    def __init__(self, *, once: bool) -> None:
-        self._once = once
-        self._steps_made = 0
-        self._start = 0.0
-
-    def __call__(self, progress: FitProgress) -> None:
-        """Log a step, if it is one to be logged."""
-        now = time.monotonic()
-        self._steps_made += 1
-        if self._steps_made == 1:
-            self._start = now  # the first step is slower than the others
-        is_first = self._steps_made == _STEPS_TO_ESTIMATE
-        is_tenth = self._steps_made > _STEPS_TO_ESTIMATE and progress.step % max(1, progress.total_steps // 10) == 0
-        steps_left = progress.total_steps - progress.step
-        if steps_left == 0 or not (is_first or (is_tenth and not self._once)):
-            return
-        seconds = (now - self._start) / (self._steps_made - 1) * steps_left
-        logger.info(
-            "step %d of %d, loss %.3f: about %s to go",
-            progress.step,
-            progress.total_steps,
-            progress.losses["loss"],
-            duration(seconds),
-        )
 
 
 def duration(seconds: float) -> str:

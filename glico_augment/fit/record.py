@@ -25,8 +25,7 @@ class FitRecord:
         config: the hyper-parameters, resolved.
         class_names: of each label, in ascending order of the labels; None where nobody gave one.
         image_shape: ``(channels, height, width)``.
-        digests: ``(n,)`` int64 hashes of the images as their dataset yields them.
-        glimpses: ``(n,)`` int64 hashes of a few of their pixels, by which fitted images are recognised.
+        digests: ``(n,)`` int64 hashes of the images, by which fitted ones are recognised.
         fingerprint: 32 hexadecimal digits over images, labels and their order.
         seed: of the fit.
         is_labeled: whether the images had labels; without, all are of one class, 0.
@@ -39,7 +38,6 @@ class FitRecord:
     class_names: tuple[str | None, ...]
     image_shape: tuple[int, int, int]
     digests: Tensor
-    glimpses: Tensor
     fingerprint: str
     seed: int
     is_labeled: bool = True
@@ -50,14 +48,12 @@ class FitRecord:
     @classmethod
     def of(cls, image_set: ImageSet, config: FitConfig, seed: int) -> FitRecord:
         """The record of a fit about to start."""
-        names, shape = image_set.class_names, image_set.image_shape
         config = FitConfig.from_json(config.replace(loss=loss_name(config.loss)).to_json())
         return cls(
             config,
-            names,
-            shape,
+            image_set.class_names,
+            image_set.image_shape,
             image_set.digests,
-            image_set.glimpses,
             image_set.fingerprint,
             seed,
             image_set.is_labeled,

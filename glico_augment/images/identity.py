@@ -12,42 +12,28 @@ import torch
 from torch import Tensor
 
 from glico_augment.images.convert import to_uint8
+from glico_augment.images.values import COLOUR_CHANNELS, promote_channels
 
-_GLIMPSE_SIDE = 16
+_MAX_GRID = 64  # pixels a side
 
 
-def glimpse(image: Any) -> int:
-    """64-bit hash of an image's size and of up to 16 × 16 of its pixels, on a grid, as a signed integer.
+def digest(image: Any, channels: int) -> int:
+    """64-bit BLAKE2 hash of an image's size and of the pixels on a grid of at most 64 × 64, as a signed integer.
 
-    Equal for an image of any kind and its canonical form, and at any size as cheap as for a small one where the image
-    is a grey or RGB PIL image or a uint8 tensor. Images that differ off the grid alone share it.
+    Equal for an image however it was read: grey as one channel or as three equal ones, as a PIL image, an array or a
+    tensor of bytes. Images of more than 64 pixels a side that differ off the grid alone share it.
+
+    Args:
+        image: what :func:`to_uint8` takes, and with its errors.
+        channels: those of the fit, which the pixels are brought to; others than grey and colour keep their own.
     """
-    if isinstance(image, PIL.Image.Image) and image.mode in ("L", "RGB"):
-        shape = (len(image.mode), image.height, image.width)
-        grid = (min(image.width, _GLIMPSE_SIDE), min(image.height, _GLIMPSE_SIDE))
-        pixels = image.resize(grid, PIL.Image.Resampling.NEAREST).tobytes()
-    else:
-        is_canonical = isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3
-        canonical = (image.as_subclass(Tensor).cpu() if is_canonical else to_uint8(image)).numpy()
-        shape = canonical.shape
-        pixels = canonical[:, _grid(shape[1])[:, None], _grid(shape[2])].transpose(1, 2, 0).tobytes()
-    hasher = hashlib.blake2b(b"%d %d %d " % shape, digest_size=8)
-    hasher.update(pixels)
-    return int.from_bytes(hasher.digest(), "big", signed=True)
+    return _hash(*_on_grid(image), channels)
 
 
-@functools.cache
-def _grid(side: int) -> np.ndarray:
-    """The pixels that PIL's nearest neighbour takes of ``side``."""
-    count = min(side, _GLIMPSE_SIDE)
-    return (2 * np.arange(count) + 1) * side // (2 * count)
-
-
-def digest(image: Tensor) -> int:
-    """64-bit BLAKE2 hash of a canonical image's shape and pixels, as a signed integer."""
-    hasher = hashlib.blake2b(repr(tuple(image.shape)).encode(), digest_size=8)
-    hasher.update(image.contiguous().numpy())  # type: ignore[arg-type]
-    return int.from_bytes(hasher.digest(), "big", signed=True)
+def digests(image: Any) -> dict[int, int]:
+    """The :func:`digest` of an image by channels: in each of 1 to 4, and in its own."""
+    pixels, size = _on_grid(image)
+    return {channels: _hash(pixels, size, channels) for channels in {*COLOUR_CHANNELS, len(pixels)}}
 
 
 def fingerprint(digests: Tensor, labels: Tensor) -> str:
@@ -56,3 +42,31 @@ def fingerprint(digests: Tensor, labels: Tensor) -> str:
     for values in (digests, labels):
         hasher.update(values.cpu().numpy().astype("<i8").tobytes())
     return hasher.hexdigest()
+
+
+def _on_grid(image: Any) -> tuple[Tensor, tuple[int, int]]:
+    """The pixels of an image on the grid, uint8 ``(channels, rows, columns)``, and its height and width."""
+    if isinstance(image, PIL.Image.Image) and image.mode in ("L", "RGB"):
+        # Nearest neighbour takes the pixels of the grid, so that no more than these are converted.
+        grid = (min(image.width, _MAX_GRID), min(image.height, _MAX_GRID))
+        return to_uint8(image.resize(grid, PIL.Image.Resampling.NEAREST)), (image.height, image.width)
+    pixels = to_uint8(image)
+    height, width = pixels.shape[1:]
+    if max(height, width) > _MAX_GRID:
+        pixels = torch.from_numpy(pixels.numpy()[:, _grid(height)][:, :, _grid(width)])
+    return pixels, (height, width)
+
+
+@functools.cache
+def _grid(side: int) -> np.ndarray:
+    """The pixels that PIL's nearest neighbour takes of ``side``."""
+    count = min(side, _MAX_GRID)
+    return (2 * np.arange(count) + 1) * side // (2 * count)
+
+
+def _hash(pixels: Tensor, size: tuple[int, int], channels: int) -> int:
+    if {len(pixels), channels} <= set(COLOUR_CHANNELS):
+        pixels = promote_channels(pixels[None], channels)[0]
+    hasher = hashlib.blake2b(b"%d %d %d " % (len(pixels), *size), digest_size=8)
+    hasher.update(pixels.contiguous().numpy())  # type: ignore[arg-type]
+    return int.from_bytes(hasher.digest(), "big", signed=True)

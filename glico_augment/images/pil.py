@@ -1,9 +1,12 @@
-"""PIL images of every mode to uint8 tensors and back."""
+"""Image files, and PIL images of every mode to uint8 tensors and back."""
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import torch
 from torch import Tensor
 
@@ -11,22 +14,31 @@ from glico_augment.images.values import bring, check_values, from_unit, like_sha
 
 # PIL mode → the mode whose bytes are taken. 16-bit and float grey are scaled to 8 bits instead.
 _PIL_MODES = {
-    "1": "L",
-    "L": "L",
-    "P": "RGB",
-    "PA": "RGBA",
-    "LA": "RGBA",
-    "La": "RGBA",
-    "RGB": "RGB",
-    "RGBX": "RGB",
-    "RGBA": "RGBA",
-    "RGBa": "RGBA",
-    "CMYK": "RGB",
-    "YCbCr": "RGB",
-    "HSV": "RGB",
+    **dict.fromkeys(("1", "L"), "L"),
+    **dict.fromkeys(("P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"), "RGB"),
+    **dict.fromkeys(("PA", "LA", "La", "RGBA", "RGBa"), "RGBA"),
 }
 # 16-bit modes and the layout of their bytes; I has 32-bit integers, in which PIL keeps 16-bit files as well.
 _PIL_SIXTEEN_BIT = {"I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2", "I;16N": "=u2", "I": "=i4"}
+
+
+def load_image(path: str | os.PathLike[str]) -> PIL.Image.Image:
+    """Read an image file in its own mode and depth, upright as its EXIF orientation says.
+
+    A loader for torchvision's folders, ``ImageFolder("photos/train", loader=load_image)``, and the one of the command
+    line. Torchvision's own converts every file to 8-bit RGB, which leaves of a 16-bit one little but white.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A PIL image of any mode; :meth:`GLICOAugment.fit` reads grey as one channel and alpha as a further one.
+
+    Raises:
+        OSError: if it cannot be read, or is no image.
+    """
+    with PIL.Image.open(path) as file:
+        return PIL.ImageOps.exif_transpose(file)
 
 
 def check_mode(image: PIL.Image.Image) -> None:
@@ -36,12 +48,7 @@ def check_mode(image: PIL.Image.Image) -> None:
 
 
 def to_uint8(image: PIL.Image.Image) -> Tensor:
-    """uint8 ``(channels, height, width)`` of an image of any mode.
-
-    Raises:
-        TypeError: for a mode that is not read.
-        ValueError: for an empty image, or values out of range.
-    """
+    """uint8 ``(channels, height, width)`` of an image; a TypeError for its mode or a ValueError for its values."""
     check_mode(image)
     if 0 in image.size:
         raise ValueError(f"image is empty: {image.size[0]} × {image.size[1]} pixels")

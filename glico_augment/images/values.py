@@ -109,14 +109,7 @@ def bring(image: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 def replace_rows(images: Tensor, rows: Tensor, synthetic: Tensor, is_wanted: Tensor) -> Tensor:
-    """A copy of ``images``, ``(k, C, H, W)``, with some replaced.
-
-    Args:
-        images: the real images.
-        rows: ``(j,)`` where the synthetic images go.
-        synthetic: ``(j, C, H, W)`` of the same dtype.
-        is_wanted: ``(j,)`` bool; the real image stays where it is false.
-    """
+    """A copy of ``images``, ``(k, C, H, W)``, with those of ``rows`` replaced by ``synthetic`` where ``is_wanted``."""
     if images.dtype == torch.uint16:  # which torch cannot index
         replaced = replace_rows(images.view(torch.int16), rows, synthetic.view(torch.int16), is_wanted)
         return replaced.view(torch.uint16)

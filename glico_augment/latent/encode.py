@@ -12,17 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from glico_augment import checks
-from glico_augment.data.reader import read_samples
+from glico_augment.data.reading import Sample, read_samples
 from glico_augment.data.samples import PLAIN, SampleLayout
 from glico_augment.data.sources import as_images
 from glico_augment.devices import choose_device, cpu_by_default, to_device
 from glico_augment.fit.code_adam import CodeAdam
-from glico_augment.fit.pixel_loss import PixelLoss
+from glico_augment.fit.loop import learning_rate_factor
 from glico_augment.fit.quality import ROUNDING
+from glico_augment.fit.reconstruction import PixelLoss, Targets
 from glico_augment.fit.record import FitRecord
-from glico_augment.fit.schedule import learning_rate_factor
 from glico_augment.fit.start import stream
-from glico_augment.fit.targets import Targets
 from glico_augment.images.values import promote_channels, to_unit
 from glico_augment.losses import FeatureLoss, build_loss
 from glico_augment.model import sphere
@@ -157,25 +156,21 @@ def encode(
             return _encode(model, fitted_images, comparison, targets, steps, starts, lr, seed, progress)
 
 
-def promoted(images: Tensor, channels: int, name: str) -> Tensor:
-    """uint8 images ``(k, C, H, W)``, called ``name`` in the error, with the ``channels`` of a fit.
-
-    Raises:
-        ValueError: if they cannot be converted.
-    """
-    try:
-        return promote_channels(images, channels)
-    except ValueError:
-        raise ValueError(
-            f"{name} has {images.shape[1]} channels, which cannot be brought to the {channels} of the fit"
-        ) from None
-
-
 def _read(images: Any, layout: SampleLayout, record: FitRecord) -> Tensor:
     """The images of a dataset in the shape of a fit, uint8 ``(k, channels, height, width)``."""
     channels, height, width = record.image_shape
-    read = read_samples(images, layout, (height, width), 0, with_labels=False, name="image")
-    return torch.cat([promoted(sample.image[None], channels, f"image {sample.index}") for sample in read])
+    read = read_samples(images, layout, (height, width), with_labels=False)
+    return torch.cat([_promoted(sample, channels) for sample in read])
+
+
+def _promoted(sample: Sample, channels: int) -> Tensor:
+    try:
+        return promote_channels(sample.image[None], channels)
+    except ValueError:
+        raise ValueError(
+            f"image {sample.index} has {len(sample.image)} channels, which cannot be brought to the {channels} of "
+            "the fit"
+        ) from None
 
 
 def _encode(

@@ -16,7 +16,7 @@ from glico_augment.data.sources import as_dataset
 from glico_augment.fit.quality import MIN_R2, measure
 from glico_augment.fit.record import Fitted
 from glico_augment.images.identity import fingerprint
-from glico_augment.latent.encode import encode, promoted
+from glico_augment.latent.encode import encode
 from glico_augment.model.codes import SphereCodes
 from glico_augment.model.model import GLICOModel
 from glico_augment.synthesis.recognition import Recognizer, find_overlap
@@ -67,20 +67,19 @@ def _new_images(synthesizer: Synthesizer, dataset: Any, layout: SampleLayout) ->
     """The images of a dataset that are not fitted yet, in the shape of the fit."""
     record, codes = synthesizer.record, synthesizer.codes
     channels, height, width = record.image_shape
-    read = read_image_set(dataset, layout=layout, image_size=(height, width))
+    read = read_image_set(dataset, layout=layout, image_size=(height, width), channels=channels)
     if read.is_labeled != record.is_labeled:
         raise ValueError("the images have no labels, and those of the fit have: give a dataset of (image, label)")
     synthesizer.check_known(read.labels)
     names = names_of_classes(dataset, label_key=layout.label_key) if record.is_labeled else None
     if names and (difference := first_difference(record.names_by_label(codes.classes), names)):
         raise ValueError(f"the classes of the fit and of the dataset are numbered differently: {difference}")
-    images = promoted(read.images, channels, "the dataset")
     fitted = set(zip(record.digests.tolist(), codes.labels.tolist(), strict=False))
     pairs = zip(read.digests.tolist(), read.labels.tolist(), strict=True)
     rows = torch.tensor([row for row, pair in enumerate(pairs) if pair not in fitted], dtype=torch.int64)
     if len(rows) == 0:
         raise ValueError(f"all {len(read)} images were fitted under their labels already: there is none to add")
-    return dataclasses.replace(read, images=images[rows], labels=read.labels[rows], digests=read.digests[rows])
+    return dataclasses.replace(read, images=read.images[rows], labels=read.labels[rows], digests=read.digests[rows])
 
 
 def _with_images(fitted: Fitted, codes: SphereCodes, images: Tensor, digests: Tensor) -> Fitted:

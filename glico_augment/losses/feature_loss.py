@@ -7,23 +7,25 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from glico_augment.config import FitConfig
+
 
 class FeatureLoss(nn.Module):
     """``Σ_j λ_j · mean|ξ_j(output) − ξ_j(target)| / s_j`` over the taps ``ξ_j`` that a subclass defines.
 
-    The form of GLICO's perceptual loss (Azuri & Weinshall 2020) with a scale ``s_j`` a tap, the mean absolute deviation
-    of ``ξ_j`` from its average over the real images. Whoever draws the average for every image pays ``λ_j`` on every
-    tap, so that fine and coarse, early and late taps count alike. To write a loss, define :meth:`features`.
+    The form of GLICO's perceptual loss (Azuri & Weinshall 2020) with a scale ``s_j`` per tap, the mean absolute
+    deviation of ``ξ_j`` from its average over the real images. Predicting the mean image costs ``λ_j`` per linear tap,
+    so that fine and coarse, early and late taps count alike. To write a loss, define :meth:`features`.
 
     Args:
-        weights: the ``λ_j``, one non-negative number a tap; all 1 if None. A tap of weight 0 is left out.
+        weights: the ``λ_j``, one non-negative number per tap; all 1 if None. A tap of weight 0 is left out.
         normalize: whether to divide by the scales. They are all 1 until :meth:`calibrate` is called.
     """
 
     scales: Tensor
 
     is_cheap = False
-    """Whether features cost so little that they are taken at every step, not kept for every image."""
+    """Whether features are computed at every step, and not kept for every image."""
 
     def __init__(self, weights: Sequence[float] | None = None, *, normalize: bool = True) -> None:
         super().__init__()
@@ -33,8 +35,13 @@ class FeatureLoss(nn.Module):
         self.normalize = normalize
         self.register_buffer("scales", torch.ones(0))
 
+    @classmethod
+    def from_config(cls, config: FitConfig) -> FeatureLoss:
+        """The loss of a fit with these settings; the base reads ``loss_weights`` and ``loss_normalize``."""
+        return cls(config.loss_weights, normalize=config.loss_normalize)
+
     def features(self, images: Tensor) -> list[Tensor]:
-        """The taps of ``images``, ``(k, channels, height, width)`` in ``[0, 1]``; each begins with dimension ``k``."""
+        """The taps of ``images``, ``(k, channels, height, width)`` in ``[0, 1]``; each has ``k`` rows."""
         raise NotImplementedError(f"{type(self).__name__} must define features(images)")
 
     def check_images(self, image_shape: tuple[int, int, int]) -> None:
@@ -45,20 +52,19 @@ class FeatureLoss(nn.Module):
         """Take each tap's scale from the real images.
 
         Args:
-            batches: the real images, ``(k, channels, height, width)`` in ``[0, 1]`` each; iterated over twice, so not
-                an iterator.
+            batches: the real images, ``(k, channels, height, width)`` in ``[0, 1]`` each; iterated over twice.
         """
         if not self.normalize:
             return
         means = self._average(batches, lambda tap, _: tap.sum(dim=0))
         deviations = self._average(batches, lambda tap, j: (tap - means[j]).abs().flatten(1).mean(dim=1).sum())
-        # Images that are all alike deviate by rounding errors alone.
+        # Where all images are equal, deviations are rounding errors.
         magnitudes = torch.stack([mean.abs().mean() for mean in means])
         scales = torch.stack(deviations)
         self.scales = torch.where(scales > 1e-5 * magnitudes, scales, magnitudes.where(magnitudes > 0, 1.0))
 
     def _average(self, batches: Iterable[Tensor], total: Callable[[Tensor, int], Tensor]) -> list[Tensor]:
-        """The average over images of what ``total`` adds up over a batch, for each tap."""
+        """The mean over images of each tap's ``total`` over a batch."""
         sums: list[Tensor] = []
         count = 0
         for batch in batches:

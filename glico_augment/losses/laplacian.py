@@ -9,8 +9,8 @@ from torch import Tensor
 
 from glico_augment.losses.feature_loss import FeatureLoss
 
-_COARSEST_SIDE = 4
-_BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # even, so that a coarse pixel lies between the two it stands for
+_MIN_SIDE = 4
+_BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # even, so that a coarse pixel lies halfway between two fine ones
 
 
 class LaplacianLoss(FeatureLoss):
@@ -20,9 +20,8 @@ class LaplacianLoss(FeatureLoss):
     fall below 4 pixels.
 
     Args:
-        weights: one weight a level, finest first, the low-pass residual last; all 1 if None.
-        normalize: whether to divide each level by its scale on the real images, so that faint edges count as much as
-            broad areas of colour.
+        weights: one per level, finest first, the low-pass residual last; all 1 if None.
+        normalize: whether to divide each level by its scale on the real images.
     """
 
     is_cheap = True
@@ -30,27 +29,21 @@ class LaplacianLoss(FeatureLoss):
     def features(self, images: Tensor) -> list[Tensor]:
         """The levels of the pyramid, finest first, then the low-pass residual."""
         levels = []
-        current = images.float()
-        with torch.autocast(images.device.type, enabled=False):  # a level is a small difference of large numbers
-            while (min(current.shape[-2:]) + 1) // 2 >= _COARSEST_SIDE:
+        current, device = images.float(), images.device
+        with torch.autocast(device.type, enabled=False):  # a level is a small difference of large numbers
+            while (min(current.shape[-2:]) + 1) // 2 >= _MIN_SIDE:
                 height, width = current.shape[-2:]
-                coarser = _resample(current, _halving(height, images.device), _halving(width, images.device))
-                levels.append(
-                    current - _resample(coarser, _doubling(height, images.device), _doubling(width, images.device))
-                )
+                # At these sizes products of matrices are faster than strided filters, on any device.
+                coarser = _halving(height, device) @ (current @ _halving(width, device).T)
+                levels.append(current - _doubling(height, device) @ (coarser @ _doubling(width, device).T))
                 current = coarser
         return [*levels, current]
 
 
-def _resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """A matrix for each side of the images: at these sizes products are faster than strided filters, on any device."""
-    return rows @ (images @ columns.T)
-
-
 @lru_cache
-@torch.inference_mode(False)  # a fit takes gradients through what a caller's inference may have been first to make
+@torch.inference_mode(False)  # a cached inference tensor would break the gradients of a later fit
 def _halving(side: int, device: torch.device) -> Tensor:
-    """From ``side`` pixels to half as many, rounded up, by the binomial filter, borders repeated."""
+    """The matrix from ``side`` pixels to half as many, rounded up: the binomial filter, borders repeated."""
     coarse = torch.arange((side + 1) // 2)[:, None]
     weights = torch.tensor(_BINOMIAL, dtype=torch.float32) / sum(_BINOMIAL)
     return _filters(2 * coarse + torch.arange(-1, 3), weights.expand(len(coarse), 4), side).to(device)
@@ -59,7 +52,7 @@ def _halving(side: int, device: torch.device) -> Tensor:
 @lru_cache
 @torch.inference_mode(False)
 def _doubling(side: int, device: torch.device) -> Tensor:
-    """From half of ``side`` pixels, rounded up, to ``side``, by linear interpolation, borders repeated."""
+    """The matrix from half of ``side`` pixels, rounded up, to ``side``: linear interpolation, borders repeated."""
     fine = torch.arange(side)
     nearest = fine // 2
     beside = nearest + torch.where(fine % 2 == 0, -1, 1)
@@ -68,5 +61,5 @@ def _doubling(side: int, device: torch.device) -> Tensor:
 
 
 def _filters(places: Tensor, weights: Tensor, side: int) -> Tensor:
-    """The matrix whose row ``i`` weighs the pixels ``places[i]`` of ``side``; those beyond the border are its own."""
+    """The matrix whose row ``i`` weights the pixels ``places[i]`` of ``side``, clamped to the border."""
     return torch.zeros(len(places), side, dtype=torch.float32).scatter_add_(1, places.clamp(0, side - 1), weights)

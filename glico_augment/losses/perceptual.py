@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 import warnings
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights
 
+from glico_augment.config import FitConfig
 from glico_augment.losses.feature_loss import FeatureLoss
 
 TAPS = ("conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2")
@@ -22,7 +24,6 @@ TAPS = ("conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2")
 # VGG-16 (Simonyan & Zisserman 2015, configuration D) up to conv5_2: the channels of each block's convolutions,
 # with the key of the block's first convolution in torchvision's state dict.
 _BLOCKS = (((64, 64), 0), ((128, 128), 5), ((256, 256, 256), 10), ((512, 512, 512), 17), ((512, 512), 24))
-_TAP_POSITION = 1  # the second convolution of every block
 _MIN_SIDE = 32  # four poolings leave 2 × 2
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -40,18 +41,15 @@ class _VGGLoss(FeatureLoss):
             raise ValueError(f"this loss has {len(TAPS)} taps {TAPS}, got {len(self.weights)} loss weights")
         self.blocks = nn.ModuleList()
         channels_in = 3
-        for widths, _ in _BLOCKS:
-            convs = nn.ModuleList()
-            for width in widths:
-                convs.append(
-                    nn.Conv2d(channels_in, width // width_divisor, 3, padding=1, device="meta", dtype=torch.float32)
-                )
-                channels_in = width // width_divisor
-            self.blocks.append(convs)
-        self.to_empty(device="cpu")
-        self.scales = torch.ones(0)
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN, dtype=torch.float32).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        with torch.device("meta"):  # constructors draw initial weights from torch's global generator
+            for widths, _ in _BLOCKS:
+                channels = [channels_in, *(width // width_divisor for width in widths)]
+                convs = (nn.Conv2d(*pair, 3, padding=1, dtype=torch.float32) for pair in itertools.pairwise(channels))
+                self.blocks.append(nn.ModuleList(convs))
+                channels_in = channels[-1]
+        self.blocks.to_empty(device="cpu")
+        for name, values in (("mean", _IMAGENET_MEAN), ("std", _IMAGENET_STD)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1), persistent=False)
         self.requires_grad_(False)
 
     def check_images(self, image_shape: tuple[int, int, int]) -> None:
@@ -67,18 +65,16 @@ class _VGGLoss(FeatureLoss):
         hidden = (_as_rgb(_enlarge(images)) - self.mean) / self.std
         hidden = hidden.contiguous(memory_format=torch.channels_last)
         last = max(block for block in range(len(TAPS)) if self.weights is None or self.weights[block])
-        for block, convs in enumerate(self.blocks):
-            assert isinstance(convs, nn.ModuleList)
-            for position, conv in enumerate(convs):
-                hidden = F.relu(conv(hidden))
-                if position == _TAP_POSITION:
-                    taps.append(hidden)
-                    if block == last:
-                        # Later taps have weight 0; an empty one keeps the list aligned with the weights.
-                        taps += [hidden.new_zeros(len(hidden), 1)] * (len(TAPS) - len(taps))
-                        return taps
-            hidden = F.max_pool2d(hidden, 2)
-        raise AssertionError("unreachable: the last tap is in the last block")
+        for block in range(last + 1):
+            first, second, *others = self.blocks[block].children()
+            hidden = F.relu(second(F.relu(first(hidden))))
+            taps.append(hidden)
+            if block < last:
+                for conv in others:
+                    hidden = F.relu(conv(hidden))
+                hidden = F.max_pool2d(hidden, 2)
+        # Later taps have weight 0; empty ones keep the list aligned with the weights.
+        return taps + [hidden.new_zeros(len(hidden), 1)] * (len(TAPS) - len(taps))
 
 
 class PerceptualLoss(_VGGLoss):
@@ -94,7 +90,7 @@ class PerceptualLoss(_VGGLoss):
             torchvision's ``VGG16_Weights.IMAGENET1K_V1`` from its cache, or downloads it there.
 
     Raises:
-        FileNotFoundError: if the weights are neither at ``weights_file`` nor in the cache nor to be downloaded.
+        FileNotFoundError: if the weights are not at ``weights_file``, or neither in the cache nor to be downloaded.
         ValueError: if the file is not a VGG-16 state dict.
     """
 
@@ -107,27 +103,24 @@ class PerceptualLoss(_VGGLoss):
     ) -> None:
         super().__init__(weights, normalize=normalize)
         state = _read_weights(Path(weights_file)) if weights_file is not None else _cached_weights()
-        self._load(state, source=str(weights_file or VGG16_Weights.IMAGENET1K_V1))
+        for own_name, parameter in self.blocks.named_parameters():
+            block, position, name = own_name.split(".")
+            key = f"features.{_BLOCKS[int(block)][1] + 2 * int(position)}.{name}"
+            value = state.get(key)
+            if not isinstance(value, Tensor) or value.shape != parameter.shape:
+                found = tuple(value.shape) if isinstance(value, Tensor) else "nothing"
+                source, shape = weights_file or VGG16_Weights.IMAGENET1K_V1, tuple(parameter.shape)
+                raise ValueError(f"{source} is not a VGG-16 state dict: expected {key} of shape {shape}, found {found}")
+            parameter.data.copy_(value)
 
-    def _load(self, state: dict[str, Tensor], *, source: str) -> None:
-        for convs, (widths, first_key) in zip(self.blocks, _BLOCKS, strict=True):
-            assert isinstance(convs, nn.ModuleList)
-            for position in range(len(widths)):
-                conv = convs[position]
-                for name, parameter in conv.named_parameters():
-                    key = f"features.{first_key + 2 * position}.{name}"
-                    value = state.get(key)
-                    if not isinstance(value, Tensor) or value.shape != parameter.shape:
-                        found = tuple(value.shape) if isinstance(value, Tensor) else "nothing"
-                        raise ValueError(
-                            f"{source} is not a VGG-16 state dict: expected {key} of shape "
-                            f"{tuple(parameter.shape)}, found {found}"
-                        )
-                    parameter.data.copy_(value)
+    @classmethod
+    def from_config(cls, config: FitConfig) -> PerceptualLoss:
+        """The loss of a fit with these settings; ``vgg_weights`` is the file."""
+        return cls(config.loss_weights, normalize=config.loss_normalize, weights_file=config.vgg_weights)
 
 
 class RandomPerceptualLoss(_VGGLoss):
-    """L1 between the activations of a VGG-16 trunk with fixed random weights: texture and layout, no download.
+    """L1 between the activations of a VGG-16 trunk with fixed random weights, which needs no download.
 
     He-initialised convolutions a quarter as wide as VGG-16's, the same for the same seed on every machine. Images
     are treated as by :class:`PerceptualLoss`.
@@ -151,9 +144,9 @@ class RandomPerceptualLoss(_VGGLoss):
 
 def _enlarge(images: Tensor) -> Tensor:
     height, width = images.shape[-2:]
-    factor = max(1.0, _MIN_SIDE / min(height, width))
-    if factor == 1.0:
+    if min(height, width) >= _MIN_SIDE:
         return images
+    factor = _MIN_SIDE / min(height, width)
     size = (round(height * factor), round(width * factor))
     return F.interpolate(images, size, mode="bilinear", align_corners=False)
 

@@ -17,11 +17,11 @@ class SphereCodes(nn.Module):
     """The codes ``z_i`` of a training set, with the labels that say which of them may be mixed.
 
     The first ``len(labels)`` codes belong to labelled images. Further codes belong to unlabelled images (the
-    transductive mode); they are learned with the others but are never an anchor or a partner.
+    transductive mode), which are never an anchor or a partner.
 
     Args:
-        codes: ``(n, latent_dim)`` floating point; projected onto the sphere unless unit already, within rounding.
-            ``latent_dim`` is at least 2.
+        codes: ``(n, latent_dim)`` floating point, ``latent_dim`` at least 2; projected onto the sphere unless of length
+            1 within rounding.
         labels: ``(m,)`` integers, ``1 <= m <= n``, in any range, not necessarily contiguous.
 
     Attributes:
@@ -32,7 +32,7 @@ class SphereCodes(nn.Module):
 
     Raises:
         TypeError: if the labels are not integers or the codes not floating point.
-        ValueError: if the shapes do not fit together.
+        ValueError: if the shapes are not as above.
     """
 
     codes: nn.Parameter
@@ -52,19 +52,16 @@ class SphereCodes(nn.Module):
         self.codes = nn.Parameter(torch.where(is_unit, codes, sphere.normalize(codes)))
         labels = labels.detach().to(device=codes.device, dtype=torch.int64)
         classes, class_indices, class_size = torch.unique(labels, return_inverse=True, return_counts=True)
-        # Images of one class stand side by side in `_members`, so a draw within a class is one offset.
+        # `_members` has the images sorted by class, so that a draw within a class is one offset.
         members = torch.argsort(class_indices, stable=True)
         first_member = class_size.cumsum(0) - class_size
         rank = torch.empty_like(members)
         rank[members] = torch.arange(len(labels), device=labels.device) - first_member[class_indices[members]]
         self.register_buffer("labels", labels)
-        # Those derived from the labels are never part of a state, so that they cannot contradict them.
-        self.register_buffer("classes", classes, persistent=False)
-        self.register_buffer("class_indices", class_indices, persistent=False)
-        self.register_buffer("_members", members, persistent=False)
-        self.register_buffer("_first_member", first_member, persistent=False)
-        self.register_buffer("_class_size", class_size, persistent=False)
-        self.register_buffer("_rank", rank, persistent=False)
+        derived = {"classes": classes, "class_indices": class_indices, "_members": members}
+        derived |= {"_first_member": first_member, "_class_size": class_size, "_rank": rank}
+        for name, value in derived.items():  # not part of a state, where they could contradict the labels
+            self.register_buffer(name, value, persistent=False)
 
     @classmethod
     def random(
@@ -82,7 +79,7 @@ class SphereCodes(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path, *, device: torch.device | str = "cpu") -> SphereCodes:
-        """Read the codes and labels alone from a file written by :meth:`GLICOAugment.save`, all of which is verified.
+        """Read only the codes and labels of a file of :meth:`GLICOAugment.save`; the whole file is verified.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -121,7 +118,7 @@ class SphereCodes(nn.Module):
 
     @property
     def n_labeled(self) -> int:
-        """How many codes, the first ones, belong to labelled images."""
+        """How many of the codes belong to labelled images, which come first."""
         return self.labels.shape[0]
 
     def forward(self, indices: Tensor) -> Tensor:
@@ -130,11 +127,7 @@ class SphereCodes(nn.Module):
 
     @torch.no_grad()
     def project_(self, indices: Tensor | None = None) -> None:
-        """Return codes to the unit sphere, in place; the constraint ``‖z_i‖ = 1`` after an optimiser step.
-
-        Args:
-            indices: ``(k,)`` of the codes that the step moved; None for all.
-        """
+        """Project the codes ``indices``, ``(k,)``, or all if None, onto the unit sphere, in place."""
         if indices is None:
             self.codes.copy_(sphere.normalize(self.codes))
         else:
@@ -147,8 +140,8 @@ class SphereCodes(nn.Module):
             labels: ``(k,)`` integers.
 
         Returns:
-            The position of each label in :attr:`classes`, ``(k,)`` int64, and whether it was fitted, ``(k,)`` bool.
-            The position of a label that was not is 0.
+            The position of each label in :attr:`classes`, ``(k,)`` int64, 0 for a label that was not fitted, and
+            whether it was, ``(k,)`` bool.
         """
         labels = labels.to(torch.int64).contiguous()
         position = torch.searchsorted(self.classes, labels).clamp_(max=len(self.classes) - 1)
@@ -156,12 +149,9 @@ class SphereCodes(nn.Module):
         return torch.where(is_known, position, 0), is_known
 
     def sample_anchors(self, class_positions: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Draw one image of each class in ``class_positions``, ``(k,)`` positions in :attr:`classes`.
-
-        Returns:
-            ``(k,)`` int64 image indices.
-        """
-        return self._members[self._first_member[class_positions] + self._draw_below(class_positions, 0, generator)]
+        """Draw one image per class at ``class_positions`` in :attr:`classes`, ``(k,)``: image indices, ``(k,)``."""
+        drawn = _draw_below(self._class_size[class_positions], generator)
+        return self._members[self._first_member[class_positions] + drawn]
 
     def sample_partners(self, anchors: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw for each image another one of its class, uniformly; itself if it is the only one.
@@ -174,9 +164,9 @@ class SphereCodes(nn.Module):
             ``(k,)`` int64 image indices.
         """
         class_positions = self.class_indices[anchors]
-        drawn = self._draw_below(class_positions, 1, generator)
-        own_rank = self._rank[anchors]
-        is_alone = self._class_size[class_positions] == 1
+        size, own_rank = self._class_size[class_positions], self._rank[anchors]
+        drawn = _draw_below(size - 1, generator)
+        is_alone = size == 1
         rank = torch.where(is_alone, own_rank, drawn + (drawn >= own_rank))
         return self._members[self._first_member[class_positions] + rank]
 
@@ -191,24 +181,14 @@ class SphereCodes(nn.Module):
             ``(k,)`` int64 image indices.
 
         Raises:
-            ValueError: if there is one class only.
+            ValueError: if there is only one class.
         """
         if len(self.classes) < 2:
             raise ValueError("there is one class only, and no image of another to draw")
         class_positions = self.class_indices[anchors]
         first, size = self._first_member[class_positions], self._class_size[class_positions]
-        n_others = self.n_labeled - size
-        uniform = torch.rand(anchors.shape, dtype=_RATIO_DTYPE, device=anchors.device, generator=generator)
-        drawn = torch.minimum((uniform * n_others).long(), n_others - 1)
+        drawn = _draw_below(self.n_labeled - size, generator)
         return self._members[drawn + size * (drawn >= first)]
-
-    def _draw_below(self, class_positions: Tensor, excluded: int, generator: torch.Generator | None) -> Tensor:
-        """A uniform integer in ``[0, class size − excluded)`` for each class."""
-        size = self._class_size[class_positions] - excluded
-        uniform = torch.rand(
-            class_positions.shape, dtype=_RATIO_DTYPE, device=class_positions.device, generator=generator
-        )
-        return torch.minimum((uniform * size).long(), (size - 1).clamp_(min=0))
 
     def extra_repr(self) -> str:  # noqa: D102 — torch documents it
         unlabeled = len(self) - self.n_labeled
@@ -216,7 +196,11 @@ class SphereCodes(nn.Module):
         return f"n={len(self)}, classes={len(self.classes)}, latent_dim={self.latent_dim}{extra}"
 
 
-_RATIO_DTYPE = torch.float32  # float64 does not exist on MPS; 2**24 images a class stay exact
+def _draw_below(sizes: Tensor, generator: torch.Generator | None) -> Tensor:
+    """A uniform integer in ``[0, size)`` for each of ``sizes``, int64; 0 where the size is 0."""
+    # MPS has no float64; float32 is exact for sizes of up to 2**24.
+    uniform = torch.rand(sizes.shape, dtype=torch.float32, device=sizes.device, generator=generator)
+    return torch.minimum((uniform * sizes).long(), (sizes - 1).clamp_(min=0))
 
 
 def _check(codes: Tensor, labels: Tensor) -> None:

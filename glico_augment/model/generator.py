@@ -16,11 +16,11 @@ _MAX_WIDENING = 4  # channels double with each halving, up to this many times th
 class Generator(nn.Module):
     """Convolutional generator of images of any size (Azuri & Weinshall 2020, section "GLICO training").
 
-    A linear layer makes a small feature map, which nearest-neighbour upsampling and 3×3 convolutions bring to the
-    full size, without normalisation, which would hide how bright an image is. The noise passes through a linear
-    projection with LeakyReLU and is concatenated to the code; the code is scaled by ``√latent_dim`` first, so that
-    its entries have unit variance. What the convolutions draw is added to a learned background, both as logits, so that
-    a fit can start at the mean image. An image depends on nothing else of its batch, nor on ``train()`` and ``eval()``.
+    A linear layer makes a small feature map, which nearest-neighbour upsampling and 3×3 convolutions enlarge to full
+    size, without normalisation, which would hide how bright an image is. The noise passes through a linear projection
+    with LeakyReLU and is concatenated to the code, which is scaled by ``√latent_dim`` to entries of unit variance. A
+    learned background is added to the logits of the image, so that a fit can start at the mean image. An image depends
+    neither on the rest of its batch nor on ``train()`` and ``eval()``.
 
     Args:
         latent_dim: dimension of a code.
@@ -96,8 +96,8 @@ class Generator(nn.Module):
 def double_and_convolve(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Nearest-neighbour upsampling to twice the size and a 3×3 convolution with zero padding, in one.
 
-    An output pixel sees only 2×2 different inputs, since upsampling repeats them. So a transposed convolution of
-    stride 2, whose 4×4 kernel adds up the weights that meet the same input, gives the same with 4/9 of the work.
+    An output pixel depends on 2×2 inputs only, since upsampling repeats them. A transposed convolution of stride 2,
+    whose 4×4 kernel sums the weights of equal inputs, gives the same with 4/9 of the work.
 
     Args:
         features: ``(k, channels_in, height, width)``.

@@ -1,4 +1,4 @@
-"""What a fit learns: codes, generator and joint classifier, and the images they make."""
+"""What a fit learns: codes, generator and joint classifier."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _PATHS = {"slerp": sphere.slerp, "lerp": sphere.lerp}
 
 
 class GLICOModel(nn.Module):
-    """Codes ``{z_i}``, generator ``G`` and classifier ``F`` of one training set. It holds no photographs.
+    """Codes ``{z_i}``, generator ``G`` and classifier ``F`` of one training set, without its images.
 
     Args:
         codes: the codes and labels.
-        config: widths and dimensions of the networks are read.
+        config: for the widths and dimensions of the networks.
         image_shape: ``(channels, height, width)``.
         device: of the networks; ``"meta"`` leaves them without storage, to be loaded.
     """

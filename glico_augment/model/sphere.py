@@ -1,8 +1,7 @@
-"""Geometry of the unit sphere in ``R^d``, on which the codes live.
+"""Geometry of the unit sphere in ``R^d``, on which the codes lie.
 
-Pure functions of tensors whose last dimension is the ambient one. Half-precision input is computed in float32
-and returned in its own dtype; every function is differentiable and finite everywhere, equal and opposite points
-included.
+Pure functions of tensors whose last dimension is the ambient one. Half-precision input is computed in float32 and
+returned in its own dtype; every function is differentiable and finite everywhere, also at equal and opposite points.
 """
 
 import math
@@ -50,10 +49,10 @@ def geodesic_distance(start: Tensor, end: Tensor) -> Tensor:
 
 
 def slerp(start: Tensor, end: Tensor, ratio: Tensor | float) -> Tensor:
-    """Spherical linear interpolation: walk the great circle from ``start`` to ``end`` at constant angular speed.
+    """Spherical linear interpolation: along the great circle from ``start`` to ``end`` at constant angular speed.
 
-    The path of GLICO's synthetic images (Azuri & Weinshall 2020, "Image classification using GLICO"). Between
-    opposite points every great circle is a shortest one; a fixed one is taken.
+    The path of GLICO's synthetic images (Azuri & Weinshall 2020, "Image classification using GLICO"). Between opposite
+    points, where every great circle is a shortest one, a fixed one is taken.
 
     Args:
         start: ``(..., d)`` unit vectors, reached at ratio 0. ``d`` is at least 2.
@@ -64,7 +63,7 @@ def slerp(start: Tensor, end: Tensor, ratio: Tensor | float) -> Tensor:
         ``(..., d)`` unit vectors.
     """
     dtype = torch.promote_types(start.dtype, end.dtype)
-    # Half-precision ends are unit to 1e-3 only, too little to tell a direction between opposite ones.
+    # Half-precision ends are unit vectors up to 1e-3, which is too rough for the direction between opposite ones.
     first, second = torch.broadcast_tensors(normalize(_at_least_float32(start)), normalize(_at_least_float32(end)))
     arc = _angle(first, second) * torch.as_tensor(ratio, dtype=first.dtype, device=first.device)
     arc = arc.unsqueeze(-1)
@@ -146,7 +145,7 @@ def sample_away(points: Tensor, min_angle: float, *, generator: torch.Generator 
         ``(k, d)`` unit vectors.
     """
     wide = _at_least_float32(points)
-    # An angle has density sin^(d−2), here by inversion on a grid: however small the cap, nothing is drawn in vain.
+    # An angle has density sin^(d−2), drawn by inversion on a grid: no rejection sampling, however small the cap.
     angles = torch.linspace(min_angle, math.pi, _ANGLES, dtype=torch.float64, device="cpu")
     logs = (points.shape[-1] - 2) * ((angles[1:] + angles[:-1]) / 2).sin().log()
     shares = F.pad((logs - logs.max()).exp().cumsum(0), (1, 0))
@@ -159,7 +158,7 @@ def sample_away(points: Tensor, min_angle: float, *, generator: torch.Generator 
     return normalize(angle.cos() * wide + angle.sin() * normalize(_reject(drawn, wide))).to(points.dtype)
 
 
-_ANGLES = 4097  # of the grid: in 10,000 dimensions still fifty within two standard deviations
+_ANGLES = 4097  # of the grid: in 10,000 dimensions fifty of them lie within two standard deviations
 
 
 def _at_least_float32(vectors: Tensor) -> Tensor:

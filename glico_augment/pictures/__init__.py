@@ -1,1 +1,1 @@
-"""What can be looked at of a fit: grids as PNG, figures of matplotlib, and what a notebook shows."""
+"""Pictures of a fit: grids as PNG, figures of matplotlib, and the HTML that a notebook shows."""

@@ -40,8 +40,8 @@ def make_pixels(images: Tensor, *, columns: int, scale: int = 1) -> Tensor:
 
     Args:
         images: ``(k, channels, height, width)``, uint8 or float in ``[0, 1]``.
-        columns: images a row.
-        scale: pixels, each way, that a pixel becomes.
+        columns: images per row.
+        scale: factor by which both sides are enlarged.
 
     Returns:
         uint8 ``(3, rows · (scale · height + scale) + scale, columns · (scale · width + scale) + scale)``.
@@ -59,7 +59,7 @@ def to_png(pixels: Tensor) -> bytes:
 
 
 def data_uri(png: bytes) -> str:
-    """A PNG file as the address of an image, with nothing to fetch."""
+    """A PNG file as the ``src`` of an image that holds it."""
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
@@ -73,8 +73,4 @@ def save_grid(images: Tensor, path: Path, *, columns: int, scale: int = 1) -> No
     if path.suffix.lower() != ".png":
         raise ValueError(f"a grid is written as PNG; give a name that ends in .png, not {path.name}")
     png = to_png(make_pixels(images, columns=columns, scale=scale))
-
-    def write(partial: Path) -> None:
-        partial.write_bytes(png)
-
-    write_atomically(path, write)
+    write_atomically(path, lambda partial: partial.write_bytes(png))

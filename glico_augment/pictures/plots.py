@@ -1,6 +1,6 @@
-"""Figures of a fit, by matplotlib and without its global state: nothing of pyplot is touched.
+"""Figures of a fit: which classes and images to show, and how, by matplotlib or as the HTML of a notebook.
 
-They need the extra ``plots``, and return a ``matplotlib.figure.Figure`` that belongs to the caller.
+Figures need the extra ``plots``. They are made without pyplot and its global state, and belong to the caller.
 """
 
 from __future__ import annotations
@@ -11,44 +11,88 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from glico_augment import checks
 from glico_augment.data.labels import as_integers
 from glico_augment.images.values import resize, to_unit
-from glico_augment.pictures.curves import smooth
+from glico_augment.optional import import_optional
 from glico_augment.pictures.grids import data_uri, make_pixels, to_png
-from glico_augment.pictures.paths import paths, positions_of, random_pairs, with_ends
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MOST_ROWS = 8
-_LARGEST_SIDE = 9.0  # inches, of the images of a figure
-_LARGEST_TILE = 1.2
-_LONGEST_NAME = 24
+MAX_ROWS = 8
+"""Classes that a figure shows unless it is asked for others."""
+_MAX_SIDE = 9.0  # inches, of the images of a figure
+_MAX_TILE = 1.2
+_MAX_NAME = 24
 _NOTEBOOK_DPI = 72
+_HTML_ROWS, _HTML_COLUMNS, _HTML_SIDE = 4, 8, 64
 
 
-def _new_figure(size: tuple[float, float]) -> Figure:
-    """An empty figure, which a notebook shows whether or not pyplot was imported."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "matplotlib":
-            raise
-        raise ModuleNotFoundError(
-            "figures need matplotlib: pip install 'glico-augment[plots]'", name="matplotlib"
-        ) from error
+def positions_of(augment: Synthesizer, names: Sequence[str] | None = None, *, at_most: int | None = None) -> Tensor:
+    """Positions of the classes called ``names``, ``(k,)``; of all, or the first ``at_most``, if None.
 
-    class Picture(Figure):
-        def _repr_png_(self) -> bytes:
-            file = io.BytesIO()
-            self.savefig(file, format="png", dpi=_NOTEBOOK_DPI)
-            return file.getvalue()
+    Raises:
+        TypeError: for a string in place of a sequence of them.
+        ValueError: for a name that no class has, or for none at all.
+    """
+    if names is None:
+        return torch.arange(len(augment.classes))[:at_most]
+    if isinstance(names, str):
+        raise TypeError(f"classes must be a sequence of names; got the string {names!r}")
+    if len(names) == 0:
+        raise ValueError("classes: no name was given")
+    if unknown := [name for name in names if name not in augment.classes]:
+        raise ValueError(f"classes: {', '.join(map(str, unknown))} not among {', '.join(augment.classes)}")
+    return torch.tensor([augment.classes.index(name) for name in names], dtype=torch.int64)
 
-    return Picture(figsize=size, layout="constrained")
+
+def random_pairs(
+    augment: Synthesizer, class_positions: Tensor, *, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Two random images of each of the classes at ``class_positions``, ``(k,)``, as two ``(k,)`` of indices."""
+    anchors = augment.codes.sample_anchors(class_positions, generator=generator)
+    return anchors, augment.codes.sample_partners(anchors, generator=generator)
+
+
+def paths(augment: Synthesizer, anchors: Tensor, partners: Tensor, *, steps: int) -> Tensor:
+    """Images along the paths from ``anchors``, ``(k,)``, to ``partners``, ``steps`` on each.
+
+    Returns:
+        ``(k · steps, channels, height, width)`` in ``[0, 1]``.
+    """
+    ratios = torch.linspace(0, 1, steps).repeat(len(anchors))
+    return augment.model.interpolate(
+        anchors.repeat_interleave(steps), partners.repeat_interleave(steps), ratios, None, augment.interpolation
+    )
+
+
+def samples(
+    augment: Synthesizer, class_positions: Tensor, count: int, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """Synthetic images as a swap makes them, ``count`` of each class at ``class_positions``, ``(k,)``, in order.
+
+    Returns:
+        ``(k · count, channels, height, width)`` in ``[0, 1]``.
+    """
+    labels = augment.codes.classes[class_positions].repeat_interleave(count)
+    return augment.synthesize(labels, generator=generator)[0]
+
+
+def paths_with_ends(augment: Synthesizer, anchors: Tensor, partners: Tensor, *, steps: int) -> Tensor:
+    """:func:`paths` with the training images at both ends, ``(k · (steps + 2), channels, height, width)``."""
+    first, last = to_unit(augment.images[anchors]), to_unit(augment.images[partners])
+    return with_ends(first, paths(augment, anchors, partners, steps=steps), last)
+
+
+def with_ends(first: Tensor, between: Tensor, last: Tensor) -> Tensor:
+    """Rows of images with another image before and after each: ``(k, …)``, ``(k · steps, …)``, ``(k, …)``."""
+    rows = between.unflatten(0, (len(first), -1))
+    return torch.cat([first[:, None], rows, last[:, None]], dim=1).flatten(0, 1)
 
 
 def plot_paths(
@@ -59,34 +103,56 @@ def plot_paths(
     classes: Sequence[str] | None = None,
     generator: torch.Generator | None = None,
 ) -> Figure:
-    """Paths between the codes of two images, the real ones at their ends."""
+    """Paths between the codes of two training images, which stand at both ends; one row per path, without noise.
+
+    Args:
+        augment: the fit.
+        pairs: of indices of labelled images; None for a random pair of each class.
+        steps: images per path, at least 2.
+        classes: names of the classes to draw pairs of; None for the first 8.
+        generator: CPU source of randomness for the pairs; the global one of torch if None.
+
+    Raises:
+        ModuleNotFoundError: without matplotlib.
+        IndexError: for the index of no labelled image.
+        TypeError, ValueError: for pairs, classes or steps that are not as above, and if both pairs and classes are
+            given.
+    """
     steps = checks.integer(2)("steps", steps)
     if pairs is not None and classes is not None:
         raise ValueError("give either pairs or classes")
     if pairs is None:
-        positions = positions_of(augment, classes, at_most=_MOST_ROWS)
+        positions = positions_of(augment, classes, at_most=MAX_ROWS)
         anchors, partners = random_pairs(augment, positions, generator=generator)
     else:
-        anchors, partners = _check_indices(augment, _check_pairs(pairs)).unflatten(0, (-1, 2)).unbind(1)
-    between = paths(augment, anchors, partners, steps=steps)
-    images = with_ends(to_unit(augment.images[anchors]), between, to_unit(augment.images[partners]))
+        anchors, partners = _checked(augment, _as_pairs(pairs)).unflatten(0, (-1, 2)).unbind(1)
+    images = paths_with_ends(augment, anchors, partners, steps=steps)
     ratios = [f"{ratio:.2f}".rstrip("0").rstrip(".") for ratio in torch.linspace(0, 1, steps).tolist()]
-    names = _names_of(augment, anchors)
-    figure = _show(images, names, ["real", *ratios, "real"])
+    figure = _image_figure(images, _names_of(augment, anchors), ["real", *ratios, "real"])
     limit = f"; a swap goes up to {augment.max_ratio:g}" if augment.sampler == "same-class" else ""
-    figure.axes[0].set_xlabel(f"r, the way from the left image to the right{limit}")
+    figure.axes[0].set_xlabel(f"r, the share of the path from the left image to the right one{limit}")
     return figure
 
 
 def plot_reconstructions(augment: Synthesizer, indices: Any = None) -> Figure:
-    """Fitted images above what the generator makes of their codes."""
+    """Training images above what the generator makes of their codes, without noise.
+
+    Args:
+        augment: the fit.
+        indices: of labelled images, a sequence or tensor ``(k,)``; None for the worst of the fit, the worst first.
+
+    Raises:
+        ModuleNotFoundError: without matplotlib.
+        IndexError: for the index of no labelled image.
+        TypeError, ValueError: for what are not indices, or for none at all.
+    """
     chosen = torch.tensor(augment.quality.worst) if indices is None else as_integers("indices", indices)
-    chosen = _check_indices(augment, chosen)
+    chosen = _checked(augment, chosen)
     images = torch.cat([to_unit(augment.images[chosen]), augment.reconstruct(chosen)])
     columns = [f"{name}\n{index}" for name, index in zip(_names_of(augment, chosen), chosen.tolist(), strict=True)]
-    figure = _show(images, ["real", "rebuilt"], columns)
-    which = "the worst first, " if indices is None else ""
-    figure.axes[0].set_xlabel(f"class and index, {which}R² {augment.quality.r2:.3f} over all")
+    figure = _image_figure(images, ["real", "rebuilt"], columns)
+    order = "the worst first, " if indices is None else ""
+    figure.axes[0].set_xlabel(f"class and index, {order}R² {augment.quality.r2:.3f} over all")
     return figure
 
 
@@ -97,22 +163,36 @@ def plot_samples(
     classes: Sequence[str] | None = None,
     generator: torch.Generator | None = None,
 ) -> Figure:
-    """Synthetic images as a swap makes them, a row a class."""
+    """Synthetic images as a swap makes them, one row per class.
+
+    Args:
+        augment: the fit.
+        n_per_class: images per row, at least 1.
+        classes: names of the classes to show; None for the first 8.
+        generator: CPU source of randomness; the global one of torch if None.
+
+    Raises:
+        ModuleNotFoundError: without matplotlib.
+        TypeError, ValueError: for classes or a number that are not as above.
+    """
     n_per_class = checks.integer(1)("n_per_class", n_per_class)
-    positions = positions_of(augment, classes, at_most=_MOST_ROWS)
-    labels = augment.codes.classes[positions].repeat_interleave(n_per_class)
-    images, _ = augment.synthesize(labels, generator=generator)
-    return _show(images, [augment.classes[position] for position in positions.tolist()], [""] * n_per_class)
+    positions = positions_of(augment, classes, at_most=MAX_ROWS)
+    images = samples(augment, positions, n_per_class, generator=generator)
+    return _image_figure(images, [augment.classes[position] for position in positions.tolist()], [""] * n_per_class)
 
 
 def plot_losses(augment: Synthesizer) -> Figure:
-    """The loss and its parts over the steps of the fit."""
+    """The loss and its parts before weighting over the steps of the fit, and the moving average of each.
+
+    Raises:
+        ModuleNotFoundError: without matplotlib.
+    """
     figure = _new_figure((7, 4))
     axes = figure.add_subplot()
     for name, values in augment.history.items():
         if not any(value > 0 for value in values):
-            continue  # a part of weight 0 has no place on a scale of powers
-        (line,) = axes.plot(range(1, len(values) + 1), smooth(values), label=name)
+            continue  # a part of weight 0 has no place on a logarithmic scale
+        (line,) = axes.plot(range(1, len(values) + 1), moving_average(values), label=name)
         axes.plot(range(1, len(values) + 1), values, color=line.get_color(), alpha=0.25, linewidth=0.8)
     axes.set_yscale("log")
     axes.set_xlabel("step")
@@ -123,15 +203,58 @@ def plot_losses(augment: Synthesizer) -> Figure:
     return figure
 
 
-def _show(images: Tensor, rows: Sequence[str], columns: Sequence[str]) -> Figure:
+def to_html(augment: Synthesizer) -> str:
+    """The HTML that a notebook shows: the settings, synthetic images of the first 4 classes, and the quality."""
+    positions = positions_of(augment, at_most=_HTML_ROWS)
+    images = shrunk(samples(augment, positions, _HTML_COLUMNS, generator=torch.Generator().manual_seed(0)), _HTML_SIDE)
+    scale = max(1, _HTML_SIDE // max(images.shape[-2:]))
+    picture = data_uri(to_png(make_pixels(images, columns=_HTML_COLUMNS, scale=scale)))
+    names = html.escape(", ".join(augment.classes[position] for position in positions.tolist()))
+    verdict = ": the images are not learned, fit again, longer or at a lower rate" if augment.quality.is_poor else ""
+    return (
+        f"<div><p><code>{html.escape(repr(augment))}</code></p>"
+        f'<img src="{picture}" alt="Synthetic images of {names}">'
+        f"<p>Synthetic images, one row per class: {names}. "
+        f"R² of the reconstructions: {augment.quality.r2:.3f}{verdict}.</p></div>"
+    )
+
+
+def shrunk(images: Tensor, side: int) -> Tensor:
+    """Images ``(k, channels, height, width)`` whose longer side is at most ``side`` pixels."""
+    height, width = images.shape[-2:]
+    factor = min(1.0, side / max(height, width))
+    return resize(images, (max(1, round(factor * height)), max(1, round(factor * width))))
+
+
+def moving_average(values: Sequence[float]) -> list[float]:
+    """The mean over a fiftieth of the values about each."""
+    reach = len(values) // 100
+    padded = F.pad(torch.tensor(values)[None, None], (reach, reach), mode="replicate")
+    return F.avg_pool1d(padded, 2 * reach + 1, stride=1).flatten().tolist()
+
+
+def _new_figure(size: tuple[float, float]) -> Figure:
+    """An empty figure of ``(width, height)`` inches, which a notebook shows whether or not pyplot was imported."""
+    matplotlib = import_optional("matplotlib.figure", "figures need matplotlib: pip install 'glico-augment[plots]'")
+
+    class NotebookFigure(matplotlib.Figure):  # type: ignore[name-defined]
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png", dpi=_NOTEBOOK_DPI)
+            return file.getvalue()
+
+    return NotebookFigure(figsize=size, layout="constrained")
+
+
+def _image_figure(images: Tensor, rows: Sequence[str], columns: Sequence[str]) -> Figure:
     """A grid of images in one axes, whose ticks are the names of rows and columns."""
     height, width = images.shape[-2:]
-    tile = min(_LARGEST_TILE, _LARGEST_SIDE / len(columns))
+    tile = min(_MAX_TILE, _MAX_SIDE / len(columns))
     figure = _new_figure((tile * len(columns) + 1.2, tile * height / width * len(rows) + 0.9))
     axes = figure.add_subplot()
     pixels = make_pixels(images, columns=len(columns))
     axes.imshow(pixels.permute(1, 2, 0).numpy(), interpolation="nearest")
-    # make_pixels has a line of one pixel before and between the images. Names may be anybody's: no formulas in them.
+    # make_pixels leaves one white pixel before and between the images. A "$" in a name must not start a formula.
     x_ticks = [width / 2 + column * (width + 1) for column in range(len(columns))]
     y_ticks = [height / 2 + row * (height + 1) for row in range(len(rows))]
     axes.set_xticks(x_ticks, list(map(_shortened, columns)), parse_math=False)
@@ -142,17 +265,18 @@ def _show(images: Tensor, rows: Sequence[str], columns: Sequence[str]) -> Figure
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    name = name.encode(errors="replace").decode()  # names of folders may hold bytes that are not text
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
-def _check_pairs(pairs: Any) -> Tensor:
+def _as_pairs(pairs: Any) -> Tensor:
     """Pairs of integers, one after the other, ``(2k,)``."""
     if any(not isinstance(pair, (Sequence, Tensor)) or len(pair) != 2 for pair in pairs):
         raise ValueError(f"pairs must be pairs of indices, as in [(0, 3), (4, 7)]; got {pairs!r}")
     return as_integers("pairs", [int(index) for pair in pairs for index in pair])
 
 
-def _check_indices(augment: Synthesizer, indices: Tensor) -> Tensor:
+def _checked(augment: Synthesizer, indices: Tensor) -> Tensor:
     if len(indices) == 0:
         raise ValueError("no index was given: there is nothing to show")
     if not 0 <= int(indices.min()) <= int(indices.max()) < augment.codes.n_labeled:
@@ -164,27 +288,3 @@ def _check_indices(augment: Synthesizer, indices: Tensor) -> Tensor:
 
 def _names_of(augment: Synthesizer, indices: Tensor) -> list[str]:
     return [augment.classes[position] for position in augment.codes.class_indices[indices].tolist()]
-
-
-_HTML_CLASSES, _HTML_COLUMNS, _HTML_SIDE = 4, 8, 64
-
-
-def to_html(augment: Synthesizer) -> str:
-    """What a notebook shows: a grid of synthetic images, a row a class, under the settings and the quality."""
-    positions = positions_of(augment, at_most=_HTML_CLASSES)
-    labels = augment.codes.classes[positions].repeat_interleave(_HTML_COLUMNS)
-    images, _ = augment.synthesize(labels, generator=torch.Generator().manual_seed(0))
-    height, width = images.shape[-2:]
-    if max(height, width) > _HTML_SIDE:
-        shrink = _HTML_SIDE / max(height, width)
-        images = resize(images, (max(1, round(shrink * height)), max(1, round(shrink * width))))
-    scale = max(1, _HTML_SIDE // max(images.shape[-2:]))
-    picture = data_uri(to_png(make_pixels(images, columns=_HTML_COLUMNS, scale=scale)))
-    names = html.escape(", ".join(augment.classes[position] for position in positions.tolist()))
-    verdict = ": the images are not learned, fit again, longer or at a lower rate" if augment.quality.is_poor else ""
-    return (
-        f"<div><p><code>{html.escape(repr(augment))}</code></p>"
-        f'<img src="{picture}" alt="Synthetic images of {names}">'
-        f"<p>Synthetic images, a row a class: {names}. "
-        f"R² of the reconstructions: {augment.quality.r2:.3f}{verdict}.</p></div>"
-    )

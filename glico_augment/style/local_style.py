@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from torchvision import tv_tensors
 
 from glico_augment import checks
-from glico_augment.data import samples
+from glico_augment.data.reading import read_sample
+from glico_augment.data.samples import Key, SampleLayout, find_image, find_labels
+from glico_augment.data.sources import as_images
 from glico_augment.devices import to_device
 from glico_augment.errors import FileFormatError
-from glico_augment.files.format import STYLE, read_file, write_file
+from glico_augment.files.format import STYLE, read_file, reason, write_file
 from glico_augment.images import convert, values
-from glico_augment.style.style_set import check_styles, read_styles
-from glico_augment.style.transfer import GRID, match_channels, transfer_style
+from glico_augment.style.transfer import GRID, match_channels, style_of, transfer_style
+
+_ROUNDING = 1e-4  # of a mean or standard deviation of many float32 values
 
 
 @dataclass(frozen=True)
@@ -35,19 +39,6 @@ class StyleParams:
     rows: Tensor
     styles: Tensor
     ratios: Tensor
-
-
-class _Proportion:
-    """A number in ``[0, 1]`` that may be set at any time and is checked when it is."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        return self if instance is None else instance.__dict__[self.name]
-
-    def __set__(self, instance: Any, value: Any) -> None:
-        instance.__dict__[self.name] = checks.proportion(self.name, value)
 
 
 class LocalStyle(nn.Module):
@@ -70,12 +61,13 @@ class LocalStyle(nn.Module):
         transfer (``s = 1``) can change what is seen: lower ``max_ratio``.
 
     Args:
-        dataset: map-style, of images alone or of tuples that begin with one, as ``(image, label)``: PIL images, or
-            uint8, uint16 or float tensors and arrays. Each is read once, and its style alone is kept. Sizes may
-            differ, and so may channels among 1 to 4: the styles are brought to the most.
+        dataset: map-style, of samples as :meth:`GLICOAugment.fit` takes them or of images alone; or images, or the path
+            of a folder. Each is read once, and its style alone is kept. Sizes may differ, and so may channels among 1
+            to 4: the styles are brought to the most.
         p: probability in ``[0, 1]`` that an image is changed.
         max_ratio: largest share in ``[0, 1]`` of the way from an image's style to the other's.
         grid: cells a side, at least 1; no more than the pixels a side of any image of the set.
+        image_key: see :meth:`GLICOAugment.fit`.
 
     ``p`` and ``max_ratio`` are attributes that may be set at any time. Workers of a ``DataLoader`` have them as they
     were when the workers started.
@@ -95,16 +87,27 @@ class LocalStyle(nn.Module):
         photos.transform = v2.Compose([style, v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32, True)])
     """
 
-    p = _Proportion()
-    max_ratio = _Proportion()
+    p: float
+    max_ratio: float
     styles: Tensor
 
-    def __init__(self, dataset: Any, *, p: float = 0.5, max_ratio: float = 1.0, grid: int = GRID) -> None:
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        p: float = 0.5,
+        max_ratio: float = 1.0,
+        grid: int = GRID,
+        image_key: Key | None = None,
+    ) -> None:
         super().__init__()
         self.p, self.max_ratio = p, max_ratio
         # No buffer: moving or casting the network it is part of leaves the styles as they are.
-        self.styles = read_styles(dataset, checks.integer(1)("grid", grid))
+        self.styles = _read_styles(dataset, checks.integer(1)("grid", grid), SampleLayout(image_key))
         self._has_checked_values = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, checks.proportion(name, value) if name in ("p", "max_ratio") else value)
 
     def forward(self, *inputs: Any) -> Any:
         """Change the image, or each image of the batch, of a sample.
@@ -124,7 +127,7 @@ class LocalStyle(nn.Module):
         """
         sample = inputs[0] if len(inputs) == 1 else inputs
         leaves, structure = tree_flatten(sample)
-        position = samples.find_image(leaves, _labels_of(sample), keeps_geometry=True)
+        position = find_image(leaves, _labels_of(sample))
         image = leaves[position]
         is_batch = isinstance(image, Tensor) and image.ndim == 4
         leaves[position] = self._style_batch(image) if is_batch else self._style_one(image)
@@ -149,11 +152,10 @@ class LocalStyle(nn.Module):
         """
         chosen_styles = self._styles_for(images.shape[1], params.styles)
         rows, styles, ratios = (to_device(x, images.device) for x in (params.rows, chosen_styles, params.ratios))
-        indexable = torch.int16 if images.dtype == torch.uint16 else images.dtype  # torch cannot index uint16
-        bits = _viewed(images, indexable)
-        chosen = values.to_unit(_viewed(bits[rows], images.dtype))
-        changed = values.from_unit(transfer_style(chosen, styles, ratios), images.dtype)
-        return _viewed(bits.index_copy(0, rows, _viewed(changed, indexable)), images.dtype)
+        # torch cannot index uint16. A view of the images' own type would lose their gradients.
+        chosen = images.view(torch.int16)[rows].view(torch.uint16) if images.dtype == torch.uint16 else images[rows]
+        changed = values.from_unit(transfer_style(values.to_unit(chosen), styles, ratios), images.dtype)
+        return values.replace_rows(images, rows, changed, torch.ones_like(rows, dtype=torch.bool))
 
     def save(self, path: str | Path) -> None:
         """Write the styles and settings to one safetensors file, atomically.
@@ -176,10 +178,9 @@ class LocalStyle(nn.Module):
         nn.Module.__init__(style)
         try:
             style.p, style.max_ratio = info["p"], info["max_ratio"]
-            style.styles = check_styles(tensors["styles"])
+            style.styles = _check_styles(tensors["styles"])
         except (KeyError, TypeError, ValueError) as error:
-            reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise FileFormatError(f"{path} is damaged: {reason}") from error
+            raise FileFormatError(f"{path} is damaged: {reason(error)}") from error
         style._has_checked_values = False
         return style
 
@@ -216,24 +217,55 @@ class LocalStyle(nn.Module):
 
     def _styles_for(self, channels: int, chosen: Tensor) -> Tensor:
         """The chosen styles, ``(j, 2, channels, grid, grid)``, for images of so many channels."""
-        found = self.styles.shape[2]
-        if found != channels and not {found, channels} <= set(values.COLOUR_CHANNELS):
+        try:
+            return match_channels(self.styles[chosen], channels)
+        except ValueError:
             raise ValueError(
-                f"an image has {channels} channels, and those whose styles are held have {found}: make LocalStyle of "
-                "images like those it is to change"
+                f"an image has {channels} channels, and those whose styles are held have {self.styles.shape[2]}: make "
+                "LocalStyle of images like those it is to change"
+            ) from None
+
+
+def _read_styles(dataset: Any, grid: int, layout: SampleLayout) -> Tensor:
+    """The styles of a dataset's images, each read once, ``(n, 2, channels, grid, grid)`` float32 on the CPU."""
+    dataset = as_images(dataset)
+
+    def style(image: Any) -> Tensor:
+        pixels = convert.to_float(image).cpu()
+        height, width = pixels.shape[-2:]
+        if min(height, width) < grid:
+            raise ValueError(
+                f"it is {height} × {width} pixels, too small for its style to be taken in {grid} × {grid} cells: leave "
+                "it out, or lower grid"
             )
-        return match_channels(self.styles[chosen], channels)
+        return style_of(pixels[None], grid)
+
+    styles = [read_sample(dataset, index, layout, style, with_label=False)[0] for index in range(len(dataset))]
+    most = max(each.shape[2] for each in styles)
+    for index, each in enumerate(styles):
+        if each.shape[2] != most and most > max(values.COLOUR_CHANNELS):
+            raise ValueError(f"image {index} has {each.shape[2]} channels, another has {most}: make sets of one kind")
+    return torch.cat([match_channels(each, most) for each in styles])
+
+
+def _check_styles(styles: Tensor) -> Tensor:
+    """The ``styles`` of a file; raises ValueError unless they may be those of images."""
+    is_shape = (
+        styles.ndim == 5 and 0 not in styles.shape and styles.shape[1] == 2 and styles.shape[3] == styles.shape[4]
+    )
+    if styles.dtype != torch.float32 or not is_shape:
+        raise ValueError(
+            f"its styles must be float32 (n, 2, channels, grid, grid); got {styles.dtype} {tuple(styles.shape)}"
+        )
+    highest = 1 + _ROUNDING - 0.5 * torch.arange(2, device="cpu").view(2, 1, 1, 1)
+    if not bool(((styles >= 0) & (styles <= highest)).all()):
+        raise ValueError("its styles must be means in [0, 1] and standard deviations in [0, 0.5]")
+    return styles
 
 
 def _labels_of(sample: Any) -> Any:
     """What a mapping names labels, which is no image even where it has two dimensions; None elsewhere."""
     holder = sample[1] if isinstance(sample, (tuple, list)) and len(sample) > 1 else sample
-    try:
-        return samples.find_labels(holder) if isinstance(holder, Mapping) else None
-    except ValueError:
-        return None
-
-
-def _viewed(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """The same bits as another dtype; the images themselves where it is theirs, for a view loses their gradients."""
-    return images if images.dtype == dtype else images.view(dtype)
+    with suppress(ValueError):
+        return find_labels(holder) if isinstance(holder, Mapping) else None
+    return None

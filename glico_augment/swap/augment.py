@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from glico_augment import hub
 from glico_augment.config import FitConfig, SwapConfig, split_overrides
 from glico_augment.data.class_names import ClassNames
+from glico_augment.data.folders import ClassFolders, folder_as_fitted
 from glico_augment.data.samples import ImagesAlone, Key, LabelsGetter, SampleLayout
 from glico_augment.data.sources import as_dataset
 from glico_augment.devices import choose_device
-from glico_augment.files.fitted import load_model, save_model
+from glico_augment.fit.fitted_file import load_model, save_model
 from glico_augment.fit.progress import Callback
 from glico_augment.fit.record import Fitted
-from glico_augment.fit.run import fit_model
+from glico_augment.fit.run import FitOptions, fit_model
 from glico_augment.latent.encode import EncodeOptions, Encoding, encode
 from glico_augment.latent.members import extended, restricted
 from glico_augment.pictures import plots
@@ -25,6 +26,7 @@ from glico_augment.settings import Settings
 from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.dataset import GLICODataset
 from glico_augment.swap.transform import labels_alone, swap_images
+from glico_augment.synthesis.recognition import Recognizer
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 if TYPE_CHECKING:
@@ -171,13 +173,12 @@ class GLICOAugment(Synthesizer):
             has_partners = has_sampler or fitted.record.is_labeled
             return cls(fitted, swap if has_partners else swap.replace(sampler="noise"), layout=layout)
 
-        fitted = fit_model(
-            as_dataset(dataset, labels),
+        options = FitOptions(
             config,
             fit_overrides,
-            layout=layout,
+            preset,
+            layout,
             class_names=class_names,
-            preset=preset,
             unlabeled=unlabeled,
             device=device,
             seed=seed,
@@ -187,9 +188,8 @@ class GLICOAugment(Synthesizer):
             checkpoint_every=checkpoint_every,
             num_workers=num_workers,
             on_error=on_error,
-            finish=finish,
         )
-        return finish(fitted)
+        return finish(fit_model(as_dataset(dataset, labels), options, finish=finish))
 
     def save(self, path: str | Path) -> None:
         """Write everything to one safetensors file, atomically and with a checksum.
@@ -303,8 +303,11 @@ class GLICOAugment(Synthesizer):
         labels_getter: LabelsGetter | None = None,
     ) -> GLICODataset:
         """Wrap a dataset so that its images are swapped; see :class:`GLICODataset`, and :meth:`fit` for the keys."""
+        dataset = as_dataset(dataset)
+        if isinstance(dataset, ClassFolders):  # a path was given
+            dataset = folder_as_fitted(dataset, Recognizer(self.record, self.codes).is_fitted)
         return GLICODataset(
-            as_dataset(dataset),
+            dataset,
             self,
             layout=self.layout.changed(image_key, label_key, labels_getter),
             transform=transform,

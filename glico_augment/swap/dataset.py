@@ -28,7 +28,7 @@ class GLICODataset(Dataset[Any]):
     """A map-style dataset with each image swapped with probability ``augment.p``.
 
     A sample is ``(image, label)``, a longer tuple or a mapping, and keeps its structure. A fitted image is recognised
-    by its size and up to 16 × 16 of its pixels, wherever it stands, and swapped for an interpolation that starts from
+    by its size and up to 64 × 64 of its pixels, wherever it stands, and swapped for an interpolation that starts from
     its own code. Any other image starts from a random code of its class. Images of a label that was not fitted pass
     through, with one warning.
 

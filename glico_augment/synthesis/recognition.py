@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glico_augment.data.labels import read_label
+from glico_augment.data.reading import read_sample
 from glico_augment.data.samples import SampleLayout
 from glico_augment.fit.record import FitRecord
-from glico_augment.images import convert, identity
 from glico_augment.images.identity import digest
 from glico_augment.model.codes import SphereCodes
 
@@ -21,7 +20,7 @@ _LOOK_AT_SOME = 500
 
 
 class Recognizer:
-    """Finds the codes of images that were fitted, by a glimpse of their pixels and their label.
+    """Finds the codes of images that were fitted, by the digest of their pixels and their label.
 
     Args:
         record: of the fit.
@@ -30,19 +29,24 @@ class Recognizer:
 
     def __init__(self, record: FitRecord, codes: SphereCodes) -> None:
         labels = codes.labels.tolist()
-        glimpses = record.glimpses[: len(labels)].tolist()
-        self._digests = record.digests.tolist()
+        self.channels = record.image_shape[0]
+        self._digests = set(record.digests.tolist())
         self._codes_of: dict[tuple[int, int], list[int]] = {}
-        for code, glimpse_and_label in enumerate(zip(glimpses, labels, strict=True)):
-            self._codes_of.setdefault(glimpse_and_label, []).append(code)
+        for code, digest_and_label in enumerate(zip(record.digests[: len(labels)].tolist(), labels, strict=True)):
+            self._codes_of.setdefault(digest_and_label, []).append(code)
 
     def codes_of(self, image: Any, label: int) -> list[int]:
         """The codes of an image that was fitted under its label: none for any other, several for identical images."""
-        codes = self._codes_of.get((identity.glimpse(image), label), [])
-        if len(codes) > 1:  # a look at every pixel tells sparse images apart
-            own = digest(convert.to_uint8(image))
-            codes = [code for code in codes if self._digests[code] == own]
-        return codes
+        return self.codes_with(digest(image, self.channels), label)
+
+    def codes_with(self, its_digest: int, label: int) -> list[int]:
+        """The codes of a fitted image by its digest."""
+        return self._codes_of.get((its_digest, label), [])
+
+    def is_fitted(self, image: Any, label: int | None) -> bool:
+        """Whether an image was fitted under a label, or under any if it is None."""
+        its_digest = digest(image, self.channels)
+        return its_digest in self._digests if label is None else bool(self.codes_with(its_digest, label))
 
     def code_of(self, index: int, image: Any, label: int) -> int:
         """The code of a fitted image, of identical ones that of its place ``index``; −1 for any other."""
@@ -86,11 +90,10 @@ def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_c
     found: set[int] = set()
     n_fitted = 0
     for index in indices:
-        try:
-            image, label = layout.split(dataset[index])
-            codes = recognizer.codes_of(image, read_label(label))
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"image {index} cannot be swapped: {error}") from error
+        its_digest, label = read_sample(
+            dataset, index, layout, lambda image: digest(image, recognizer.channels), with_label=True
+        )
+        codes = recognizer.codes_with(its_digest, label)
         n_fitted += bool(codes)
         found.update(codes)
     return Overlap(

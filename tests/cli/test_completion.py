@@ -9,35 +9,25 @@ import pytest
 
 from glico_augment.cli.parser import build_parser
 
-BASH = shutil.which("bash")
-needs_bash = pytest.mark.skipif(BASH is None or sys.platform == "win32", reason="needs bash")
-
-
-@pytest.fixture(scope="module")
-def script(tmp_path_factory):
-    pytest.importorskip("shtab")
-    code = "import sys; from glico_augment.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
-    command = [sys.executable, "-c", code, "--print-completion", "bash"]
-    path = tmp_path_factory.mktemp("completion") / "glico.bash"
-    path.write_text(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-    return path
+needs_bash = pytest.mark.skipif(shutil.which("bash") is None or sys.platform == "win32", reason="needs bash")
 
 
 @pytest.fixture
-def complete(script, tmp_path):
+def complete(glico, tmp_path):
     """What bash offers for the last word of a line, in a folder with a file and a folder."""
+    pytest.importorskip("shtab")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos.safetensors").touch()
+    script = glico("--print-completion", "bash")[1]
 
     def run(line):
         words = line.split(" ")
         code = (
-            f"source {shlex.quote(str(script))}; set -- $(complete -p glico); "
-            f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; "
+            f"set -- $(complete -p glico); COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; "
             'while [ "$1" != -F ]; do shift; done; "$2"; printf "%s\\n" "${COMPREPLY[@]}"'
         )
-        found = subprocess.run([BASH, "-c", code], capture_output=True, check=True, text=True, cwd=tmp_path)
-        return set(found.stdout.split())
+        command = [shutil.which("bash"), "-c", f"{script}\n{code}"]
+        return set(subprocess.run(command, capture_output=True, check=True, text=True, cwd=tmp_path).stdout.split())
 
     return run
 

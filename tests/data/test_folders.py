@@ -1,11 +1,19 @@
 import os
 import shutil
 
+import numpy as np
+import PIL.Image
 import pytest
-from conftest import save_photos
+from conftest import quick_fit, save_photos
 from torchvision.datasets import ImageFolder
 
-from glico_augment.data.folders import ClassFolders, ImageFiles, read_files
+from glico_augment.data.folders import ClassFolders, ImageFiles, folder_as_fitted, read_files
+from glico_augment.data.image_set import read_image_set
+from glico_augment.data.reading import read_samples
+from glico_augment.data.samples import PLAIN
+from glico_augment.images.identity import digest
+from glico_augment.images.pil import load_image
+from glico_augment.synthesis.recognition import Recognizer, find_overlap
 
 
 @pytest.fixture
@@ -76,7 +84,9 @@ def test_class_folders_without_images_are_named(root):
 
 
 def test_images_without_class_folders_are_refused_or_warned_of(root):
-    with pytest.raises(ValueError, match=r"cat holds no folders, and images that lie in none \(0\.jpg, .*one folder a"):
+    with pytest.raises(
+        ValueError, match=r"cat holds no folders, and images that lie in none \(0\.jpg, .*one folder per"
+    ):
         ClassFolders(root / "cat")
     shutil.copy(root / "cat" / "0.jpg", root / "loose.jpg")
     with pytest.warns(UserWarning, match=r"images in no class folder are left out: loose\.jpg"):
@@ -104,3 +114,66 @@ def test_names_of_folders_cannot_steer_a_terminal(root):
 def test_files_that_cannot_be_read_are_passed_over_where_images_are_looked_for(root):
     (root / "cat" / "0.jpg").write_bytes(b"no picture")
     assert len(list(read_files(ImageFiles(root)))) == 7
+
+
+def rewrite(root, change, suffix, **options):
+    """Write the photographs again, changed."""
+    for path in sorted(root.rglob("*.jpg")):
+        with PIL.Image.open(path) as image:
+            change(image).save(path.with_suffix(suffix), **options)
+        path.unlink()
+
+
+def test_grey_files_that_were_fitted_as_rgb_are_recognised_as_grey(root, recwarn):
+    rewrite(root, lambda image: image.convert("L"), ".png")
+    augment = quick_fit(ImageFolder(root), epochs=1)
+    assert augment.record.image_shape[0] == 3
+    overlap = find_overlap(ClassFolders(root), PLAIN, Recognizer(augment.record, augment.codes), 8, whole=True)
+    assert overlap.codes.tolist() == list(range(8))
+    recwarn.clear()
+    augment.wrap(root)
+    assert not recwarn
+
+
+def test_files_of_rgba_that_were_fitted_as_rgb_are_recognised(root):
+    rewrite(root, lambda image: image.convert("RGBA"), ".png")
+    augment = quick_fit(ImageFolder(root), epochs=1)
+    overlap = find_overlap(ClassFolders(root), PLAIN, Recognizer(augment.record, augment.codes), 8, whole=True)
+    assert overlap.n_fitted == 8
+
+
+def as_sixteen_bits(image):
+    return PIL.Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 200)
+
+
+TURNED = PIL.Image.Exif()
+TURNED[0x0112] = 6
+
+
+@pytest.mark.parametrize("folder", [ClassFolders, ImageFiles])
+@pytest.mark.parametrize("is_of_torchvision", [True, False])
+@pytest.mark.parametrize(
+    ("change", "options"),
+    [(as_sixteen_bits, {}), (lambda image: image, {"exif": TURNED})],
+    ids=["16 bits", "turned"],
+)
+def test_a_folder_is_read_by_the_loader_that_it_was_fitted_with(root, folder, is_of_torchvision, change, options):
+    rewrite(root, change, ".png", **options)
+    (root / "cat" / "0.png").write_bytes(b"no picture")  # passed over
+    read = read_image_set(ImageFolder(root) if is_of_torchvision else ClassFolders(root), on_error="skip")
+    known = set(zip(read.digests.tolist(), read.labels.tolist(), strict=True))
+
+    def is_fitted(image, label):
+        labels = (0, 1) if label is None else (label,)
+        return any((digest(image, read.image_shape[0]), each) in known for each in labels)
+
+    chosen = folder_as_fitted(folder(root), is_fitted)
+    found = [
+        sample.digests[read.image_shape[0]] for sample in read_samples(chosen, PLAIN, with_labels=False, unreadable=[])
+    ]
+    assert set(found) == set(read.digests.tolist())
+
+
+def test_a_folder_that_was_not_fitted_is_read_as_it_is(root):
+    chosen = folder_as_fitted(ClassFolders(root), lambda image, label: False)
+    assert chosen.loader is load_image

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from glico_augment.data.samples import SampleLayout, find_image, find_labels
+from glico_augment.data.samples import SampleLayout, check_sample, find_image, find_labels
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -115,7 +115,7 @@ def test_none_or_several_images_are_refused_with_their_number(leaves, found):
 )
 def test_annotations_that_a_swap_would_falsify_are_refused_by_name(annotation):
     with pytest.raises(ValueError, match=f"does not support {type(annotation).__name__}"):
-        find_image([tv_tensors.Image(PLAIN), 3, annotation], 3)
+        check_sample((tv_tensors.Image(PLAIN), 3, {"more": [annotation]}))
 
 
 LONG = (PLAIN, 3, "path")
@@ -160,8 +160,12 @@ def test_keys_and_positions_choose_among_several():
         ),
         (SampleLayout(), {"a": PLAIN, "b": PLAIN, "label": 1}, "found 2 among the keys .*pass image_key="),
         (SampleLayout(), {"label": 1}, "found 0 among the keys"),
-        (SampleLayout(image_key="x"), {"image": PLAIN, "label": 1}, r"image_key='x' is not in a sample with the keys"),
-        (SampleLayout(label_key=5), (PLAIN, 1), "label_key=5 is not in a sample with tuple of 2 items"),
+        (
+            SampleLayout(image_key="x"),
+            {"image": PLAIN, "label": 1},
+            "image_key='x' is not in a sample that is a dict w",
+        ),
+        (SampleLayout(label_key=5), (PLAIN, 1), "label_key=5 is not in a sample that is a tuple of 2 items"),
     ],
 )
 def test_what_is_missing_or_may_be_meant_twice_is_said_with_the_key_to_pass(layout, sample, message):

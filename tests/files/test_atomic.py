@@ -131,13 +131,13 @@ def test_a_writer_that_ends_while_another_looks_at_its_partial_file_does_not_cos
     partial, first = atomic._create(path)
     third = []
 
-    def lock_late(file, **settings):
+    def lock_late(file):
         """Between the look and the lock the first writer ends, and a third begins with a file of the same name."""
-        if settings and not third:
-            partial.replace(path)
-            first.close()
-            third.append(atomic._create(path))
-        lock(file, **settings)
+        monkeypatch.setattr(atomic, "_lock", lock)
+        partial.replace(path)
+        first.close()
+        third.append(atomic._create(path))
+        lock(file)
 
     monkeypatch.setattr(atomic, "_lock", lock_late)
     atomic._is_free(partial)

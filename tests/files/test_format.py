@@ -1,4 +1,5 @@
-import hashlib
+import contextlib
+import json
 import math
 import os
 import pickle
@@ -7,11 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import sealed, write_sealed
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from glico_augment.errors import FileFormatError
-from glico_augment.files.format import CHECKPOINT, FITTED, FORMAT_VERSION, read_file, write_file
+from glico_augment.files.format import CHECKPOINT, FITTED, FORMAT_VERSION, checksum, read_file, write_file
 
 TENSORS = {
     "codes": torch.randn(50, 8, generator=torch.Generator().manual_seed(0)),
@@ -69,16 +69,6 @@ def test_writing_again_replaces_the_file_and_leaves_nothing_else(whole):
     assert list(whole.parent.iterdir()) == [whole]
 
 
-def test_one_content_is_one_file(tmp_path):
-    contents = set()
-    for attempt in range(12):  # safetensors has five texts to put into some order
-        write_file(tmp_path / f"{attempt}", TENSORS, INFO)
-        contents.add((tmp_path / f"{attempt}").read_bytes())
-    assert len(contents) == 1
-    (content,) = contents
-    assert int.from_bytes(content[:8], "little") % 8 == 0
-
-
 def test_info_that_is_no_json_leaves_the_old_file(whole):
     with pytest.raises(TypeError):
         write_file(whole, TENSORS, {"tensor": torch.ones(1)})
@@ -86,30 +76,13 @@ def test_info_that_is_no_json_leaves_the_old_file(whole):
     assert list(whole.parent.iterdir()) == [whole]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.0005, 0.002, 0.1, 0.2, 0.5, 0.9, 0.9999])
-def test_a_truncated_file_is_said_to_be_truncated(whole, share):
-    content = whole.read_bytes()
-    whole.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(FileFormatError, match=f"{whole.name} is truncated") as caught:
-        read_file(whole)
-    assert f"{int(share * len(content))} bytes" in str(caught.value)
-
-
-def test_every_truncation_is_refused(path):
+def test_every_truncation_is_refused_and_every_tail(path):
     write_file(path, {"x": torch.arange(3)}, {"n": 1})
     content = path.read_bytes()
-    for length in range(len(content)):
-        path.write_bytes(content[:length])
-        with pytest.raises(FileFormatError, match="truncated"):
+    for damaged in (*(content[:length] for length in range(len(content))), content + b"x"):
+        path.write_bytes(damaged)
+        with pytest.raises(FileFormatError, match=f"{path.name} is truncated or damaged"):
             read_file(path)
-
-
-def test_a_file_with_a_damaged_header_or_a_tail_is_refused(whole):
-    content = whole.read_bytes()
-    for damaged in (content + b"more", content[:8] + b"x" + content[9:], content[:8] + b"\xff" * 50 + content[58:]):
-        whole.write_bytes(damaged)
-        with pytest.raises(FileFormatError, match=whole.name):
-            read_file(whole)
 
 
 class Evil:
@@ -163,16 +136,6 @@ def test_a_file_without_permission_is_no_missing_file(whole):
         os.seteuid(user)
 
 
-@pytest.mark.parametrize("length", [0x80, 0x280, 0x480])
-def test_a_file_whose_header_is_as_long_as_a_pickle_begins_is_none(path, length):
-    for filling in range(1024):
-        write_file(path, {}, {"filling": "x" * filling})
-        if path.read_bytes()[:8] == length.to_bytes(8, "little"):
-            assert read_file(path)[1] == {"filling": "x" * filling}
-            return
-    assert length == 0x80  # shorter than any
-
-
 @pytest.mark.parametrize(
     "content", [b"just a line of text, nothing more", b"\xff\xd8\xff\xe0 a photograph" * 9, b"[" * 99]
 )
@@ -191,7 +154,7 @@ DIGITS = "9" * 5000
     [
         (None, "is a safetensors file, but not one written by glico-augment"),
         ({"format": "pt"}, "is a safetensors file, but not one written by glico-augment"),
-        ({"format_version": "5"}, "has format version 5, newer than the version 4 .*: update glico-augment"),
+        ({"format_version": "6"}, "has format version 6, newer than the version 5 .*: update glico-augment"),
         ({"format_version": "3"}, "has format version 3, older than the version 4 .*: read it with the release"),
         ({"format_version": DIGITS}, "has no valid format version .*9….*: it is damaged"),
         ({"format_version": "one"}, "has no valid format version .*'one'.*: it is damaged"),
@@ -199,17 +162,11 @@ DIGITS = "9" * 5000
         ({"format_version": "²"}, "has no valid format version .*: it is damaged"),
         ({"kind": CHECKPOINT}, "holds a checkpoint, expected a fitted: a checkpoint is continued by the fit"),
         ({"kind": "\x1b[2Jfitted"}, r"holds a '\\x1b\[2Jfitted', expected a fitted: it is damaged"),
-        ({"info": '{"a": ' + DIGITS + "}"}, r"has a header that is not JSON: .*a number of 5000 digits"),
-        ({"info": '{"a": NaN}'}, "has a header that is not JSON: .*the number 'NaN' is not finite"),
-        ({"info": '{"a": 1e999}'}, "has a header that is not JSON: .*the number '1e999' is not finite"),
-        ({"info": '{"a": 1, "a": 1}'}, "has a header that is not JSON: .*a key is there twice"),
-        (
-            {"info": '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"},
-            "has a header that is not JSON: .*nested too deeply",
-        ),
-        ({"info": "{not json"}, "has a header that is not JSON: it is damaged"),
-        ({"info": ""}, "has a header that is not JSON: it is damaged"),
-        ({"info": "[1]"}, "has a header that is no JSON object: it is damaged"),
+        ({"info": '{"a": ' + DIGITS + "}"}, "is damaged: .*digits"),
+        ({"info": '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"}, "is damaged: .*nested too deeply"),
+        ({"info": "{not json"}, "is damaged: Expecting property name"),
+        ({"info": ""}, "is damaged: Expecting value"),
+        ({"info": "[1]"}, "is damaged: its header has no JSON object"),
     ],
 )
 def test_a_foreign_header_is_refused_with_what_is_wrong(path, changes, message):
@@ -231,67 +188,63 @@ def test_a_file_without_a_checksum_or_with_another_is_refused(path):
             read_file(path)
 
 
-def test_the_checksum_is_the_sha_256_of_the_file_with_zeros_in_its_place(whole):
-    with safe_open(whole, framework="pt") as file:
-        checksum = file.metadata()["checksum"]
-    blank = whole.read_bytes().replace(checksum.encode(), b"0" * 64)
-    assert hashlib.sha256(blank).hexdigest() == checksum
+def change(metadata, tensors):
+    """Every content that differs from this in one thing."""
+    for key in metadata:
+        yield {**metadata, key: metadata[key] + " "}, tensors
+        yield {name: text for name, text in metadata.items() if name != key}, tensors
+    yield {**metadata, "more": ""}, tensors
+    yield metadata, {**tensors, "more": torch.zeros(0)}
+    for name, tensor in tensors.items():
+        others = {key: value for key, value in tensors.items() if key != name}
+        yield metadata, others
+        yield metadata, {**others, name + "s": tensor}
+        yield metadata, {**others, name: tensor[None]}
+        if tensor.numel():
+            flipped = tensor.clone()
+            flipped.view(-1).view(torch.uint8)[0] ^= 1
+            yield metadata, {**others, name: flipped}
+    yield metadata, {**tensors, "bfloat16": tensors["bfloat16"].view(torch.float16)}
 
 
-def test_a_name_that_looks_like_a_checksum_does_not_move_it(path):
-    name = '"checksum":"' + "0" * 64 + '"'
-    write_file(path, {name: torch.ones(1)}, {"names": [name, "0" * 64]})
-    assert read_file(path)[1] == {"names": [name, "0" * 64]}
+def test_the_checksum_is_of_all_metadata_and_of_the_name_type_shape_and_bytes_of_every_tensor(path):
+    metadata = {**GOOD, "info": json.dumps(INFO)}
+    seal = checksum(metadata, TENSORS)
+    assert checksum({**metadata, "checksum": "0"}, dict(reversed(TENSORS.items()))) == seal
+    contents = list(change(metadata, TENSORS))
+    for texts, tensors in contents:
+        path.write_bytes(save(tensors, {**texts, "checksum": seal}))
+        with pytest.raises(FileFormatError):
+            read_file(path)
+    assert len({checksum(*content) for content in contents}) == len(contents)
 
 
-def with_header(path, change):
-    """Change the text of the header, with the length and the checksum that it should have."""
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header.replace('"codes":', '"codes":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"codes":'),
+        lambda header: header.replace("[2]", f"[{DIGITS}]"),
+        lambda header: header.replace("[0,8]", f"[0,{'9' * 4300}]"),
+        lambda header: header.replace("[0,8]", "[0,-8]"),
+        lambda header: header.replace("[0,8]", "[4,8]"),
+        lambda header: header.replace("[0,8]", "[" * 100_000),
+        lambda header: header.replace('"F32"', '"F4"'),
+        lambda header: header.replace('"kind":"fitted"', '"kind":1'),
+        lambda header: header.replace('"kind":"fitted"', '"kind":"fitted","kind":"style"'),
+        lambda header: "[]",
+        lambda header: '{"__metadata__":3}',
+    ],
+)
+def test_a_forged_header_is_refused_or_reads_to_what_it_was(path, change):
+    write_sealed(path, {"codes": torch.ones(2)}, GOOD)
     content = path.read_bytes()
     end = 8 + int.from_bytes(content[:8], "little")
     header = change(content[8:end].decode()).encode()
     path.write_bytes(sealed(len(header).to_bytes(8, "little") + header + content[end:]))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda header: header.replace(
-                '"codes":', '"codes":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"codes":'
-            ),
-            "",
-        ),
-        (lambda header: header.replace("[2]", f"[{DIGITS}]"), "a number of 5000 digits"),
-        (lambda header: header.replace("[0,8]", f"[0,{'9' * 4300}]"), "of the wrong type"),
-        (lambda header: header.replace("[0,8]", "[0,8.0]"), ""),
-        (lambda header: header.replace("[0,8]", '[0,"8"]'), ""),
-        (lambda header: header.replace("[0,8]", "[0,-8]"), ""),
-        (lambda header: header.replace("[0,8]", "[4,8]"), ""),
-        (lambda header: header.replace("[0,8]", "[]"), ""),
-        (lambda header: header.replace("[0,8]", "8"), ""),
-        (lambda header: header.replace("[0,8]", "[" * 100_000), "nested too deeply"),
-        (lambda header: header.replace('"F32"', '"F16"'), ""),
-        (lambda header: header.replace('"F32"', '"F4"'), ""),
-        (lambda header: header.replace('"F32"', '"C64"'), ""),
-        (lambda header: header.replace('"kind":"fitted"', '"kind":1'), "of the wrong type"),
-        (lambda header: header.replace('"kind":"fitted"', '"kind":"fitted","kind":"fitted"'), "a key is there twice"),
-        (lambda header: "[]", ""),
-        (lambda header: '{"__metadata__":3}', ""),
-        (lambda header: "null", ""),
-    ],
-)
-def test_a_forged_header_is_refused(path, change, message):
-    write_sealed(path, {"codes": torch.ones(2)}, GOOD)
-    with_header(path, change)
-    with pytest.raises(FileFormatError, match=f"{path.name} .*{message}"):
-        read_file(path)
-
-
-def test_forging_alone_changes_nothing(path):
-    write_sealed(path, {"codes": torch.ones(2)}, GOOD)
-    before = path.read_bytes()
-    with_header(path, lambda header: header)
-    assert path.read_bytes() == before
+    read = None
+    with contextlib.suppress(FileFormatError):
+        read = read_file(path)
+    assert read is None or (read[0]["codes"].tolist() == [1, 1] and read[1] == {})
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

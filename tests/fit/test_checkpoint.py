@@ -2,14 +2,11 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import pytest
 import torch
 from conftest import quick_fit, smooth_images, write_sealed
+from processes import run_ranks
 from safetensors import safe_open
 from safetensors.torch import load
 from torch.utils.data import TensorDataset
@@ -68,26 +65,15 @@ def test_a_fit_stopped_by_its_callback_has_ended(dataset, tmp_path, every):
     assert torch.equal(first.reconstruct(), again.reconstruct())
 
 
-KILLED = """
-    import os, signal, sys
-    sys.path.insert(0, {tests!r})
-    from conftest import LABELS, quick_fit, smooth_images
-    from torch.utils.data import TensorDataset
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs forked processes")
+def test_kill_minus_nine_and_resume_give_the_codes_of_an_uninterrupted_fit(dataset, tmp_path):
+    path = tmp_path / "c"
 
     def kill(progress):
         if progress.step == 8:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    quick_fit(TensorDataset(smooth_images(8), LABELS), checkpoint={path!r}, checkpoint_every=3, callback=kill)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
-def test_kill_minus_nine_and_resume_give_the_codes_of_an_uninterrupted_fit(dataset, tmp_path):
-    path = tmp_path / "c"
-    script = textwrap.dedent(KILLED).format(tests=str(Path(__file__).parents[1]), path=str(path))
-    killed = subprocess.run([sys.executable, "-c", script], env=os.environ, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    assert run_ranks(1, lambda rank: quick_fit(dataset, checkpoint=path, checkpoint_every=3, callback=kill)) == [None]
     assert read_file(path, kind=CHECKPOINT)[1]["state"] == {"steps_done": 6, "restarts": 0, "is_stopped": 0}
     resumed = quick_fit(dataset, checkpoint=path)
     whole = quick_fit(dataset)
@@ -120,7 +106,7 @@ def test_a_checkpoint_of_other_images_is_refused(dataset, tmp_path):
 
 def test_a_file_that_is_no_checkpoint_is_not_overwritten(augment, dataset, tmp_path):
     augment.save(tmp_path / "a.safetensors")
-    with pytest.raises(FileFormatError, match="holds a fitted, expected a checkpoint: choose another checkpoint="):
+    with pytest.raises(FileFormatError, match="expected a checkpoint: choose another checkpoint="):
         quick_fit(dataset, checkpoint=tmp_path / "a.safetensors")
     (tmp_path / "notes.txt").write_text("keep me")
     with pytest.raises(FileFormatError):

@@ -72,8 +72,8 @@ def test_it_survives_json_and_other_json_is_refused():
         FitQuality.from_json(None, n_classes=2, n_images=4)
 
 
-def test_a_fit_keeps_its_quality_in_its_file_and_shows_it(dataset, tmp_path, images):
-    augment = quick_fit(dataset, epochs=60)
+def test_a_fit_keeps_its_quality_in_its_file_and_shows_it(learned, tmp_path, images):
+    augment = learned
     error = (augment.reconstruct() - images / 255).square().sum()
     distance = (images / 255 - (images / 255).mean(dim=0)).square().sum()
     assert augment.quality.r2 == pytest.approx(float(1 - error / distance), abs=1e-5)

@@ -8,7 +8,6 @@ from torchvision import tv_tensors
 
 from glico_augment.images import values
 from glico_augment.images.convert import check_image, like, to_uint8
-from glico_augment.images.identity import glimpse
 from glico_augment.images.values import promote_channels, resize, to_unit
 
 # torch warns of a read-only array once a process; one test alone asks about it.
@@ -306,44 +305,3 @@ def test_black_and_white_are_the_ends_of_every_range(dtype):
     assert ends.tolist() == [0, white]
     assert to_unit(ends).tolist() == [0, 1]
     assert to_unit(ends).dtype == torch.float32
-
-
-@pytest.mark.parametrize(
-    "form",
-    [
-        lambda image: image,
-        lambda image: image / 255,
-        tv_tensors.Image,
-        lambda image: image.permute(1, 2, 0).numpy(),
-        lambda image: PIL.Image.fromarray(image.permute(1, 2, 0).numpy()),
-        lambda image: image.permute(1, 2, 0).contiguous().permute(2, 0, 1),
-    ],
-)
-def test_an_image_has_the_glimpse_of_its_canonical_form_and_of_no_other(form):
-    image = torch.randint(256, (3, 20, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    seen = glimpse(form(image))
-    assert seen == glimpse(to_uint8(form(image)))
-    assert seen not in (glimpse(image.transpose(1, 2)), glimpse(image[:1]), glimpse(255 - image), glimpse(image[:, 1:]))
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16", "CMYK"])
-def test_images_of_every_mode_have_the_glimpse_of_their_canonical_form(mode):
-    values = torch.randint(256, (3, 20, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    picture = PIL.Image.fromarray(values.permute(1, 2, 0).numpy())
-    picture = picture.convert("L").convert("I").convert("I;16") if mode == "I;16" else picture.convert(mode)
-    assert glimpse(picture) == glimpse(to_uint8(picture)) != glimpse(255 - to_uint8(picture))
-
-
-@pytest.mark.parametrize("side", [1, 2, 15, 16, 17, 31, 33, 64, 100, 223, 224, 1023])
-def test_a_glimpse_of_a_picture_is_that_of_its_pixels_at_any_size(side):
-    image = torch.randint(256, (3, side, 21), dtype=torch.uint8, generator=torch.Generator().manual_seed(side))
-    for canonical in (image, image.transpose(1, 2).contiguous()):
-        assert glimpse(PIL.Image.fromarray(canonical.permute(1, 2, 0).numpy())) == glimpse(canonical)
-
-
-def test_a_glimpse_sees_every_pixel_of_a_small_image():
-    image = torch.zeros(1, 16, 9, dtype=torch.uint8)
-    for pixel in range(image.numel()):
-        edited = image.clone()
-        edited.view(-1)[pixel] = 1
-        assert glimpse(edited) != glimpse(image)

@@ -110,7 +110,7 @@ def test_the_fit_is_left_as_it_was(augment, others):
 
 
 @pytest.mark.parametrize(
-    "context", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)], ids=repr
+    "context", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)]
 )
 def test_the_context_of_the_caller_makes_no_difference(augment, others, context):
     expected = augment.encode(others, steps=3, **QUIET).codes
@@ -164,7 +164,7 @@ def test_size_and_channels_are_brought_to_those_of_the_fit(augment):
         (["a"], TypeError, "image 0 could not be read: an image must be a PIL image"),
         ("no/such/folder", FileNotFoundError, "no such folder"),
     ],
-    ids=str,
+    ids=range(12),
 )
 def test_what_is_no_image_is_refused(augment, bad, kind, message):
     with pytest.raises(kind, match=message):

@@ -1,17 +1,13 @@
 import copy
 import functools
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from glico_augment import LaplacianLoss
-from glico_augment.losses import loss_name
+from glico_augment.config import LOSS_NAMES, FitConfig
+from glico_augment.losses import FeatureLoss, LaplacianLoss, build_loss, loss_name
 
 
 class Power(nn.Module):
@@ -28,8 +24,33 @@ class OtherPower(Power):
     pass
 
 
-def test_a_name_stays_as_it_is():
-    assert loss_name("laplacian") == "laplacian"
+@pytest.mark.parametrize("name", [name for name in LOSS_NAMES if name != "vgg16"])
+def test_a_loss_is_built_by_its_name_with_its_weights(name):
+    config = FitConfig(loss=name, loss_weights=(1, 0, 0, 0, 2), loss_normalize=False)
+    loss = build_loss(config, (3, 64, 64))
+    assert isinstance(loss, FeatureLoss)
+    assert loss(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)) > 0
+    assert (loss.weights, loss.normalize) == ((1, 0, 0, 0, 2), False)
+    assert loss_name(name) == name
+
+
+def test_vgg16_is_built_of_the_file_that_is_named():
+    with pytest.raises(FileNotFoundError, match=r"no VGG-16 weights at mine\.pth"):
+        build_loss(FitConfig(loss="vgg16", vgg_weights="mine.pth"), (3, 32, 32))
+
+
+def test_a_module_is_its_own_loss_and_its_mere_name_is_none():
+    module = nn.L1Loss()
+    built = build_loss(FitConfig(loss=module), (3, 8, 8))
+    assert isinstance(built, nn.L1Loss)
+    assert built is not module  # a fit moves and calibrates its own
+    with pytest.raises(ValueError, match="<L1Loss> was a module"):
+        build_loss(FitConfig(loss="<L1Loss>"), (3, 8, 8))
+
+
+def test_images_that_the_named_loss_cannot_compare_are_refused():
+    with pytest.raises(ValueError, match="got 2 channels: use loss='laplacian'"):
+        build_loss(FitConfig(loss="random-vgg16"), (2, 32, 32))
 
 
 def test_a_module_is_named_by_its_class_and_what_it_holds():
@@ -53,6 +74,17 @@ def scaled(factor):
     return lambda difference: factor * difference
 
 
+def doubled(function):
+    return lambda difference: 2 * function(difference)
+
+
+def power(base):
+    def raised(exponent):
+        return base * raised(exponent - 1) if exponent else 1
+
+    return raised
+
+
 HELD = {
     "list": ([1.0, 2.0], [2.0, 1.0]),
     "mapping": ({"a": [1]}, {"a": [2]}),
@@ -67,6 +99,9 @@ HELD = {
     "set": ({1, 2}, {1, 3}),
     "dtype": (torch.float32, torch.float64),
     "object of another class": (nn.Module(), object()),
+    "enclosed function": (doubled(lambda x: x + 1), doubled(lambda x: x + 2)),
+    "inner function": (lambda x: [y + 1 for y in x], lambda x: [y + 2 for y in x]),
+    "recursive function": (power(2), power(3)),
 }
 
 
@@ -77,14 +112,14 @@ def test_two_losses_that_hold_different_values_have_different_names(kind):
     assert loss_name(Holder(first)) == loss_name(copy.deepcopy(Holder(first)))
 
 
-def test_the_name_is_the_same_in_another_process():
-    code = "from test_registry import HELD, Holder, loss_name\n"
-    code += "print([loss_name(Holder(first)) for first, _ in HELD.values()])"
-    folder = Path(__file__).parent
-    path = os.pathsep.join([str(folder), str(folder.parents[1])])
-    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": path}
-    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == str([loss_name(Holder(first)) for first, _ in HELD.values()])
+def test_the_name_is_the_same_in_every_process():
+    """Strings have another hash, and objects another address, in each: the literal is of another process than this."""
+    values = {"b": [1.0, None], "a": (True, "x"), 3: {"c", "d", "e", "f"}, "dtype": torch.float32, "class": nn.L1Loss}
+    values["tensors"] = [torch.arange(3.0), torch.ones(2, 1, dtype=torch.bool), np.arange(3, dtype=np.int64)]
+    values["objects"] = [object(), functools.partial(nn.L1Loss, reduction="sum")]
+    assert loss_name(Holder(values)) == "<Holder 56378529>"
+    first, second = (eval("lambda x: [y for y in x if y not in {'a', 'b', 'c'}]") for _ in range(2))
+    assert loss_name(Holder(first)) == loss_name(Holder(second))
 
 
 @pytest.mark.parametrize("weights", [(1.0, 2.0), None])

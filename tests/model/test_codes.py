@@ -186,6 +186,20 @@ def test_others_are_drawn_uniformly_from_the_images_of_all_other_classes():
         assert (counts[sorted(others)] - 40_000 * share).abs().max() < 5 * error
 
 
+@pytest.mark.parametrize(
+    ("draw", "of", "expected"),
+    [
+        ("sample_anchors", [0, 1, 2], [4, 3, 5]),
+        ("sample_partners", [0, 2, 5, 1, 4], [5, 5, 2, 4, 1]),
+        ("sample_others", [0, 1, 3], [3, 5, 5]),
+    ],
+)
+def test_a_uniform_number_that_is_rounded_up_to_one_draws_the_last_image(draw, of, expected, monkeypatch):
+    codes = make([7, -1, 7, 3, -1, 7], n_unlabeled=1)
+    monkeypatch.setattr(torch, "rand", lambda shape, **options: torch.ones(shape))
+    assert getattr(codes, draw)(torch.tensor(of)).tolist() == expected
+
+
 def test_of_one_class_there_are_no_others():
     codes = SphereCodes.random(torch.tensor([7, 7]), 4, generator=rng(0))
     with pytest.raises(ValueError, match="one class only"):

@@ -93,13 +93,29 @@ def test_the_gradient_reaches_codes_noise_and_every_parameter():
         assert tensor.grad.any(), name
 
 
+def first_inputs(generator, codes, noise):
+    """What enters the layer that makes the first feature map."""
+    seen = []
+    hook = generator.project.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    generator(codes, noise)
+    hook.remove()
+    return seen[0].detach()
+
+
 def test_codes_enter_the_first_layer_with_unit_variance():
     generator = make(latent_dim=256, noise_dim=0)
-    seen = []
-    first = next(module for module in generator.modules() if isinstance(module, nn.Linear))
-    first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    generator(*draw(generator, 50))
-    assert seen[0].square().mean().item() == pytest.approx(1, abs=1e-4)
+    entries = first_inputs(generator, *draw(generator, 50))
+    assert entries.square().mean().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_the_noise_enters_it_through_a_linear_projection_and_leaky_relu():
+    generator = make(noise_dim=3)
+    codes, noise = draw(generator, 50)
+    linear = next(module for module in generator.project_noise.modules() if isinstance(module, nn.Linear))
+    entries = first_inputs(generator, codes, noise)[:, generator.latent_dim :]
+    projected = noise @ linear.weight.detach().T + linear.bias.detach()
+    torch.testing.assert_close(entries, torch.where(projected > 0, projected, 0.2 * projected))
+    assert (entries < 0).any()
 
 
 def test_width_is_the_channels_of_the_feature_map_at_full_size():

@@ -85,7 +85,7 @@ def full_at_every_write(dataset, folder, *, rounds, seed):
                     counts["not intact"] += any(_contents(folder).get(name) != text for name, text in before.items())
 
             with mock.patch.object(format, "write_atomically", write):
-                augment = quick_fit(dataset, checkpoint=folder / "c", checkpoint_every=1)
+                augment = quick_fit(dataset, epochs=2, checkpoint=folder / "c", checkpoint_every=1)
                 augment.save(folder / "result")
             for path in folder.iterdir():
                 path.unlink()

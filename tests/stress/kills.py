@@ -12,14 +12,14 @@ from conftest import quick_fit
 from processes import LIMIT, Group
 
 from glico_augment import GLICOAugment
-from glico_augment.fit import ranks
+from glico_augment.fit import distributed
 
 RESULT, CHECKPOINT = "result.safetensors", "fit.checkpoint"
 
 
 def fit_and_save(dataset, folder):
     def work(rank):
-        with mock.patch.object(ranks, "PATIENCE", timedelta(seconds=5)):  # with a process killed before they met
+        with mock.patch.object(distributed, "PATIENCE", timedelta(seconds=5)):  # with a process killed before they met
             augment = quick_fit(dataset, checkpoint=folder / CHECKPOINT, checkpoint_every=1)
         if rank == 0:
             augment.save(folder / RESULT)

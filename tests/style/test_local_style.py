@@ -15,6 +15,8 @@ from torchvision.datasets import FakeData
 from torchvision.transforms import v2
 
 from glico_augment import LocalStyle
+from glico_augment.data.image_set import read_image_set
+from glico_augment.data.samples import SampleLayout
 from glico_augment.images import convert
 from glico_augment.style import style_of
 
@@ -230,7 +232,7 @@ def test_all_else_in_a_sample_passes_through(style, images):
 
 
 @pytest.mark.parametrize("form_of", [lambda *x: x, lambda *x: list(x), lambda *x: {"image": x[0], "labels": x[1]}])
-@pytest.mark.parametrize("labels", [LABELS, torch.rand(8, 40), None, 3, "name"], ids=str)
+@pytest.mark.parametrize("labels", [LABELS, torch.rand(8, 40), None, 3, "name"], ids=range(5))
 def test_labels_of_any_kind_or_none_are_left_alone(style, images, form_of, labels):
     sample = form_of(images, labels)
     made = style(sample)
@@ -284,6 +286,31 @@ def test_grey_images_among_coloured_ones_have_the_style_they_would_have_in_colou
     style = LocalStyle([grey, (images[1], 5), as_pil(images[2])])
     expected = style_of(torch.stack([grey.expand(3, -1, -1), images[1], images[2]]) / 255)
     torch.testing.assert_close(style.styles, expected)
+
+
+@pytest.mark.parametrize(
+    ("sample", "options"),
+    [
+        (lambda image, label: (image, label), {}),
+        (lambda image, label: [image, label, "path"], {}),
+        (lambda image, label: {"image": image, "label": label}, {}),
+        (lambda image, label: {"pixel_values": image, "y": label}, {}),
+        (lambda image, label: {"left": image.flip(2), "right": image, "label": label}, {"image_key": "right"}),
+        (lambda image, label: ("path", label, image), {"image_key": 2}),
+        (lambda image, label: image, {}),
+        (lambda image, label: (image,), {}),
+    ],
+)
+def test_samples_of_every_form_that_a_fit_takes_have_a_style(sample, options, images):
+    dataset = [sample(image, int(label)) for image, label in zip(images, LABELS, strict=True)]
+    assert torch.equal(LocalStyle(dataset, **options).styles, LocalStyle(images).styles)
+    labels = {} if options or not isinstance(dataset[0], dict) or "label" in dataset[0] else {"label_key": "y"}
+    read = read_image_set(dataset, layout=SampleLayout(**options, **labels))
+    assert torch.equal(read.images, images)
+
+
+def test_a_folder_of_images_has_styles(photos):
+    assert len(LocalStyle(photos / "train").styles) == 8
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -380,39 +407,18 @@ def test_the_example_of_the_docstring_runs():
     assert (image.shape, image.dtype) == ((3, 64, 64), torch.float32)
 
 
-def loader_of_one_image(augment, style, images, num_workers, context):
-    """Batches of four, of an image repeated eight times that only ``style`` changes."""
+def test_a_seeded_loader_of_a_wrapped_dataset_repeats_itself_and_workers_differ(augment, style, images):
     augment.p = 0.0
     same_image = TensorDataset(images[:1].expand(8, -1, -1, -1), LABELS[:1].expand(8))
     with pytest.warns(UserWarning, match="are not in this dataset"):
-        wrapped = augment.wrap(same_image, transform=style)
-    return DataLoader(wrapped, batch_size=4, num_workers=num_workers, multiprocessing_context=context)
-
-
-@pytest.mark.parametrize(("num_workers", "context"), [(0, None), (2, "fork")])
-def test_a_seeded_loader_of_a_wrapped_dataset_repeats_itself_and_workers_differ(
-    augment, style, images, num_workers, context
-):
-    loader = loader_of_one_image(augment, style, images, num_workers, context)
+        loader = DataLoader(augment.wrap(same_image, transform=style), batch_size=4, num_workers=2)
     runs = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        batches = list(loader)
-        assert all((labels == LABELS[0]).all() for _, labels in batches)
-        runs.append(torch.cat([batch for batch, _ in batches]))
+        runs.append(torch.cat([batch for batch, _ in loader]))
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
     assert not torch.equal(runs[0][:4], runs[0][4:])
-    assert (runs[0] != images[0]).flatten(1).any(dim=1).all()
-
-
-def test_a_spawned_worker_does_what_a_forked_one_does(augment, style, images):
-    runs = []
-    for context in ("fork", "spawn"):
-        torch.manual_seed(0)
-        loader = loader_of_one_image(augment, style, images, 1, context)
-        runs.append(torch.cat([batch for batch, _ in loader]))
-    assert torch.equal(runs[0], runs[1])
     assert (runs[0] != images[0]).flatten(1).any(dim=1).all()
 
 

@@ -140,3 +140,14 @@ def test_the_images_passed_in_are_left_alone():
     before = images.clone()
     transfer_style(images, style_of(images.flip(0)), torch.ones(2))
     assert torch.equal(images, before)
+
+
+def test_gradients_reach_the_images_with_their_style_as_a_constant():
+    images = mid_grey_images(2, 3, 15, 15).requires_grad_()
+    styles, ratios = style_of(mid_grey_images(2, 3, 15, 15)), torch.tensor([0.3, 0.9])
+    transfer_style(images, styles, ratios).sum().backward()
+    # The gradient of a pixel is its gain, 1 + s (std' - std) / std at the centres of cells, whatever its value.
+    stds = style_of(images.detach())[:, 1]
+    gains = 1 + ratios.view(-1, 1, 1, 1) * (styles[:, 1] - stds) / stds
+    maps = torch.nn.functional.interpolate(gains, (15, 15), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(images.grad, maps)

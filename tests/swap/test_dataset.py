@@ -12,7 +12,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from glico_augment import GLICODataset
-from glico_augment.images import identity, values
+from glico_augment.images import values
 
 
 @pytest.fixture
@@ -124,11 +124,10 @@ def test_images_fitted_at_another_size_start_from_their_own_codes_in_any_order(i
         assert_alike(image, expected[order[position]])
 
 
-def test_images_that_agree_on_the_grid_of_a_glimpse_start_from_their_own_codes_in_any_order():
+def test_images_that_differ_in_a_few_pixels_start_from_their_own_codes_in_any_order():
     sparse = torch.zeros(4, 1, 64, 64, dtype=torch.uint8)
-    for number, column in enumerate((0, 20, 40, 63)):  # the grid has pixels 2, 6, 10, …
+    for number, column in enumerate((0, 20, 40, 63)):
         sparse[number, 0, 32:36, column] = 255
-    assert len({identity.glimpse(image) for image in sparse}) == 1
     labels = torch.tensor([0, 0, 0, 1])
     augment = quick_fit(TensorDataset(sparse, labels), p=1.0, max_ratio=0.0)
     augment.noise_std = 0.0

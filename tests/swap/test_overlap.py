@@ -73,7 +73,7 @@ def test_of_a_large_dataset_some_images_are_looked_at(augment, dataset, monkeypa
 
 def test_an_image_that_cannot_be_swapped_is_named_when_wrapping(augment, dataset):
     broken = [*dataset, (torch.zeros(3, 12, 10), "cat")]
-    with pytest.raises(TypeError, match="image 8 cannot be swapped: labels must be integers"):
+    with pytest.raises(TypeError, match="image 8 could not be read: labels must be integers"):
         augment.wrap(broken)
 
 

@@ -9,6 +9,7 @@ from conftest import quick_fit
 from glico_augment.files.format import CHECKPOINT, read_file
 from glico_augment.fit.loop import Fit
 
+pytestmark = pytest.mark.usefixtures("default_signals")
 ENDS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: SystemExit}
 
 

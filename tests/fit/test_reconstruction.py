@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from glico_augment.fit.targets import Targets
+from glico_augment.fit.reconstruction import Targets
 from glico_augment.losses import FeatureLoss, LaplacianLoss
 
 IMAGES = torch.randint(0, 256, (150, 2, 9, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -2,9 +2,10 @@ import pytest
 import torch
 from conftest import quick_fit
 
+from glico_augment import GLICOAugment
 from glico_augment.config import FitConfig
 from glico_augment.devices import memory_of
-from glico_augment.fit import cost
+from glico_augment.fit import run
 from glico_augment.model.classifier import Classifier
 from glico_augment.model.generator import Generator
 
@@ -13,27 +14,22 @@ SHAPE = (3, 16, 12)
 CONFIG = FitConfig(latent_dim=6, generator_width=4, batch_size=4, steps=10)
 
 
-def test_the_estimate_counts_what_a_fit_holds():
+def test_the_cost_counts_what_a_fit_holds(monkeypatch):
     config = CONFIG.resolved(8, SHAPE)
-    found = cost.estimate(config, 8, SHAPE, 2)
     networks = [Generator(6, config.noise_dim, SHAPE, 4), Classifier(3, 2, config.classifier_width)]
-    assert found.images == 8 * 3 * 16 * 12
-    assert found.codes == 8 * 6 * 3 * 4
-    assert found.networks == 16 * sum(each.numel() for network in networks for each in network.parameters())
-    assert found.losses == 10 * 3 * 4
-    maps = []
-    for conv in networks[0].convs:
-        conv.register_forward_hook(lambda _, inputs, output: maps.append(output.numel()))
     first, second = networks[0].sizes
-    assert found.feature_maps == 4 * 4 * (8 * first[0] * first[1] + 4 * second[0] * second[1])
-    assert cost.estimate(config, 8, SHAPE, 2, n_processes=3).feature_maps == found.feature_maps / 2
-
-
-def test_the_estimate_takes_no_memory_and_draws_nothing():
-    before = torch.get_rng_state()
-    large = FitConfig(generator_width=10**6, batch_size=8).resolved(8, SHAPE)
-    assert cost.estimate(large, 8, SHAPE, 2).networks > 2**40
-    assert torch.equal(torch.get_rng_state(), before)
+    weights = sum(each.numel() for network in networks for each in network.parameters())
+    fixed = 8 * 3 * 16 * 12 + 8 * 6 * 3 * 4 + 16 * weights
+    maps = 4 * (8 * first[0] * first[1] + 4 * second[0] * second[1])
+    state = torch.get_rng_state()
+    for n_processes, batch in ((1, 4), (3, 2)):
+        needed = fixed + batch * maps
+        monkeypatch.setattr(run, "memory_of", lambda device, needed=needed: needed)
+        run.check_cost(config, 8, SHAPE, 2, device=CPU, n_processes=n_processes)
+        monkeypatch.setattr(run, "memory_of", lambda device, needed=needed: needed - 1)
+        with pytest.raises(ValueError, match="a fit of 8 images needs at least"):
+            run.check_cost(config, 8, SHAPE, 2, device=CPU, n_processes=n_processes)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +59,7 @@ def test_what_no_machine_can_hold_is_refused_before_an_image_is_read(dataset, se
 
 
 def test_the_size_of_the_images_is_counted_once_it_is_known(dataset, monkeypatch):
-    monkeypatch.setattr(cost, "memory_of", lambda device: 100_000)
+    monkeypatch.setattr(run, "memory_of", lambda device: 100_000)
     with pytest.raises(ValueError, match="a fit of 8 images needs at least"):
         quick_fit(dataset)
 
@@ -78,9 +74,9 @@ def test_the_size_of_the_images_is_counted_once_it_is_known(dataset, monkeypatch
     ],
 )
 def test_no_fit_that_somebody_may_want_is_refused(settings, n_images, shape, monkeypatch):
-    monkeypatch.setattr(cost, "memory_of", lambda device: 8 * 2**30)
+    monkeypatch.setattr(run, "memory_of", lambda device: 8 * 2**30)
     config = FitConfig(**settings).resolved(n_images, shape)
-    cost.check_cost(config, n_images, shape, 100, device=CPU)
+    run.check_cost(config, n_images, shape, 100, device=CPU)
 
 
 def test_the_memory_of_the_machine_is_known_or_a_bound(monkeypatch, tmp_path):
@@ -94,3 +90,20 @@ def test_the_memory_of_the_machine_is_known_or_a_bound(monkeypatch, tmp_path):
     monkeypatch.delattr("os.sysconf")
     (tmp_path / "limit").unlink()
     assert memory_of(CPU) == 2**38
+
+
+@pytest.mark.parametrize("size", [None, [16, 16], 16])
+def test_the_published_preset_takes_any_size_and_that_of_the_images(dataset, size):
+    settings = {"preset": "published", "loss": "random-vgg16", "generator_width": 4, "steps": 1}
+    augment = GLICOAugment.fit(dataset, image_size=size, device="cpu", progress=False, **settings)
+    shape = (3, 12, 10) if size is None else (3, 16, 16)
+    expected = FitConfig.published(shape[1:], n_images=8, loss="random-vgg16", generator_width=4, steps=1)
+    assert augment.config == expected.resolved(8, shape)
+    assert augment.reconstruct().shape == (8, *shape)
+
+
+def test_images_without_labels_are_not_classified_whatever_the_preset(images):
+    settings = {"loss": "random-vgg16", "generator_width": 4, "steps": 1, "device": "cpu", "progress": False}
+    for preset in ("default", "published"):
+        config = GLICOAugment.fit(images, preset=preset, **settings).config
+        assert (config.classifier_weight, config.class_cosine) == (0.0, 0.0)

@@ -1,0 +1,171 @@
+"""Samples of any dataset, read one by one, with what is wrong in words that name the sample and its file."""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, DataLoader, Subset
+
+from glico_augment.checks import shown
+from glico_augment.data.labels import read_label
+from glico_augment.data.samples import SampleLayout, check_sample
+from glico_augment.images import convert, values
+from glico_augment.images.identity import digests
+
+T = TypeVar("T")
+
+
+class Unreadable(NamedTuple):
+    """A sample that could not be read.
+
+    Attributes:
+        error: a TypeError or ValueError that says which image, its file where the dataset tells it, and why.
+        label: where the dataset tells it.
+        is_skippable: whether the image is to blame, and not the dataset as a whole.
+    """
+
+    error: Exception
+    label: int | None
+    is_skippable: bool
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image in the canonical form, its digest by channels, and its label; 0 where labels are not read."""
+
+    index: int
+    image: Tensor
+    digests: dict[int, int]
+    label: int
+
+
+def read_sample(
+    dataset: Any, index: int, layout: SampleLayout, use: Callable[[Any], T], *, with_label: bool, name: str = "image"
+) -> tuple[T, int]:
+    """What ``use`` makes of the image of a sample, and its label.
+
+    Args:
+        dataset: map-style.
+        index: of the sample.
+        layout: where a sample has its image and its label.
+        use: called before another sample is read: a dataset may hand out one buffer again and again.
+        with_label: whether the label is read; else it is 0, and what may stand beside an image is ignored.
+        name: what an image is called in messages.
+
+    Raises:
+        TypeError, ValueError: whatever is wrong; the message names the index, and the file where the dataset has
+            ``samples`` as torchvision's folders do.
+    """
+    read = _try_to_read(dataset, index, layout, use, with_label=with_label, name=name)
+    if isinstance(read, Unreadable):
+        raise read.error
+    return read
+
+
+def read_samples(
+    dataset: Any,
+    layout: SampleLayout,
+    size: tuple[int, int] | None = None,
+    *,
+    num_workers: int = 0,
+    with_labels: bool,
+    name: str = "image",
+    unreadable: list[Unreadable] | None = None,
+) -> Iterator[Sample]:
+    """The samples of a dataset, in order, as :func:`read_sample` reads them.
+
+    Args:
+        dataset: map-style.
+        layout: where a sample has its image and its label.
+        size: ``(height, width)`` to bring images to; None leaves them.
+        num_workers: processes that read; 0 for this one.
+        with_labels: whether labels are read.
+        name: what an image is called in messages.
+        unreadable: takes the images that cannot be read, which are left out; None raises instead.
+
+    Raises:
+        TypeError, ValueError: for a sample that has no image and label, or a label that is no integer; for an image
+            that cannot be read, where ``unreadable`` is None; and if none can be read.
+    """
+    read_one = functools.partial(
+        _try_to_read,
+        dataset,
+        layout=layout,
+        use=functools.partial(_canonical, size=size),
+        with_label=with_labels,
+        name=name,
+    )
+    indices: Any = range(len(dataset))
+    # Samples are read, decoded and resized where they are collated: in the workers. The generator keeps the loader from
+    # drawing its seed from torch's global one.
+    loader: DataLoader[Any] = DataLoader(
+        indices, batch_size=None, num_workers=num_workers, collate_fn=read_one, generator=torch.Generator()
+    )
+    for index, read in enumerate(loader):
+        if not isinstance(read, Unreadable):
+            (image, its_digests), label = read
+            # What a worker sends lies in shared memory, with a file descriptor.
+            yield Sample(index, image.clone() if num_workers else image, its_digests, label)
+        elif unreadable is None or not read.is_skippable:
+            raise read.error
+        else:
+            unreadable.append(read)
+    if unreadable and len(unreadable) == len(dataset):
+        raise ValueError(f"none of the {len(dataset)} images could be read; {unreadable[0].error}")
+
+
+def _try_to_read(
+    dataset: Any, index: int, layout: SampleLayout, use: Callable[[Any], T], *, with_label: bool, name: str
+) -> tuple[T, int] | Unreadable:
+    """What :func:`read_sample` returns, or what it raises: a worker would turn its message into a traceback."""
+    is_skippable = True
+    try:
+        sample = dataset[index]
+        is_skippable = False
+        label = 0
+        if with_label:
+            image, raw_label = layout.split(sample)
+            check_sample(sample)
+            label = read_label(raw_label)
+        else:
+            image = layout.image(sample)
+        is_skippable = True
+        return use(image), label
+    except Exception as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        file, its_label = _file_and_label(dataset, index)
+        place = f"{name} {index}" if file is None else f"{name} {index} ({shown(file)})"
+        in_words = kind(f"{place} could not be read: {str(error) or type(error).__name__}")
+        in_words.__cause__ = error
+        return Unreadable(in_words, its_label, is_skippable)
+
+
+def _canonical(image: Any, size: tuple[int, int] | None) -> tuple[Tensor, dict[int, int]]:
+    """A copy of an image in the canonical form and of a size, and the digests of the image itself."""
+    canonical = convert.to_uint8(image)
+    resized = canonical if size is None else values.resize(canonical[None], size)[0]
+    return resized.clone(), digests(canonical)
+
+
+def _file_and_label(dataset: Any, index: int) -> tuple[str | None, int | None]:
+    """The file of an image and its label, of a dataset with ``samples`` as torchvision's folders have them."""
+    while isinstance(dataset, (Subset, ConcatDataset)):
+        if isinstance(dataset, Subset):
+            dataset, index = dataset.dataset, int(dataset.indices[index])
+        else:
+            part = bisect.bisect_right(dataset.cumulative_sizes, index)
+            index -= dataset.cumulative_sizes[part - 1] if part else 0
+            dataset = dataset.datasets[part]
+    samples = getattr(dataset, "samples", None)
+    entry = samples[index] if isinstance(samples, (list, tuple)) and index < len(samples) else None
+    if not isinstance(entry, (list, tuple)) or len(entry) != 2 or not isinstance(entry[0], (str, os.PathLike)):
+        return None, None
+    label = entry[1] if getattr(dataset, "target_transform", None) is None else None
+    return os.fspath(entry[0]), label if isinstance(label, int) else None

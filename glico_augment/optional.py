@@ -1,0 +1,21 @@
+"""Libraries that an extra of this package installs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+def import_optional(module: str, message: str) -> Any:
+    """Import a module of a library that may not be installed.
+
+    Raises:
+        ModuleNotFoundError: with ``message``, which says how to install the library, if it is not there.
+    """
+    library = module.partition(".")[0]
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != library:  # the library is there, and lacks one of its own
+            raise
+        raise ModuleNotFoundError(message, name=library) from error

@@ -1,0 +1,242 @@
+import dataclasses
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import PIL.Image
+import pytest
+import torch
+from conftest import LABELS, quick_fit, smooth_images
+from torch.utils.data import TensorDataset
+
+from glico_augment import report
+from glico_augment.images.values import to_unit
+from glico_augment.report import make_report, write_report
+
+pytest.importorskip("matplotlib")
+
+VOID = {"meta", "img", "br"}
+HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</style></title><b>&amp;")
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text, of a page whose tags close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(_fitted):
+    """The page of the shared fit."""
+    return make_report(_fitted, title="photos.safetensors")
+
+
+def test_a_page_says_how_good_the_fit_is(page, augment):
+    shown = Page(page)
+    facts = (f"{augment.quality.r2:.3f}", augment.record.fingerprint, "photos.safetensors", "12 × 10", "share both")
+    for fact in facts:
+        assert fact in shown.text
+    per_class = dict(zip(augment.classes, augment.quality.per_class, strict=True))
+    rows = re.findall(r"<tr><td>(-?\d+)</td><td>\d</td><td>(-?\d\.\d{3})</td></tr>", page)
+    worst_first = sorted(per_class, key=per_class.get)
+    assert rows == [(name, f"{per_class[name]:.3f}") for name in worst_first]
+    for name, value in augment.config.to_json().items():
+        assert f"{name}{value}" in shown.text
+    described = [attributes["alt"] for tag, attributes in shown.tags if tag == "img"]
+    rebuilt = [int(re.search(r"\d+", alt)[0]) for alt in described if alt.startswith("Training image")]
+    assert rebuilt == list(augment.quality.worst)
+    assert len([alt for alt in described if alt.startswith("A synthetic image")]) == 3 * 3
+    assert [alt for alt in described if "path" in alt] == [f"A path of {name}" for name in augment.classes]
+    assert "Loss and its parts over the steps of the fit" in described
+
+
+def test_a_page_has_no_script_and_loads_nothing(page):
+    shown = Page(page)
+    addresses = [
+        value
+        for _, attributes in shown.tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "data", "action", "poster")
+    ]
+    assert addresses
+    assert all(address.startswith("data:image/png;base64,") for address in addresses)
+    assert not {tag for tag, _ in shown.tags} & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    assert not [name for _, attributes in shown.tags for name in attributes if name.startswith("on")]
+    assert "default-src 'none'" in next(a["content"] for _, a in shown.tags if "http-equiv" in a)
+    style = page.split("<style>")[1].split("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_names_are_text_whatever_they_are(page, augment):
+    plain = Page(page)
+    augment.record = dataclasses.replace(augment.record, class_names=HOSTILE)
+    hostile = Page(make_report(augment, title=HOSTILE[0], names=dict(enumerate(HOSTILE))))
+    assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
+    assert [list(attributes) for _, attributes in hostile.tags] == [list(attributes) for _, attributes in plain.tags]
+    for name in HOSTILE:
+        assert name in hostile.text
+
+
+def test_a_page_is_the_same_every_time_and_draws_from_no_global_generator(page, augment):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    assert make_report(augment, title="photos.safetensors") == page
+    assert torch.equal(torch.get_rng_state(), before)
+    assert "matplotlib" not in page.lower()
+
+
+def test_files_are_named_where_they_are_known(augment):
+    worst = augment.quality.worst
+    named = make_report(augment, names={worst[0]: "cat/7.jpg"})
+    assert "cat/7.jpg<br>off by" in named
+    assert f"image {worst[1]}<br>off by" in named
+
+
+@pytest.mark.parametrize(("r2", "is_poor"), [(0.3, True), (0.9, False)])
+def test_a_fit_that_learned_nothing_is_said_to_be_poor(r2, is_poor, augment):
+    quality = dataclasses.replace(augment.quality, r2=r2)
+    augment.record = dataclasses.replace(augment.record, quality=quality)
+    assert ("has not learned its images" in make_report(augment)) is is_poor
+
+
+def test_a_page_of_many_classes_shows_some_and_hides_none():
+    labels = torch.arange(20).repeat_interleave(2)
+    dataset = TensorDataset(smooth_images(40, channels=1, height=8, width=8), labels)
+    augment = quick_fit(dataset, epochs=1, unlabeled=TensorDataset(smooth_images(3, channels=1, height=8, width=8)))
+    text = Page(make_report(augment)).text
+    for said in ("The other 8 classes", "The first 8 classes are shown.", "8 × 8, 1 channels", "unlabelled images3"):
+        assert said in text
+
+
+def test_a_class_of_one_image_has_no_angles_within():
+    dataset = TensorDataset(smooth_images(2, height=8, width=8), torch.tensor([0, 1]))
+    text = Page(make_report(quick_fit(dataset, batch_size=2, epochs=1))).text
+    assert re.search(r"two codes is \d+° between classes", text)
+
+
+def test_a_fit_without_labels_has_a_page(images):
+    text = Page(make_report(quick_fit(images, epochs=1))).text
+    assert "images8 without labels" in text
+    assert "classesnone" in text
+
+
+def test_a_page_is_written_whole_or_not_at_all(augment, tmp_path):
+    augment.record = dataclasses.replace(
+        augment.record, class_names=("caf\udce9", "b", "c")
+    )  # bytes of a folder's name
+    write_report(augment, tmp_path / "page.html")
+    written = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert written == make_report(augment).replace("\udce9", "?")
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".safetensors"] == ["page.html"]
+
+
+def test_without_matplotlib_the_page_names_the_extra_in_place_of_the_losses(page, augment, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    without = make_report(augment, title="photos.safetensors")
+    assert "figures need matplotlib: pip install 'glico-augment[plots]'" in Page(without).text
+    assert without.count("<img") == page.count("<img") - 1
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_browser_shows_the_page_and_logs_nothing(width, augment, tmp_path):
+    write_report(augment, tmp_path / "page.html")
+    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    command = ["chromium", *options.split(), "--disable-component-update", "--disable-sync", "--enable-logging=stderr"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"]
+    command += [f"--screenshot={tmp_path / 'page.png'}", (tmp_path / "page.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert "CONSOLE" not in done.stderr
+    assert (tmp_path / "page.png").stat().st_size > 10_000
+
+
+def brute_force(images, training):
+    return (images[:, None] - to_unit(training)[None]).square().flatten(2).mean(dim=2).sqrt()
+
+
+def test_the_nearest_image_is_that_of_smallest_distance(monkeypatch):
+    monkeypatch.setattr(report, "_CHUNK", 3)
+    generator = torch.Generator().manual_seed(0)
+    training = torch.randint(256, (11, 3, 4, 5), generator=generator, dtype=torch.uint8)
+    images = torch.rand(7, 3, 4, 5, generator=generator)
+    expected = brute_force(images, training)
+    indices, distances = report.nearest(images, training)
+    assert torch.equal(indices, expected.argmin(dim=1))
+    torch.testing.assert_close(distances, expected.min(dim=1).values)
+
+
+def test_a_training_image_is_nearest_to_itself_unless_it_is_excluded(images, monkeypatch):
+    monkeypatch.setattr(report, "_CHUNK", 3)
+    indices, distances = report.nearest(to_unit(images), images)
+    assert torch.equal(indices, torch.arange(8))
+    assert (distances == 0).all()
+    indices, _ = report.nearest(to_unit(images), images, excluded=torch.arange(8))
+    expected = brute_force(to_unit(images), images).fill_diagonal_(torch.inf)
+    assert torch.equal(indices, expected.argmin(dim=1))
+    assert report.usual_distance(images) == pytest.approx(expected.min(dim=1).values.median().item())
+
+
+def test_angles_are_of_pairs_of_one_class_and_of_two(augment):
+    codes = augment.codes.codes.detach().double()
+    all_angles = torch.rad2deg((codes @ codes.T).clamp(-1, 1).acos())
+    is_same = LABELS[:, None] == LABELS
+    within, between = report.angles(augment)
+    expected_within = all_angles[is_same & ~torch.eye(8, dtype=torch.bool)]
+    for found, expected in ((within, expected_within), (between, all_angles[~is_same])):
+        assert len(found) > 1000
+        distance = (found.double()[:, None] - expected).abs().min(dim=1).values
+        assert distance.max() < 0.05
+        assert len(found.round(decimals=2).unique()) == len(expected.round(decimals=2).unique())
+
+
+def test_the_command_writes_a_page_with_the_names_of_files(glico, photos, photos_fit, tmp_path):
+    path = tmp_path / "page.html"
+    code, out, _ = glico("report", photos_fit, "-o", path, "--data", photos / "train")
+    assert code == 0
+    assert str(path) in out
+    written = path.read_text(encoding="utf-8")
+    assert "photos.safetensors" in written
+    named = set(re.findall(r"<figcaption>((?:cat|dog)/\d\.jpg)<br>off by", written))
+    assert named == {found.relative_to(photos / "train").as_posix() for found in (photos / "train").rglob("*.jpg")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{fitted}", "-o", "{tmp}/page.pdf"], "ends in .html, not page.pdf"),
+        (["{fitted}", "-o", "{tmp}/no/page.html"], "there is no folder"),
+        (["{tmp}/output/is/checked/first", "-o", "{tmp}/page.pdf"], "ends in .html, not page.pdf"),
+        (["{tmp}/output/is/checked/first", "-o", "{tmp}/no/page.html"], "there is no folder"),
+        (["{tmp}/no.safetensors", "-o", "{tmp}/page.html"], "no such file"),
+        (["{fitted}", "-o", "{tmp}/page.html", "--data", "{tmp}/no"], "no such folder"),
+        (["{fitted}", "-o", "{tmp}/page.html", "--data", "{other}"], "holds none of the fitted images"),
+    ],
+)
+def test_a_mistake_ends_the_command_with_one_line(glico, arguments, message, photos_fit, tmp_path):
+    (tmp_path / "other" / "cow").mkdir(parents=True)
+    PIL.Image.new("RGB", (12, 12)).save(tmp_path / "other" / "cow" / "0.png")
+    places = {"fitted": photos_fit, "tmp": tmp_path, "other": tmp_path / "other"}
+    code, _, error = glico("report", *(argument.format(**places) for argument in arguments))
+    assert code == 1
+    assert message in error
+    assert not (tmp_path / "page.html").exists()
