@@ -293,8 +293,8 @@ class SwapConfig(_Config):
     max_ratio: float | None = _setting(
         None,
         checks.optional(checks.proportion),
-        "r ~ U[0, max_ratio], in [0, 1], is how far to go from the anchor (0) to its partner (1); None for 1 within the "
-        "class and 0.4 with the other samplers, where the label becomes wrong on the way",
+        "r ~ U[0, max_ratio], in [0, 1], is how far to go from the anchor (0) to its partner (1); None for 1 within "
+        "the class and 0.4 with the other samplers, where the label becomes wrong on the way",
     )
     cells: int = _setting(
         3,

@@ -1,4 +1,9 @@
-"""The detail of photographs in synthetic images: what the generator misses of both is carried along the path."""
+"""The detail of photographs in synthetic images: what the generator misses of both is carried along the path.
+
+``x̂ = G(z_r) + (1 − r)·e_i + r·e_j`` with ``e = x − G([z, 0])`` is the blend of the two photographs and a correction,
+``x̂ = (1 − r)·x_i + r·x_j + Δ`` with ``Δ = G(z_r) − (1 − r)·G(z_i) − r·G(z_j)``. At another size than that of the fit
+the ratio and the correction are enlarged to the photographs, whose own detail stays.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,8 @@ from torch import Tensor
 from glico_augment.images.values import to_unit
 from glico_augment.model.model import GLICOModel
 from glico_augment.synthesis.draw import SwapParams
+
+_CHUNK = 1024
 
 
 class Photographs(NamedTuple):
@@ -26,62 +33,61 @@ class Photographs(NamedTuple):
 
     @classmethod
     def of(cls, model: GLICOModel, images: Tensor) -> Photographs:
-        """Those of a model, made once."""
+        """Those of a model, on its device."""
         indices = torch.arange(len(images), device=model.device)
         made = [model.reconstruct(chunk).half() for chunk in indices.split(_CHUNK)]
         return cls(images.to(model.device), torch.cat(made))
 
 
-_CHUNK = 1024
+class Correction(NamedTuple):
+    """What makes a synthetic image of two photographs, for ``k`` images.
 
-
-def correction(made: Tensor, params: SwapParams, photographs: Photographs) -> Tensor:
-    """What a path adds to the blend of its two photographs, ``Δ = G(z_r) − (1 − r)·G(z_i) − r·G(z_j)``.
-
-    Args:
-        made: ``G([z_r, ε])``, ``(k, channels, height, width)``.
-        params: of the ``k`` images.
-        photographs: of the fit.
-
-    Returns:
-        ``(k, channels, height, width)``, 0 at both ends of a path without noise.
+    Attributes:
+        anchors: ``(k,)`` int64 code indices.
+        partners: ``(k,)`` int64 code indices.
+        ratios: ``(k, 1, h, w)`` the share of the partner's photograph; 0 where there is none (``"noise"``,
+            ``"random-out"``).
+        delta: ``(k, channels, height, width)`` the correction ``Δ`` at the fitted size; 0 at both ends of a path
+            without noise.
     """
-    first, second = (photographs.reconstructions[each].float() for each in (params.anchors, params.partners))
-    return made - blend(first, second, blend_ratios(params))
 
+    anchors: Tensor
+    partners: Tensor
+    ratios: Tensor
+    delta: Tensor
 
-def blend_ratios(params: SwapParams) -> Tensor:
-    """The share of the partner's photograph, ``(k, 1, h, w)``; 0 where there is none (``noise``, ``random-out``)."""
-    ratios = params.ratios[:, None] if params.ratios.ndim == 3 else params.ratios.view(-1, 1, 1, 1)
-    return ratios if params.ends is None else torch.zeros_like(ratios)
+    @classmethod
+    def of(cls, made: Tensor, params: SwapParams, photographs: Photographs) -> Correction:
+        """That of generated images ``G([z_r, ε])``, ``(k, channels, height, width)``."""
+        ratios = params.ratios[:, None] if params.ratios.ndim == 3 else params.ratios.view(-1, 1, 1, 1)
+        ratios = ratios if params.ends is None else torch.zeros_like(ratios)
+        first, second = (photographs.reconstructions[each].float() for each in (params.anchors, params.partners))
+        return cls(params.anchors, params.partners, ratios, made - _blend(first, second, ratios))
 
-
-def blend(first: Tensor, second: Tensor, ratios: Tensor) -> Tensor:
-    """``(1 − r)·x_i + r·x_j`` of images ``(k, channels, height, width)``, ``r`` enlarged to them bilinearly."""
-    size = (first.shape[-2], first.shape[-1])
-    if ratios.shape[-2:] != (1, 1) and ratios.shape[-2:] != size:
-        ratios = F.interpolate(ratios, size, mode="bilinear", align_corners=False)
-    return torch.lerp(first, second, ratios.expand(-1, 1, -1, -1))
+    def at_fitted_size(self, photographs: Photographs) -> Tensor:
+        """The synthetic images of the photographs of the fit, float32 ``(k, channels, height, width)``."""
+        first, second = (to_unit(photographs.images[each]) for each in (self.anchors, self.partners))
+        return carried(first, second, self.ratios, self.delta)
 
 
 def carried(first: Tensor, second: Tensor, ratios: Tensor, delta: Tensor) -> Tensor:
-    """``x̂ = (1 − r)·x_i + r·x_j + Δ``, clamped: with :func:`correction` the same as ``G(z_r) + (1 − r)·e_i + r·e_j``,
-    ``e = x − G([z, 0])``, at the size of the fit. At any other, ratio and correction are enlarged to the photographs,
-    whose own detail stays.
+    """``(1 − r)·x_i + r·x_j + Δ``, clamped to ``[0, 1]``.
 
     Args:
-        first: photographs of the anchors, ``(k, channels, height, width)`` in ``[0, 1]``.
+        first: photographs of the anchors, ``(k, channels, height, width)`` in ``[0, 1]``, of any size.
         second: those of the partners, of the same shape.
-        ratios: ``(k, 1, h, w)``, those of :func:`blend_ratios`.
-        delta: ``(k, channels, h, w)``, the correction.
+        ratios: ``(k, 1, h, w)``, see :class:`Correction`.
+        delta: ``(k, channels, h, w)``, alike.
     """
     size = (first.shape[-2], first.shape[-1])
-    if delta.shape[-2:] != size:
-        delta = F.interpolate(delta, size, mode="bilinear", align_corners=False)
-    return (blend(first, second, ratios) + delta).clamp_(0, 1)
+    return (_blend(first, second, ratios) + _enlarged(delta, size)).clamp_(0, 1)
 
 
-def carried_at_fitted_size(made: Tensor, params: SwapParams, photographs: Photographs) -> Tensor:
-    """The images of :func:`carried` of the photographs of the fit, at its size."""
-    first, second = (to_unit(photographs.images[each]) for each in (params.anchors, params.partners))
-    return carried(first, second, blend_ratios(params), correction(made, params, photographs))
+def _blend(first: Tensor, second: Tensor, ratios: Tensor) -> Tensor:
+    return torch.lerp(first, second, _enlarged(ratios, (first.shape[-2], first.shape[-1])))
+
+
+def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    if maps.shape[-2:] in ((1, 1), size):
+        return maps
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)

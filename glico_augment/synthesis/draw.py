@@ -38,6 +38,20 @@ class SwapParams:
     ends: Tensor | None = None
 
 
+def path_params(anchors: Tensor, partners: Tensor, ratios: Tensor) -> SwapParams:
+    """The parameters of images along paths without noise, one after the other.
+
+    Args:
+        anchors: ``(k,)`` code indices.
+        partners: ``(k,)`` code indices.
+        ratios: ``(steps,)`` of every path.
+    """
+    steps, count = len(ratios), len(anchors)
+    is_known = torch.ones(count * steps, dtype=torch.bool, device=anchors.device)
+    starts, ends = (each.repeat_interleave(steps) for each in (anchors, partners))
+    return SwapParams(is_known, starts, ends, ratios.repeat(count), None)
+
+
 def draw_rows(count: int, p: float) -> Tensor:
     """Which of ``count`` images are swapped, each with probability ``p``: ``(k,)`` int64 rows, ascending, on the CPU.
 

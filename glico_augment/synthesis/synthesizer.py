@@ -20,8 +20,8 @@ from glico_augment.model.classifier import Classifier
 from glico_augment.model.codes import SphereCodes
 from glico_augment.model.generator import Generator
 from glico_augment.model.model import GLICOModel
-from glico_augment.synthesis.carry import Photographs, carried_at_fitted_size, correction
-from glico_augment.synthesis.draw import SwapParams, draw_params
+from glico_augment.synthesis.carry import Correction, Photographs
+from glico_augment.synthesis.draw import SwapParams, draw_params, path_params
 from glico_augment.synthesis.graphs import SwapGraphs
 
 _CPU = torch.device("cpu")
@@ -190,17 +190,22 @@ class Synthesizer(nn.Module):
                 "sampler='noise' or 'random-out', which stay about the code of the image itself"
             )
 
-    def transform(self, params: SwapParams) -> Tensor:
-        """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``."""
+    def transform(self, params: SwapParams, *, carry: bool | None = None) -> Tensor:
+        """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``.
+
+        Args:
+            params: what was drawn.
+            carry: in place of the setting of this name, if not None.
+        """
         device = params.anchors.device
-        photographs = self.photographs_on(device) if self.carry else None
+        photographs = self.photographs_on(device) if (self.carry if carry is None else carry) else None
         return _transform(self.model_on(device), photographs, params, self.interpolation)
 
-    def corrections(self, params: SwapParams) -> Tensor:
-        """What the generator adds to the blend of two photographs; see :func:`carry.correction`."""
+    def correct(self, params: SwapParams) -> Correction:
+        """What makes the carried images of ``params`` of two photographs, at any size."""
         device = params.anchors.device
         made = _walk(self.model_on(device), params, self.interpolation)
-        return correction(made, params, self.photographs_on(device))
+        return Correction.of(made, params, self.photographs_on(device))
 
     def make(self, labels: Tensor, *, anchors: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw and make one image per label: :meth:`make_params` and :meth:`transform`, on CUDA as one graph.
@@ -285,6 +290,9 @@ class Synthesizer(nn.Module):
     def interpolate(self, i: int | Tensor, j: int | Tensor, steps: int = 8) -> Tensor:
         """Images along the path from one code to another, ends included, without noise.
 
+        Between two labelled images of the fit the path is that of the swap, which carries their detail if ``carry`` is
+        set; between any others it is that of the generator alone.
+
         Args:
             i: the index of a fitted image, or a code ``(latent_dim,)``, as :meth:`GLICOAugment.encode` finds.
             j: alike.
@@ -298,13 +306,17 @@ class Synthesizer(nn.Module):
             TypeError, ValueError: for what is neither an index nor a point of the sphere, or too few steps.
         """
         steps = checks.integer(2, ", for the two ends")("steps", steps)
-        start, end = (self._code(each).expand(steps, -1) for each in (i, j))
         ratios = torch.linspace(0, 1, steps, device=_CPU, dtype=torch.float32)
+        if self.carry and not (_is_code(i) or _is_code(j)):
+            ends = self._indices([i, j])
+            if bool((ends < self.codes.n_labeled).all()):  # the images of the others are not kept
+                return self.transform(path_params(ends[:1], ends[1:], ratios))
+        start, end = (self._code(each).expand(steps, -1) for each in (i, j))
         return self.model.walk(start, end, ratios, None, self.interpolation)
 
     def _code(self, which: Any) -> Tensor:
         """The code ``(latent_dim,)`` of an index, or the one given."""
-        if not (isinstance(which, Tensor) and which.is_floating_point()):
+        if not _is_code(which):
             return self.codes(self._indices([which]))[0]
         code = which.detach().to(_CPU, torch.float32)
         if code.shape != (self.codes.latent_dim,):
@@ -321,6 +333,10 @@ class Synthesizer(nn.Module):
 
 
 _SWAP_SETTINGS = frozenset(SwapConfig.names()) - {"noise_std", "max_ratio"}
+
+
+def _is_code(which: Any) -> bool:
+    return isinstance(which, Tensor) and which.is_floating_point()
 
 
 def _with_index(device: torch.device | str) -> torch.device:
@@ -345,7 +361,7 @@ def _make(
 
 def _transform(model: GLICOModel, photographs: Photographs | None, params: SwapParams, interpolation: str) -> Tensor:
     made = _walk(model, params, interpolation)
-    return made if photographs is None else carried_at_fitted_size(made, params, photographs)
+    return made if photographs is None else Correction.of(made, params, photographs).at_fitted_size(photographs)
 
 
 def _walk(model: GLICOModel, params: SwapParams, interpolation: str) -> Tensor:

@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 
 from glico_augment import SwapConfig
 from glico_augment.images.values import to_unit
-from glico_augment.synthesis.carry import blend_ratios, carried
+from glico_augment.synthesis.carry import carried
 
 
 def with_ratio(params, ratio):
@@ -68,7 +68,8 @@ def test_both_ends_are_the_photographs_at_any_size(augment, size):
     first, second = torch.rand(2, len(LABELS), 3, *size)
     for ratio, expected in ((0.0, first), (1.0, second)):
         end = with_ratio(params, ratio)
-        made = carried(first, second, blend_ratios(end), augment.corrections(end))
+        _, _, ratios, delta = augment.correct(end)
+        made = carried(first, second, ratios, delta)
         torch.testing.assert_close(made, expected, atol=1e-3, rtol=0)
 
 
@@ -104,7 +105,8 @@ def test_photographs_of_128_pixels_fitted_at_32_stay_sharp():
     fine = (fine + 0.2 * torch.randn(fine.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     augment = quick_fit(TensorDataset(fine, LABELS), image_size=32)
     params = with_ratio(augment.make_params(LABELS, anchors=torch.arange(8)), 0.5)
-    made = carried(fine[params.anchors], fine[params.partners], blend_ratios(params), augment.corrections(params))
+    anchors, partners, ratios, delta = augment.correct(params)
+    made = carried(fine[anchors], fine[partners], ratios, delta)
     augment.carry = False
     plain = F.interpolate(augment.transform(params), (128, 128), mode="bilinear", align_corners=False)
     assert gradient_energy(made) > 0.45 * gradient_energy(fine)
