@@ -13,6 +13,13 @@ from glico_augment.images.values import to_unit
 from glico_augment.synthesis.carry import carried
 
 
+@pytest.fixture
+def augment(augment):
+    """With the default swap."""
+    augment.swap = SwapConfig()
+    return augment
+
+
 def with_ratio(params, ratio):
     """The parameters with one ratio everywhere and without noise."""
     return dataclasses.replace(params, ratios=torch.full_like(params.ratios, ratio), noise=None)
@@ -103,7 +110,7 @@ def gradient_energy(images):
 def test_photographs_of_128_pixels_fitted_at_32_stay_sharp():
     fine = smooth_images(8, height=128, width=128).float() / 255
     fine = (fine + 0.2 * torch.randn(fine.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    augment = quick_fit(TensorDataset(fine, LABELS), image_size=32)
+    augment = quick_fit(TensorDataset(fine, LABELS), image_size=32, cells=3, carry=True, max_ratio=1.0)
     params = with_ratio(augment.make_params(LABELS, anchors=torch.arange(8)), 0.5)
     anchors, partners, ratios, delta = augment.correct(params)
     made = carried(fine[anchors], fine[partners], ratios, delta)
