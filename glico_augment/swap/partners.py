@@ -64,8 +64,8 @@ class PartnerReader:
         if not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                f"image {index} of the dataset is no longer the one that was fitted, which is mixed in at the size of the "
-                "fit instead. Wrap the dataset again if it has changed; give random transforms to wrap()",
+                f"image {index} of the dataset is no longer the one that was fitted, which is mixed in at the size of "
+                "the fit instead. Wrap the dataset again if it has changed; give random transforms to wrap()",
                 UserWarning,
                 stacklevel=2,
             )
