@@ -1,211 +1,177 @@
-"""Accuracy of small heads on features learned without labels, over the labelled images a class.
+"""Accuracy of small heads on features learned without labels, over the labelled images per class.
 
     python benchmarks/measure_features.py --data DATA --out benchmarks/results/features.jsonl
 
-A space of features is learned once a data set, from the images of its training part without their labels. For every
+A space of features is learned once per data set, from the images of its training part without their labels. For every
 seed images are drawn from them, as many of each class, and a head learns their labels. Of a space with variants (time
-steps, layers) the one is taken whose linear head is best on the validation images at 16 a class; those rows are kept as
-well, and how many of the nearest neighbours of a test image are of its class. A row that is in --out already is
-skipped; features are kept in --fits. With --pictures FOLDER the test images of every space are shown as UMAP (McInnes
+steps, layers) the one is taken whose linear head is best on the validation images at 16 per class; those rows are kept
+as well. Features are kept in --fits. With --pictures FOLDER the test images of every space are shown as UMAP (McInnes
 et al. 2018) lays them out.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
-import hashlib
-import json
+import math
 import statistics
 import time
-from importlib.metadata import version
+import warnings
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
-from accuracy.rows import append_row, machine, read_rows
-from accuracy.settings import parse_fields
-from features import baseline, heads
-from features.pools import Pool, load_pool
-from features.spaces import SPACES, Effort
+from features import heads
+from features.pools import Pool, as_split, load_pool, score_from_scratch, setting_of
+from features.spaces import SPACES, effort_of
+from shared.fits import kept
+from shared.runner import Row, append_row, arguments, is_of, machine, parse_fields, read_rows, run
 from torch import Tensor
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
-NEIGHBOURS = "neighbours"
-"""Part of a result file, beside ``validation`` and ``test``."""
 CHOOSE_AT = 16
-"""Labelled images a class at which a variant is chosen; the most there are, where those are fewer."""
+"""Labelled images per class at which a variant is chosen; the most there are, where those are fewer."""
 BASELINE, UNCHANGED, NETWORK = "scratch", "scratch, no shifts", "network"
 """Spaces and head of a network that learns from the labelled images alone, shifted (and flipped) or as they are."""
 BASELINES = (BASELINE, UNCHANGED)
-Row = dict[str, Any]
-
-
-class Features:
-    """The features of a pool's images: of those that may be drawn, of validation and of test images."""
-
-    def __init__(self, pool: Pool, data: str, space: str, args: argparse.Namespace) -> None:
-        self.pool, self.space, self.args = pool, space, args
-        self.drawn = torch.cat([pool.draw(seed, max(args.per_class)) for seed in args.seeds]).unique()
-        identity = [data, space, args.feature_seed, args.seeds, max(args.per_class), args.validation, args.test]
-        identity.append(args.effort.of(space))
-        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-        self.path = args.fits / f"features-{data}-{space}-{digest}.pt"
-
-    @functools.cached_property
-    def content(self) -> dict[str, Any]:
-        """``variants``, three tensors ``(n, d)`` by name, and what to ``record`` of the training."""
-        if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(self.make(), self.path)
-        return torch.load(self.path, weights_only=True)
-
-    def make(self) -> dict[str, Any]:
-        args, start = self.args, time.perf_counter()
-        torch.manual_seed(args.feature_seed)
-        images = self.pool.train[0]
-        space = SPACES[self.space](images, args.effort, args.feature_seed, torch.device(args.device))
-        trained = time.perf_counter()
-        parts = [images[self.drawn], self.pool.validation[0], self.pool.test[0]]
-        described = space.describe(torch.cat(parts))
-        sizes = [len(part) for part in parts]
-        seconds = {"training": trained - start, "features": time.perf_counter() - trained}
-        record = space.details | {f"seconds_of_{name}": round(value, 1) for name, value in seconds.items()}
-        variants = {name: list(values.float().split(sizes)) for name, values in described.items()}
-        return {"variants": variants, "record": record}
-
-    def parts(self, variant: str, seed: int, per_class: int) -> list[heads.Examples]:
-        """Features and labels of the images drawn, of the validation and of the test images."""
-        labelled, validation, test = self.content["variants"][variant]
-        rows, pool = self.pool.draw(seed, per_class), self.pool
-        examples = (labelled[torch.searchsorted(self.drawn, rows)], pool.train[1][rows])
-        return [examples, (validation, pool.validation[1]), (test, pool.test[1])]
+pool_of = lru_cache(maxsize=2)(load_pool)
 
 
 def main() -> None:
-    args = parse_args()
-    torch.set_num_threads(args.threads)
-    for data in args.sets:
-        pool = load_pool(args.data, data, args.validation, args.test)
-        for space in args.spaces:
-            measure(pool, data, space, args)
-        if args.pictures is not None:
-            picture(pool, data, args)
-
-
-def measure(pool: Pool, data: str, space: str, args: argparse.Namespace) -> None:
-    """Add the rows of a space that are not there yet."""
-    names = ("data", "space", "head", "per_class", "seed", "feature_seed")
-    known = read_rows(args.out)
-    done = {tuple(row[name] for name in names) for row in known if row["part"] == "test"}
-    identity = {"data": data, "space": space, "feature_seed": args.feature_seed}
-    units = [
-        identity | {"head": head, "per_class": per_class, "seed": seed}
-        for seed in args.seeds
-        for per_class in args.per_class
-        for head in ([NETWORK] if space in BASELINES else heads.HEADS)
-    ]
-    wanted = [unit for unit in units if tuple(unit[name] for name in names) not in done]
-    wants_neighbours = space not in BASELINES and not any(
-        row["part"] == NEIGHBOURS and identity.items() <= row.items() for row in known
+    args = arguments(
+        __doc__,
+        sets=(["mnist", "cifar10"], "data sets"),
+        spaces=([*BASELINES, *SPACES], "of features"),
+        per_class=(list(COUNTS), "labelled images"),
+        feature_seed=(0, "of what learns the features"),
+        validation=(50, "training images per class to choose settings on"),
+        test=(100, "test images per class, at most"),
+        effort=([str], "SPACE_FIELD=VALUE of features.spaces.EFFORT"),
+        pictures=(Path, "folder of the pictures; none are made without"),
     )
-    if not wanted and not wants_neighbours:
-        return
+    args.effort = parse_fields(args.effort or [])
+    units = []
+    for data, space in product(args.sets, args.spaces):
+        identity = {"data": data, "space": space, "feature_seed": args.feature_seed}
+        shapes = product(args.seeds, args.per_class, [NETWORK] if space in BASELINES else heads.HEADS)
+        units += [identity | {"part": "test", "head": h, "per_class": n, "seed": seed} for seed, n, h in shapes]
+    run(args, units, measure)
+    for data in args.sets if args.pictures is not None else ():
+        picture(data, args)
+
+
+def measure(args: argparse.Namespace, unit: Row) -> Row:
+    data, space, device = unit["data"], unit["space"], torch.device(args.device)
+    pool = pool_of(args.data, data, args.validation, args.test)
     common = {"unlabelled": len(pool.train[0]), "n_validation": len(pool.validation[0]), "n_test": len(pool.test[0])}
-    common |= {
-        "effort": args.effort.of(BASELINE if space in BASELINES else space),
-        "scikit_learn": version("scikit-learn"),
-        **machine(torch.device(args.device)),
-    }
+    common["effort"] = effort_of(BASELINE if space in BASELINES else space, args.effort)
     if space in BASELINES:
-        for unit in wanted:
-            add(args.out, unit | {"variant": "", "part": "test"} | score_baseline(pool, unit, args) | common)
-        return
-    features = Features(pool, data, space, args)
-    variant = choose(features, args, common | identity)
-    for unit in wanted:
-        scored = heads.score(unit["head"], *features.parts(variant, unit["seed"], unit["per_class"]), unit["seed"])
-        size = features.content["variants"][variant][0].shape[1]
-        row = unit | {"variant": variant, "part": "test", "n_features": size} | scored
-        add(args.out, row | features.content["record"] | common)
-    if wants_neighbours:
-        for each, (_, _, tested) in features.content["variants"].items():
-            share = heads.share_of_neighbours(tested, pool.test[1])
-            row = identity | {"part": NEIGHBOURS, "variant": each, "share": share, "n_neighbours": heads.N_NEIGHBOURS}
-            append_row(args.out, row | common)
-            print(f"{data}, {space} {each}: {share:.1f} % of the neighbours are of the class", flush=True)
+        rows, start = pool.draw(unit["seed"], unit["per_class"]), time.perf_counter()
+        setting = setting_of(data, unit["per_class"], common["effort"]["steps"])
+        split = as_split((pool.train[0][rows], pool.train[1][rows]), pool.test).to(device)
+        reached = score_from_scratch(split, setting, unit["seed"], is_shifted=space == BASELINE)
+        return {"variant": "", "accuracy": reached, "seconds_of_training": time.perf_counter() - start} | common
+    content = features_of(args, data, space)
+    variant = choose(args, data, space)
+    scored = heads.score(
+        unit["head"], *examples(args, data, space, variant, unit["seed"], unit["per_class"]), unit["seed"]
+    )
+    size = content["variants"][variant][0].shape[1]
+    return {"variant": variant, "n_features": size} | scored | content["record"] | common
 
 
-def choose(features: Features, args: argparse.Namespace, common: Row) -> str:
-    """The variant whose linear head is best on the validation images, on average over the seeds."""
-    variants = features.content["variants"]
+def drawn(pool: Pool, args: argparse.Namespace) -> Tensor:
+    """All training images that any seed draws."""
+    return torch.cat([pool.draw(seed, max(args.per_class)) for seed in args.seeds]).unique()
+
+
+def features_of(args: argparse.Namespace, data: str, space: str) -> Row:
+    """``variants``: features of drawn, validation and test images by name; and a ``record`` of the training."""
+    identity = [data, space, args.feature_seed, args.seeds, max(args.per_class), args.validation, args.test]
+    effort = effort_of(space, args.effort)
+
+    def make() -> Row:
+        pool, start = pool_of(args.data, data, args.validation, args.test), time.perf_counter()
+        torch.manual_seed(args.feature_seed)
+        images = pool.train[0]
+        describe, record = SPACES[space](images, effort, args.feature_seed, torch.device(args.device))
+        trained = time.perf_counter()
+        parts = [images[drawn(pool, args)], pool.validation[0], pool.test[0]]
+        described = describe(torch.cat(parts))
+        record |= {"seconds_of_training": trained - start, "seconds_of_features": time.perf_counter() - trained}
+        sizes = [len(part) for part in parts]
+        return {
+            "variants": {each: list(made.float().split(sizes)) for each, made in described.items()},
+            "record": record,
+        }
+
+    return kept(args.fits, f"features-{data}-{space}", [*identity, effort], make)
+
+
+def examples(
+    args: argparse.Namespace, data: str, space: str, variant: str, seed: int, per_class: int
+) -> list[heads.Examples]:
+    """Features and labels of the images drawn, of the validation and of the test images."""
+    pool = pool_of(args.data, data, args.validation, args.test)
+    labelled, validation, test = features_of(args, data, space)["variants"][variant]
+    rows = pool.draw(seed, per_class)
+    known = (labelled[torch.searchsorted(drawn(pool, args), rows)], pool.train[1][rows])
+    return [known, (validation, pool.validation[1]), (test, pool.test[1])]
+
+
+def choose(args: argparse.Namespace, data: str, space: str) -> str:
+    """The variant whose linear head is best on the validation images, on average over the seeds, which are kept."""
+    variants = list(features_of(args, data, space)["variants"])
     if len(variants) == 1:
-        return next(iter(variants))
+        return variants[0]
     count = CHOOSE_AT if CHOOSE_AT in args.per_class else max(args.per_class)
-    names = ("data", "space", "variant", "per_class", "seed", "feature_seed")
-    known = {tuple(row[name] for name in names): row for row in read_rows(args.out) if row["part"] == "validation"}
     reached: dict[str, list[float]] = {variant: [] for variant in variants}
-    for variant in variants:
-        for seed in args.seeds:
-            unit = common | {"variant": variant, "head": "linear", "per_class": count, "seed": seed}
-            row = known.get(tuple(unit[name] for name in names))
-            if row is None:
-                scored = heads.score("linear", *features.parts(variant, seed, count), seed)
-                row = unit | {"part": "validation", "accuracy": scored["validation_accuracy"]}
-                row |= {"chosen": scored["chosen"], "n_features": variants[variant][0].shape[1]}
-                add(args.out, row)
-            reached[variant].append(row["accuracy"])
+    known = read_rows(args.out)
+    for variant, seed in product(variants, args.seeds):
+        unit = {"data": data, "space": space, "feature_seed": args.feature_seed, "part": "validation"}
+        unit |= {"variant": variant, "head": "linear", "per_class": count, "seed": seed}
+        row = next((row for row in known if is_of(row, unit)), None)
+        if row is None:
+            scored = heads.score("linear", *examples(args, data, space, variant, seed, count), seed)
+            row = unit | {"accuracy": scored["validation_accuracy"], "chosen": scored["chosen"]}
+            append_row(args.out, row | {"effort": effort_of(space, args.effort)} | machine(torch.device(args.device)))
+        reached[variant].append(row["accuracy"])
     return max(reached, key=lambda variant: statistics.mean(reached[variant]))
 
 
-def score_baseline(pool: Pool, unit: Row, args: argparse.Namespace) -> Row:
-    setting = baseline.setting_of(unit["data"], unit["per_class"], args.effort.scratch_steps)
-    start, rows = time.perf_counter(), pool.draw(unit["seed"], unit["per_class"])
-    is_shifted, device = unit["space"] == BASELINE, torch.device(args.device)
-    reached = baseline.score(pool, rows, setting, unit["seed"], device, is_shifted=is_shifted)
-    return {"accuracy": reached, "seconds_of_training": round(time.perf_counter() - start, 1)}
-
-
-def add(path: Path, row: Row) -> None:
-    append_row(path, row)
-    where = f"{row['data']}, {row['space']} {row['variant']}, {row['head']}, {row['per_class']} a class"
-    print(f"{where}, seed {row['seed']}, {row['part']}: {row['accuracy']:.1f} %", flush=True)
-
-
-def picture(pool: Pool, data: str, args: argparse.Namespace) -> None:
+def picture(data: str, args: argparse.Namespace, columns: int = 4) -> None:
     """The test images as UMAP lays out each space, those of a class in one colour: one grid of panels."""
-    from features.pictures import layout, plot_layouts
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
 
     panels: dict[str, Tensor] = {}
-    for space in args.spaces:
-        if space not in BASELINES:
-            features = Features(pool, data, space, args)
-            variants = features.content["variants"]
-            best = choose(features, args, {"data": data, "space": space, "feature_seed": args.feature_seed})
-            for variant in sorted({best, "codes"} & variants.keys()):
-                panels[f"{space} {variant}".strip()] = layout(variants[variant][2], args.feature_seed)
-    plot_layouts(panels, pool.test[1], args.pictures / f"umap-{data}.png")
+    for space in (each for each in args.spaces if each not in BASELINES):
+        variants = features_of(args, data, space)["variants"]
+        for variant in sorted({choose(args, data, space), "codes"} & variants.keys()):
+            panels[f"{space} {variant}".strip()] = layout(variants[variant][2], args.feature_seed)
+    lines = math.ceil(len(panels) / columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(3 * columns, 3.2 * lines), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    labels = pool_of(args.data, data, args.validation, args.test).test[1]
+    for axis, (title, places) in zip(axes.flat, panels.items(), strict=False):
+        axis.scatter(places[:, 0], places[:, 1], c=labels, cmap="tab10", s=4, linewidths=0)
+        axis.set_title(title)
+    args.pictures.mkdir(parents=True, exist_ok=True)
+    figure.savefig(args.pictures / f"umap-{data}.png", dpi=90, bbox_inches="tight")
+    plt.close(figure)
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the folders of images")
-    parser.add_argument("--out", type=Path, required=True, help="result file, appended to")
-    parser.add_argument("--sets", nargs="+", default=["mnist", "cifar10"])
-    parser.add_argument("--spaces", nargs="+", default=[*BASELINES, *SPACES], choices=[*BASELINES, *SPACES])
-    parser.add_argument("--per-class", type=int, nargs="+", default=list(COUNTS), help="labelled images")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the draws of labelled images")
-    parser.add_argument("--feature-seed", type=int, default=0, help="of what learns the features")
-    parser.add_argument("--validation", type=int, default=50, help="training images a class to choose settings on")
-    parser.add_argument("--test", type=int, default=100, help="test images a class, at most")
-    parser.add_argument("--effort", nargs="*", default=[], help="field=value of features.spaces.Effort")
-    parser.add_argument("--fits", type=Path, default=Path("fits"), help="folder of features")
-    parser.add_argument("--pictures", type=Path, help="folder of the pictures; none are made without")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
-    args.effort = Effort(**parse_fields(args.effort))
-    return args
+def layout(features: Tensor, seed: int) -> Tensor:
+    """Where UMAP puts the rows of ``(n, d)``, brought to one scale, ``(n, 2)``."""
+    from umap import UMAP  # needed here alone
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a seed makes it slower
+        mapper = UMAP(n_neighbors=min(15, len(features) - 1), random_state=seed)
+        return torch.from_numpy(mapper.fit_transform(heads.scaler(features, "all")(features).numpy()))
 
 
 if __name__ == "__main__":

@@ -2,25 +2,24 @@
 
     python benchmarks/measure_reliability.py --out benchmarks/results/reliability.jsonl
 
-Every part that is in --out is skipped; then the table of RELIABILITY.md is written. Linux alone.
+Then the table of RELIABILITY.md is written. Linux alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 import tempfile
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from accuracy.rows import append_row, machine, read_rows
-from report import MISSING, replace_block
+from shared.runner import Row, arguments, read_rows, run
+from shared.tables import fill, markdown
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
@@ -37,58 +36,39 @@ from torch.utils.data import TensorDataset  # noqa: E402
 
 from glico_augment import GLICOAugment, LocalStyle  # noqa: E402
 from glico_augment.errors import DivergenceError, FileFormatError  # noqa: E402
-from glico_augment.files.format import read_file, write_file  # noqa: E402
 
-Row = dict[str, Any]
 DATASET = TensorDataset(smooth_images(len(LABELS)), LABELS)
-NO_EXCEPTION = ("refused", "same", "different")
 
 
-def mutants(kind: str, mutate: Callable[..., Any], count: int) -> Callable[[Path], Row]:
-    def measure(folder: Path) -> Row:
-        readers = {"fitted": read_fitted, "codes": read_codes, "style": read_style}
-        path = folder / kind
-        if kind == "checkpoint":
-            write_checkpoint(DATASET, path, 5)
-        else:
-            (LocalStyle(DATASET) if kind == "style" else quick_fit(DATASET)).save(path)
-        read = readers[kind] if kind in readers else checkpoint_reader(DATASET)
-        errors = (ValueError, DivergenceError) if kind == "checkpoint" else FileFormatError
-        found = tally(path.read_bytes(), folder / "mutant", mutate, read, read(path), errors, count=count, seed=0)
-        outcomes: Counter[str] = Counter()
-        for (_, what), times in found.items():
-            outcomes[what if what in NO_EXCEPTION else f"raised {what}"] += times
-        return {"tried": count, "found": dict(outcomes), "by_kind": {" → ".join(each): found[each] for each in found}}
-
-    return measure
+def mutants(folder: Path, kind: str, mutate: Callable[..., Any], count: int) -> Row:
+    readers, path = {"fitted": read_fitted, "codes": read_codes, "style": read_style}, folder / kind
+    if kind == "checkpoint":
+        write_checkpoint(DATASET, path, 5)
+    else:
+        (LocalStyle(DATASET) if kind == "style" else quick_fit(DATASET)).save(path)
+    read = readers[kind] if kind in readers else checkpoint_reader(DATASET)
+    errors = (ValueError, DivergenceError) if kind == "checkpoint" else FileFormatError
+    found = tally(path.read_bytes(), folder / "mutant", mutate, read, read(path), errors, count=count, seed=0)
+    outcomes: Counter[str] = Counter()
+    for (_, what), times in found.items():
+        outcomes[what if what in ("refused", "same", "different") else f"raised {what}"] += times
+    return {"tried": count, "found": dict(outcomes), "by_kind": {" → ".join(each): found[each] for each in found}}
 
 
-def kills(processes: int, count: int) -> Callable[[Path], Row]:
-    def measure(folder: Path) -> Row:
-        found = killed_fits(DATASET, folder, processes=processes, kills=count, seed=processes)
-        return {"tried": found.pop("kills"), "found": {**found, "slowest": round(found["slowest"], 1)}}
-
-    return measure
+def kills(folder: Path, processes: int) -> Row:
+    found = killed_fits(DATASET, folder, processes=processes, kills=100, seed=processes)
+    return {"tried": found.pop("kills"), "found": {**found, "slowest": round(found["slowest"], 1)}}
 
 
-def disks(rounds: int) -> Callable[[Path], Row]:
-    def measure(folder: Path) -> Row:
-        found, is_mounted = full_at_every_write(DATASET, folder, rounds=rounds, seed=0)
-        return {
-            "tried": found.pop("writes"),
-            "found": found,
-            "disk": "tmpfs of 4 MiB" if is_mounted else "RLIMIT_FSIZE",
-        }
-
-    return measure
+def disks(folder: Path) -> Row:
+    found, is_mounted = full_at_every_write(DATASET, folder, rounds=8, seed=0)
+    disk = "tmpfs of 4 MiB" if is_mounted else "RLIMIT_FSIZE"
+    return {"tried": found.pop("writes"), "found": found, "disk": disk}
 
 
-def loader(start: str, count: int) -> Callable[[Path], Row]:
-    def measure(folder: Path) -> Row:
-        found = growth(quick_fit(DATASET), *DATASET.tensors, count=count, start=start)
-        return {"tried": found.pop("images"), "found": found}
-
-    return measure
+def loader(folder: Path, start: str) -> Row:
+    found = growth(quick_fit(DATASET), *DATASET.tensors, count=1_000_000, start=start)
+    return {"tried": found.pop("images"), "found": found}
 
 
 def contexts(folder: Path) -> Row:
@@ -107,77 +87,46 @@ def contexts(folder: Path) -> Row:
     return {"tried": len(USES) * (len(CONTEXTS) - 1), "found": dict(found)}
 
 
-def checksum(folder: Path) -> Row:
-    """What the checksum of a file of 64 MiB costs beside its read from the system's cache; medians of five."""
-    path = folder / "large"
-    write_file(path, {"images": torch.zeros(2**26, dtype=torch.uint8)}, {})
-
-    def median_of(act: Callable[[], Any]) -> float:
-        seconds = []
-        for _ in range(5):
-            start = time.perf_counter()
-            act()
-            seconds.append(time.perf_counter() - start)
-        return round(sorted(seconds)[2] * 1000, 1)
-
-    content = path.read_bytes()
-    found = {
-        "read, ms": median_of(path.read_bytes),
-        "SHA-256, ms": median_of(lambda: hashlib.sha256(content).digest()),
-        "BLAKE2b, ms": median_of(lambda: hashlib.blake2b(content).digest()),
-        "read_file, ms": median_of(lambda: read_file(path)),
-    }
-    return {"tried": 1, "found": found}
-
-
 PARTS: dict[str, Callable[[Path], Row]] = {
-    "fitted file, damaged": mutants("fitted", damage, 10_000),
-    "fitted file, damaged, `SphereCodes.load`": mutants("codes", damage, 10_000),
-    "style file, damaged": mutants("style", damage, 10_000),
-    "checkpoint, damaged": mutants("checkpoint", damage, 3_000),
-    "fitted file, damaged, checksum forged": mutants("fitted", forge, 3_000),
-    "fitted file, damaged, checksum forged, `SphereCodes.load`": mutants("codes", forge, 3_000),
-    "style file, damaged, checksum forged": mutants("style", forge, 3_000),
-    "checkpoint, damaged, checksum forged": mutants("checkpoint", forge, 1_000),
-    "SIGKILL, one process": kills(1, 100),
-    "SIGKILL of one of two processes": kills(2, 100),
-    "full disk at every write of a fit": disks(8),
-    "images through a loader with a bank, forked workers": loader("fork", 1_000_000),
-    "images through a loader with a bank, spawned workers": loader("spawn", 1_000_000),
+    "fitted file, damaged": partial(mutants, kind="fitted", mutate=damage, count=10_000),
+    "fitted file, damaged, `SphereCodes.load`": partial(mutants, kind="codes", mutate=damage, count=10_000),
+    "style file, damaged": partial(mutants, kind="style", mutate=damage, count=10_000),
+    "checkpoint, damaged": partial(mutants, kind="checkpoint", mutate=damage, count=3_000),
+    "fitted file, damaged, checksum forged": partial(mutants, kind="fitted", mutate=forge, count=3_000),
+    "fitted file, damaged, checksum forged, `SphereCodes.load`": partial(
+        mutants, kind="codes", mutate=forge, count=3_000
+    ),
+    "style file, damaged, checksum forged": partial(mutants, kind="style", mutate=forge, count=3_000),
+    "checkpoint, damaged, checksum forged": partial(mutants, kind="checkpoint", mutate=forge, count=1_000),
+    "SIGKILL, one process": partial(kills, processes=1),
+    "SIGKILL of one of two processes": partial(kills, processes=2),
+    "full disk at every write of a fit": disks,
+    "images through a loader with a bank, forked workers": partial(loader, start="fork"),
+    "images through a loader with a bank, spawned workers": partial(loader, start="spawn"),
     "uses in strange contexts": contexts,
-    "cost of the checksum, 64 MiB": checksum,
 }
 
 
-def table(rows: list[Row]) -> str:
-    named = {row["part"]: row for row in rows}
-    lines = ["| what | tried | what happened | seconds |", "|---|---|---|---|"]
-    for part in PARTS:
-        if part not in named:
-            lines.append(f"| {part} | {MISSING} | | |")
-            continue
-        row = named[part]
-        happened = ", ".join(f"{name} {value:,}" for name, value in row["found"].items())
-        lines.append(f"| {part} | {row['tried']:,} | {happened} | {row['seconds']:.0f} |")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="result file, appended to")
-    parser.add_argument("--only", nargs="+", default=[""], help="parts of the names of what to do")
-    args = parser.parse_args()
-    warnings.simplefilter("ignore", UserWarning)  # tiny fits do not learn their images
-    done = {row["part"] for row in read_rows(args.out)}
-    for part, measure in PARTS.items():
-        if part in done or not any(name in part for name in args.only):
-            continue
-        start = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            row = {"part": part, "seed": 0, **measure(Path(folder))}
-        append_row(args.out, row | {"seconds": round(time.perf_counter() - start, 1)} | machine(torch.device("cpu")))
-        print(part, row["tried"], row["found"], flush=True)
-    replace_block(HERE / "RELIABILITY.md", "reliability", table(read_rows(args.out)))
+    args = arguments(__doc__, has_data=False, only=([""], "parts of the names of what to do"))
+    run(args, [{"part": part, "seed": 0} for part in PARTS if any(name in part for name in args.only)], measure)
+    fill(HERE / "RELIABILITY.md", {"reliability": table(read_rows(args.out))})
+
+
+def measure(args: argparse.Namespace, unit: Row) -> Row:
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # tiny fits do not learn their images
+        found = PARTS[unit["part"]](Path(folder))
+    return found | {"seconds": round(time.perf_counter() - start, 1)}
+
+
+def table(rows: list[Row]) -> str:
+    lines = []
+    for row in sorted(rows, key=lambda row: list(PARTS).index(row["part"])):
+        happened = ", ".join(f"{name} {value:,}" for name, value in row["found"].items())
+        lines.append([row["part"], f"{row['tried']:,}", happened, f"{row['seconds']:.0f}"])
+    return markdown(["what", "tried", "what happened", "seconds"], lines)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ ELSEWHERE = {
     "CHANGELOG.md": "changelog.md",
     "benchmarks/*.md": "benchmarks/",
     "benchmarks/plots/*.png": "benchmarks/plots/",
-    "benchmarks/results/forms.jsonl": "benchmarks/results/",
     "examples/gallery/*": "gallery/",
 }
 

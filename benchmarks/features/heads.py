@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 HEADS = ("linear", "hidden")
 SCALINGS = ("each", "all")
-"""Features are brought to variance one each, or all by one factor to variance one on average."""
+"""Features are scaled to variance one each, or all by one factor to variance one on average."""
 INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 """``C`` of the logistic regression."""
 DECAYS = (0.01, 1.0)
 """Decoupled weight decay of the hidden layer's network."""
 HIDDEN, HIDDEN_STEPS = 64, 200
-N_NEIGHBOURS = 10
 
 Examples = tuple[Tensor, Tensor]
 """Features ``(n, d)`` and labels ``(n,)``."""
@@ -79,10 +78,3 @@ def fit_hidden(features: Tensor, labels: Tensor, decay: float, seed: int) -> Cal
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
     return 100 * (predicted == labels).float().mean().item()
-
-
-def share_of_neighbours(features: Tensor, labels: Tensor) -> float:
-    """How many of the ten nearest rows of ``(n, d)`` to each have its label, in percent; distances are Euclidean."""
-    distances = torch.cdist(features, features).fill_diagonal_(torch.inf)
-    nearest = distances.topk(N_NEIGHBOURS, largest=False).indices
-    return 100 * (labels[nearest] == labels[:, None]).float().mean().item()

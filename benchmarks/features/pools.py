@@ -1,4 +1,4 @@
-"""Which images features are learned from, which are labelled, and which are scored."""
+"""Which images features are learned from, which are labelled and which are scored; the network from scratch."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accuracy.data import load_parts
+from shared.data import Labelled, Split, load_parts, ranks
+from shared.settings import SETTINGS, Setting
+from shared.training import Batches, Swap, accuracy, cross_entropy, train
 from torch import Tensor
 
 GREY = ("mnist", "digits")
 """Sets whose three channels are alike."""
-
-Labelled = tuple[Tensor, Tensor]
-"""Images uint8 ``(n, channels, height, width)`` and labels ``(n,)`` int64."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Pool:
         return int(self.train[1].max()) + 1
 
     def draw(self, seed: int, per_class: int) -> Tensor:
-        """Indices of ``per_class`` training images a class; those of fewer are the first of those of more."""
+        """Indices of ``per_class`` training images per class; those of fewer are the first of those of more."""
         labels, generator = self.train[1], torch.Generator().manual_seed(seed)
         drawn = []
         for label in range(self.n_classes):
@@ -41,14 +40,7 @@ class Pool:
 
 
 def load_pool(root: Path, data: str, validation: int, test: int) -> Pool:
-    """A pool of the folder ``root/data``.
-
-    Args:
-        root: folder of the folders of images.
-        data: name of one.
-        validation: images a class of the training part that are kept out of it, to choose settings on.
-        test: images a class of the test part that are scored, at most.
-    """
+    """A pool of a data set: ``validation`` images per class are to choose settings on, at most ``test`` are scored."""
     (images, labels), (test_images, test_labels) = load_parts(root, data, None)
     if data in GREY:
         images, test_images = images[:, :1], test_images[:, :1]
@@ -56,18 +48,37 @@ def load_pool(root: Path, data: str, validation: int, test: int) -> Pool:
     if int(labels.bincount().min()) <= validation:
         raise ValueError(f"{data} has a class of {int(labels.bincount().min())} images, not more than {validation}")
     held, scored = rank < validation, ranks(test_labels) < test
-    return Pool(
-        (images[~held], labels[~held]),
-        (images[held], labels[held]),
-        (test_images[scored], test_labels[scored]),
-    )
+    tested = test_images[scored], test_labels[scored]
+    return Pool((images[~held], labels[~held]), (images[held], labels[held]), tested)
 
 
-def ranks(labels: Tensor, seed: int = 0) -> Tensor:
-    """The place of each image among those of its class, in a random order."""
-    place = torch.empty_like(labels)
-    generator = torch.Generator().manual_seed(seed)
-    for label in labels.unique():
-        members = (labels == label).nonzero().flatten()
-        place[members] = torch.randperm(len(members), generator=generator)
-    return place
+def setting_of(data: str, per_class: int, steps: int) -> Setting:
+    """Rates and flips of the network from scratch: those that the accuracy tables have for no augmentation."""
+    known = next((each for each in SETTINGS.values() if each.data == data), Setting(data, per_class))
+    rates = {"lr": known.lr, "weight_decay": known.weight_decay, "flip": known.flip}
+    return Setting(data, per_class, steps=steps, batch_size=32, batched=True, **rates)
+
+
+class Unchanged(Batches):
+    """Images without shifts and flips."""
+
+    def __call__(self, indices: Tensor) -> Tensor:
+        return self.normalize(self.images[indices])
+
+
+def score_from_scratch(
+    split: Split, setting: Setting, seed: int, swap: Swap | None = None, *, is_shifted: bool
+) -> float:
+    """Test accuracy in percent of the benchmarks' network, trained on the labelled images alone."""
+    batches = (Batches if is_shifted else Unchanged)(split, setting.flip, swap, batched=True)
+    network = train(split, setting, batches, cross_entropy, seed)
+    return accuracy(network, batches, split.eval_images, split.eval_labels)
+
+
+def as_split(labelled: Labelled, test: Labelled) -> Split:
+    """With three channels."""
+    return Split(three_channels(labelled[0]), labelled[1], three_channels(test[0]), test[1])
+
+
+def three_channels(images: Tensor) -> Tensor:
+    return images.expand(-1, 3, -1, -1).contiguous()

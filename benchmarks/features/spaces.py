@@ -2,167 +2,119 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import torch
+from features import models
+from features.models import batches, in_chunks, unit
 from torch import Tensor
 
-from features import autoencoders, dcgan, diffusion
-from features.training import in_chunks, unit
 from glico_augment import FitConfig
 from glico_augment.sklearn import GLICOFeatures
 
-TIMES = (1, 10, 30, 60, 100, 200, 400, 800)
-"""Time steps, of 1000, at which a diffusion model is looked into."""
+EFFORT: dict[str, dict[str, Any]] = {
+    "vae": {"steps": 2000, "width": 16},
+    "vqvae": {"steps": 2000, "width": 16},
+    "dcgan": {"steps": 1500, "width": 16},
+    "diffusion": {"steps": 1000, "batch_size": 32, "width": 16, "times": [1, 10, 30, 60, 100, 200, 400, 800]},
+    "glico": {"steps": 2000, "width": 16, "encode_steps": 50, "encode_starts": 2},
+    "scratch": {"steps": 200},
+}
+"""How long and how wide each model is trained, in batches of 64 images where it does not say: what two CPU cores allow.
+
+``times`` are the time steps, of 1000, at which a diffusion model is looked into.
+"""
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How long and how wide each model is trained: what two CPU cores allow, and what a GPU run would raise."""
-
-    batch_size: int = 64
-    vae_steps: int = 2000
-    vae_width: int = 16
-    vqvae_steps: int = 2000
-    vqvae_width: int = 16
-    dcgan_steps: int = 1500
-    dcgan_width: int = 16
-    diffusion_steps: int = 1000
-    diffusion_batch_size: int = 32
-    diffusion_width: int = 16
-    diffusion_times: tuple[int, ...] = TIMES
-    glico_steps: int = 2000
-    glico_width: int = 16
-    glico_encode_steps: int = 50
-    glico_encode_starts: int = 2
-    scratch_steps: int = 200
-
-    def of(self, space: str) -> dict[str, Any]:
-        """The fields that concern a space, by name; its own batch size comes after that of all."""
-        fields = dataclasses.asdict(self)
-        return {name: fields[name] for name in fields if name == "batch_size" or name.startswith(f"{space}_")}
+def effort_of(space: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a space, with ``changes`` as ``{"vae_steps": 100}``, and ``batch_size`` for all."""
+    effort = {"batch_size": changes.get("batch_size", 64)} | EFFORT.get(space, {})
+    own = {name.removeprefix(f"{space}_"): value for name, value in changes.items() if name.startswith(f"{space}_")}
+    if unknown := own.keys() - effort.keys():
+        raise ValueError(f"{space} has the settings {', '.join(effort)}; got {', '.join(unknown)}")
+    return effort | own
 
 
-@dataclass
-class Space:
-    """Features of images, in one or more variants of which one is to be chosen.
-
-    Attributes:
-        describe: from uint8 images to features ``(k, d)`` by the name of the variant.
-        details: what is worth keeping of the training.
-    """
-
-    describe: Callable[[Tensor], dict[str, Tensor]]
-    details: dict[str, Any] = field(default_factory=dict)
+Described = dict[str, Tensor]
+"""Features ``(k, d)`` by the name of the variant, of which one is to be chosen."""
+Space = tuple[Callable[[Tensor], Described], dict[str, Any]]
+"""From uint8 images to their features; and what is worth keeping of the training."""
 
 
-def pixels(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
-    return Space(lambda shown: {"": unit(shown).flatten(1)})
+def pixels(images: Tensor, effort: dict[str, Any], seed: int, device: torch.device) -> Space:
+    return lambda shown: {"": unit(shown).flatten(1)}, {}
 
 
-def pca(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
+def pca(images: Tensor, effort: dict[str, Any], seed: int, device: torch.device) -> Space:
     """The first 64 principal components."""
     from sklearn.decomposition import PCA
 
     flat = unit(images).flatten(1).numpy()
     learned = PCA(min(64, *flat.shape), random_state=seed).fit(flat)
     details = {"explained_variance": float(learned.explained_variance_ratio_.sum())}
-    return Space(lambda shown: {"": torch.from_numpy(learned.transform(unit(shown).flatten(1).numpy()))}, details)
+    return lambda shown: {"": torch.from_numpy(learned.transform(unit(shown).flatten(1).numpy()))}, details
 
 
-def vae(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
-    model = autoencoders.VAE(tuple(images.shape[1:]), width=effort.vae_width)
-    return _autoencoder(model, images, effort, effort.vae_steps, seed, device)
-
-
-def vqvae(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
-    model = autoencoders.VQVAE(tuple(images.shape[1:]), width=effort.vqvae_width)
-    return _autoencoder(model, images, effort, effort.vqvae_steps, seed, device)
-
-
-def _autoencoder(
-    model: autoencoders.VAE | autoencoders.VQVAE,
-    images: Tensor,
-    effort: Effort,
-    steps: int,
-    seed: int,
-    device: torch.device,
-) -> Space:
-    options = {"steps": steps, "batch_size": effort.batch_size, "seed": seed, "device": device}
-    loss = autoencoders.train(model, images, **options)
-    return Space(
-        lambda shown: {"": in_chunks(lambda chunk: model.features(unit(chunk)), shown, device)},
-        {"loss": loss},
+def autoencoder(images: Tensor, effort: dict[str, Any], seed: int, device: torch.device, *, name: str) -> Space:
+    kind = {"vae": models.VAE, "vqvae": models.VQVAE}[name]
+    model = kind(tuple(images.shape[1:]), width=effort["width"]).to(device)
+    steps = effort["steps"]
+    shown, optimizer = (
+        batches(images, effort["batch_size"], steps, seed, device),
+        torch.optim.Adam(model.parameters(), 1e-3),
     )
+    loss = models.optimise(optimizer, lambda batch: model.loss(unit(batch)), shown, steps)
+    model.eval()
+    return lambda seen: {"": in_chunks(lambda chunk: model.features(unit(chunk)), seen, device)}, {"loss": loss}
 
 
-def gan(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
-    options = {"steps": effort.dcgan_steps, "batch_size": effort.batch_size, "seed": seed, "device": device}
-    judge, right = dcgan.train(images, width=effort.dcgan_width, **options)
-
-    def describe(shown: Tensor) -> dict[str, Tensor]:
-        return {"": in_chunks(lambda chunk: judge.features(dcgan.centred(chunk)), shown, device)}
-
-    return Space(describe, {"told_apart": right})
+def gan(images: Tensor, effort: dict[str, Any], seed: int, device: torch.device) -> Space:
+    shown = batches(images, effort["batch_size"], effort["steps"], seed, device)
+    judge, right = models.train_dcgan(shown, tuple(images.shape[1:]), effort["width"])
+    features = lambda chunk: judge.features(models.centred(chunk))  # noqa: E731
+    return lambda seen: {"": in_chunks(features, seen, device)}, {"told_apart": right}
 
 
-def diffused(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
-    unet, loss = diffusion.train(
-        images,
-        steps=effort.diffusion_steps,
-        batch_size=effort.diffusion_batch_size,
-        seed=seed,
-        device=device,
-        width=effort.diffusion_width,
-    )
+def diffusion(images: Tensor, effort: dict[str, Any], seed: int, device: torch.device) -> Space:
+    model = models.Diffusion(tuple(images.shape[1:]), effort["width"], device)
+    steps, optimizer = effort["steps"], torch.optim.AdamW(model.unet.parameters(), lr=1e-3)
+    shown = batches(images, effort["batch_size"], steps, seed, device)
+    loss = models.optimise(optimizer, model.loss, shown, steps)
+    model.unet.eval()
 
-    def describe(shown: Tensor) -> dict[str, Tensor]:
-        return {
-            f"t={time}": in_chunks(diffusion.Blocks(unet, time, seed), shown, device) for time in effort.diffusion_times
-        }
+    def describe(seen: Tensor) -> Described:
+        times = effort["times"]
+        return {f"t={time}": in_chunks(partial(model.features, time=time, seed=seed), seen, device) for time in times}
 
-    return Space(describe, {"loss": loss, "diffusers": version("diffusers")})
+    return describe, {"loss": loss, "diffusers": version("diffusers")}
 
 
-def glico(images: Tensor, effort: Effort, seed: int, device: torch.device) -> Space:
+def glico(images: Tensor, effort: dict[str, Any], seed: int, device: torch.device) -> Space:
     """The codes of :class:`GLICOFeatures`, and the codes with each layer of the generator, as its ``layer=`` gives."""
-    config = FitConfig(steps=effort.glico_steps, batch_size=effort.batch_size, generator_width=effort.glico_width)
-    features = GLICOFeatures(
-        config=config,
-        steps=effort.glico_encode_steps,
-        starts=effort.glico_encode_starts,
-        device=str(device),
-        random_state=seed,
-    ).fit(images)
-    augment = features.augment_
+    config = FitConfig(steps=effort["steps"], batch_size=effort["batch_size"], generator_width=effort["width"])
+    options = {"steps": effort["encode_steps"], "starts": effort["encode_starts"]}
+    features = GLICOFeatures(config=config, device=str(device), random_state=seed, **options).fit(images)
+    generator = features.augment_.generator
 
-    def describe(shown: Tensor) -> dict[str, Tensor]:
-        codes = torch.from_numpy(features.transform(shown))  # once: to encode is what takes time
-        layers = _pooled(augment.generator, codes)
-        return {"codes": codes} | {
-            f"layer {number}": torch.cat([codes, layer], dim=1) for number, layer in enumerate(layers)
-        }
+    @torch.no_grad()
+    def describe(seen: Tensor) -> Described:
+        codes = torch.from_numpy(features.transform(seen))  # once: to encode is what takes time
+        chunks = [[layer.mean(dim=(2, 3)) for layer in generator.layers(chunk)] for chunk in codes.split(models.CHUNK)]
+        layers = [torch.cat(layer) for layer in zip(*chunks, strict=True)]
+        return {"codes": codes} | {f"layer {level}": torch.cat([codes, each], 1) for level, each in enumerate(layers)}
 
-    return Space(describe, {"r2": augment.quality.r2})
+    return describe, {"r2": features.augment_.quality.r2}
 
 
-@torch.no_grad()
-def _pooled(generator: Any, codes: Tensor) -> list[Tensor]:
-    """The channels of each layer, averaged over the pixels."""
-    chunks = [[layer.mean(dim=(2, 3)) for layer in generator.layers(chunk)] for chunk in codes.split(250)]
-    return [torch.cat(layer) for layer in zip(*chunks, strict=True)]
-
-
-SPACES: dict[str, Callable[[Tensor, Effort, int, torch.device], Space]] = {
+SPACES: dict[str, Callable[[Tensor, dict[str, Any], int, torch.device], Space]] = {
     "pixels": pixels,
     "pca": pca,
-    "vae": vae,
-    "vqvae": vqvae,
+    "vae": partial(autoencoder, name="vae"),
+    "vqvae": partial(autoencoder, name="vqvae"),
     "dcgan": gan,
-    "diffusion": diffused,
+    "diffusion": diffusion,
     "glico": glico,
 }

@@ -2,69 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
-from accuracy.data import load_images
-from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set, as it is brought to the fit.
-
-    Attributes:
-        train, test: folders of a folder a class.
-        side: images are resized to this; None leaves them.
-        is_grey: one channel in place of three.
-        is_inverted: white on black in place of black on white.
-    """
-
-    train: str
-    test: str
-    side: int | None = None
-    is_grey: bool = False
-    is_inverted: bool = False
-
+from shared.data import Labelled, load_images
 
 SOURCES = {
-    "mnist": Source("mnist/train", "mnist/test", is_grey=True),
-    "omniglot": Source("omniglot/background", "omniglot/evaluation", 28, is_grey=True, is_inverted=True),
-    "signs": Source("signs/train", "signs/test", 32),
-    "cifar10": Source("cifar10/train", "cifar10/test"),
+    "mnist": ("mnist/train", "mnist/test", None),
+    "omniglot": ("omniglot/background", "omniglot/evaluation", 28),
+    "signs": ("signs/train", "signs/test", 32),
+    "cifar10": ("cifar10/train", "cifar10/test", None),
 }
+"""Folders of the training and of the test part, and the side that images are resized to."""
 
 
-@dataclass(frozen=True)
-class Images:
-    """uint8 images ``(n, channels, height, width)`` and int64 labels ``(n,)``."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, rows: Tensor) -> Images:
-        return Images(self.images[rows], self.labels[rows])
+@lru_cache(maxsize=4)
+def load(root: Path, name: str, part: str) -> Labelled:
+    """All images of ``"train"`` or ``"test"``; strokes are grey, and white on black."""
+    train, test, side = SOURCES[name]
+    images, labels = load_images(root / (train if part == "train" else test), side)
+    if name in ("mnist", "omniglot"):
+        images = images[:, :1].clone()
+    return (255 - images if name == "omniglot" else images), labels
 
 
-def load(root: Path, name: str, part: str) -> Images:
-    """All images of ``"train"`` or ``"test"``; Omniglot's alphabets of ``background`` and of ``evaluation``.
-
-    Raises:
-        ValueError: for a name that is none of :data:`SOURCES`.
-    """
-    if name not in SOURCES:
-        raise ValueError(f"data must be one of {', '.join(SOURCES)}; got {name!r}")
-    source = SOURCES[name]
-    images, labels = load_images(root / getattr(source, part), source.side)
-    images = images[:, :1].clone() if source.is_grey else images
-    return Images(255 - images if source.is_inverted else images, labels)
-
-
-def split(train: Images, count: int, seed: int) -> tuple[Images, Images]:
+def split(labelled: Labelled, count: int, seed: int) -> tuple[Labelled, Labelled]:
     """``count`` random images, all if there are fewer, and the others."""
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-    return train[order[:count]], train[order[count:]]
+    images, labels = labelled
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    first, others = order[:count], order[count:]
+    return (images[first], labels[first]), (images[others], labels[others])

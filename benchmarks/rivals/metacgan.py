@@ -1,27 +1,20 @@
 """MetaCGAN: a conditional GAN the weights of whose deconvolutions a MetaNet makes, and the same GAN without it.
 
-From "MetaCGAN: A Novel GAN Model for Generating High Quality and Diversity Images with Few Training Data", as a summary
-of it has it: a task encoder and an image encoder give means and deviations, whose averages are sampled by the
-reparametrisation; the parameter generator makes weights of the deconvolutions of that sample; instance normalisation;
-one batch in four is of the base classes; the discriminator learns by RMSProp and the generator by Adam (0.5, 0.9), at
-2e-4.
+After "MetaCGAN: A Novel GAN Model for Generating High Quality and Diversity Images with Few Training Data", by a
+summary: a task encoder and an image encoder give means and deviations, whose averages are sampled; a parameter
+generator makes weights of the deconvolutions of that sample; instance normalisation; one batch in four is of the base
+classes; the discriminator learns by RMSProp and the generator by Adam (0.5, 0.9), at 2e-4. Where that is silent, here:
 
-Where that is silent, here:
-
-- The task encoder sees five images of the class of an image and averages what it makes of them; the image encoder sees
-  one image of the class, in training the real one of the batch. Both are two strided convolutions and a linear layer.
-  Every made image so has weights of its own.
-- The parameter generator has one hidden layer and makes all weights of both deconvolutions, scaled by their fan-in.
-- The MetaNet is a part of the generator and learns with it. (The summary has its letter in the line of the
-  discriminator's RMSProp too, where it stands for the feature extractor of the discriminator: a MetaNet that helped the
-  discriminator would work against the generator whose weights it makes.)
+- The task encoder averages what it makes of five images of the class; the image encoder sees one, in training the real
+  one of the batch. Every made image so has weights of its own, scaled by their fan-in.
+- The MetaNet learns with the generator, whose weights it makes, not with the discriminator.
 - The generator's loss is the non-saturating one. Nothing pulls the sampled codes to a prior.
-- The label is an embedding beside the noise for the generator, planes of ones and zeros beside the image for the
-  discriminator.
+- The label is an embedding beside the noise, and planes of ones and zeros beside the image for the discriminator.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,19 +41,29 @@ class Size:
     lr: float = 2e-4
 
 
+def trunk(channels: int, width: int, *, has_norm: bool) -> nn.Sequential:
+    """Two strided convolutions, to a quarter of the side and ``2 · width`` channels."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(width, 2 * width, 4, 2, 1),
+        nn.InstanceNorm2d(2 * width, affine=True) if has_norm else nn.Identity(),
+        nn.LeakyReLU(0.2),
+    )
+
+
+def inner_shape(image_shape: tuple[int, int, int], width: int) -> tuple[int, int, int]:
+    return (2 * width, image_shape[1] // 4, image_shape[2] // 4)
+
+
 class Encoder(nn.Module):
     """Mean and deviation of a code, ``(k, code_dim)`` each, from images in ``[−1, 1]``."""
 
     def __init__(self, image_shape: tuple[int, int, int], code_dim: int, width: int) -> None:
         super().__init__()
-        channels, height, width_px = image_shape
+        size = math.prod(inner_shape(image_shape, width))
         self.net = nn.Sequential(
-            nn.Conv2d(channels, width, 4, 2, 1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 4, 2, 1),
-            nn.LeakyReLU(0.2),
-            nn.Flatten(),
-            nn.Linear(2 * width * (height // 4) * (width_px // 4), 2 * code_dim),
+            trunk(image_shape[0], width, has_norm=False), nn.Flatten(), nn.Linear(size, 2 * code_dim)
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,13 +72,7 @@ class Encoder(nn.Module):
 
 
 class MetaNet(nn.Module):
-    """Weights of deconvolutions, each image's own, from images of its class.
-
-    Args:
-        image_shape: ``(channels, height, width)``.
-        shapes: ``(channels_in, channels_out)`` of the deconvolutions.
-        size: of the networks.
-    """
+    """Weights of deconvolutions of ``shapes`` ``(channels_in, channels_out)``, each image's own, from its class."""
 
     def __init__(self, image_shape: tuple[int, int, int], shapes: list[tuple[int, int]], size: Size) -> None:
         super().__init__()
@@ -112,17 +109,15 @@ class Generator(nn.Module):
 
     def __init__(self, image_shape: tuple[int, int, int], n_classes: int, size: Size) -> None:
         super().__init__()
-        channels, height, width_px = image_shape
-        width = size.width
+        channels, width = image_shape[0], size.width
         self.shapes = [(2 * width, width), (width, channels)]
+        self.inner = inner_shape(image_shape, width)
         self.embedding = nn.Embedding(n_classes, size.noise_dim)
-        self.project = nn.Linear(2 * size.noise_dim, 2 * width * (height // 4) * (width_px // 4))
-        self.inner = (2 * width, height // 4, width_px // 4)
+        self.project = nn.Linear(2 * size.noise_dim, math.prod(self.inner))
         self.norms = nn.ModuleList(nn.InstanceNorm2d(each, affine=True) for each in (2 * width, width))
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
-        self.own = nn.ParameterList(
-            torch.randn(*shape, _KERNEL, _KERNEL) / (4 * shape[0]) ** 0.5 for shape in self.shapes
-        )
+        own = (torch.randn(*shape, _KERNEL, _KERNEL) / (4 * shape[0]) ** 0.5 for shape in self.shapes)
+        self.own = nn.ParameterList(own)
 
     def forward(self, noise: Tensor, labels: Tensor, weights: list[Tensor] | None = None) -> Tensor:
         features = self.project(torch.cat([noise, self.embedding(labels)], dim=1)).unflatten(1, self.inner)
@@ -145,16 +140,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, image_shape: tuple[int, int, int], n_classes: int, width: int) -> None:
         super().__init__()
-        channels, height, width_px = image_shape
         self.n_classes = n_classes
-        self.features = nn.Sequential(
-            nn.Conv2d(channels + n_classes, width, 4, 2, 1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 4, 2, 1),
-            nn.InstanceNorm2d(2 * width, affine=True),
-            nn.LeakyReLU(0.2),
-        )
-        self.head = nn.Linear(2 * width * (height // 4) * (width_px // 4), 1)
+        self.features = trunk(image_shape[0] + n_classes, width, has_norm=True)
+        self.head = nn.Linear(math.prod(inner_shape(image_shape, width)), 1)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         planes = F.one_hot(labels, self.n_classes).to(images)[:, :, None, None].expand(-1, -1, *images.shape[-2:])
@@ -185,14 +173,9 @@ Sampler = Callable[[Tensor], Tensor]
 def train(
     base: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], *, has_meta_net: bool, size: Size, device: torch.device
 ) -> Sampler:
-    """Learn from base classes and new ones; what makes images of the new ones.
+    """Learn from uint8 images and labels of base classes and of new ones; what makes images of the new ones.
 
-    Args:
-        base: uint8 images and labels of the base classes.
-        new: those of the new classes.
-        has_meta_net: whether a MetaNet makes the weights (MetaCGAN) or the generator has its own (CGAN).
-        size: of the networks and of their training.
-        device: where to work. Random numbers are torch's global ones.
+    With ``has_meta_net`` it is a MetaCGAN, else a CGAN. Random numbers are torch's global ones.
     """
     shelves = [Shelf(images.to(device), labels.to(device)) for images, labels in (base, new)]
     image_shape, n_classes = tuple(new[0].shape[1:]), int(torch.cat([base[1], new[1]]).max()) + 1

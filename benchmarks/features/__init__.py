@@ -1,1 +1,0 @@
-"""Features of generative models, and the small heads that classify by them."""

@@ -1,0 +1,213 @@
+"""Fill REPORT.md, its plot and the table of the library's README from results/.
+
+python benchmarks/report_accuracy.py
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from measure_fit import COUNTS, KINDS, REAL, SHARES
+from shared import tables
+from shared.runner import UNSAID, Row, read_rows
+from shared.tables import ABSENT, METHOD_NAMES, MIN_SEEDS, Interval, Scores, comparison, gains, markdown, scores, title
+
+mpl.use("Agg")
+HERE = Path(__file__).parent
+MAIN = ("cifar10-10", "cifar10-50", "signs-5", "signs-10")
+OTHERS = ("digits-5", "digits-10", "mnist-5", "mnist-10", "omniglot-1", "omniglot-2", "omniglot-5")
+WIDE = tuple(f"cifar10-{count}-{network}" for network in ("wrn16-8", "wrn28-10") for count in (10, 50))
+EVERYWHERE = ("none", "pixel", "style", "glico", "glico+style", "autoaugment")
+METHODS = (*EVERYWHERE, "style+autoaugment", "glico+style+autoaugment", "published")
+IN_README = (*EVERYWHERE, "glico+style+autoaugment")
+STYLE_RIVALS = ("color-jitter", "histogram-matching", "fda", "randaugment")
+OTHER_RIVALS = ("cutout", "random-erasing", "trivialaugment", "mixup", "cutmix", "cosine-loss", "mixmatch")
+TRANSDUCTIVE = ("glico-transductive-train", "glico-transductive-test")
+PAIRS = (
+    ("pixel", "none"),
+    ("style", "none"),
+    ("glico", "none"),
+    ("glico", "pixel"),
+    ("glico+style", "style"),
+    ("glico+style", "glico"),
+    ("style+autoaugment", "autoaugment"),
+    ("glico+style+autoaugment", "style+autoaugment"),
+    ("published", "none"),
+)
+ANSWERS = {
+    "The swap": ("glico", "none"),
+    "The swap, against averages of two images": ("glico", "pixel"),
+    "The style": ("style", "none"),
+    "The swap beside the style": ("glico+style", "style"),
+    "The swap beside style and AutoAugment": ("glico+style+autoaugment", "style+autoaugment"),
+}
+AVERAGES = {"average of CIFAR-10 and signs": MAIN}
+
+
+def main() -> None:
+    rows = {path.stem: read_rows(path) for path in (HERE / "results").glob("*.jsonl")}
+    on_cpu, on_gpu = scores(rows["accuracy"]), scores(rows["accuracy_gpu"])
+    tables.fill(HERE / "REPORT.md", blocks(on_cpu, on_gpu) | fit_blocks(rows))
+    fuller, _, devices = by_draws(on_cpu, on_gpu)
+    tables.fill(HERE.parent / "README.md", {"accuracy": readme_table(fuller, devices)})
+    plot_gains({name: fuller[name] for name in (*MAIN, *OTHERS)}, METHODS[1:], HERE / "plots" / "gains.png")
+
+
+def blocks(on_cpu: dict[str, Scores], on_gpu: dict[str, Scores]) -> dict[str, str]:
+    """Tables of accuracies on a CPU and of wider networks, and of the small network on a GPU."""
+    names = (*MAIN, *OTHERS)
+    fuller, others, devices = by_draws(on_cpu, on_gpu)
+    elsewhere = {name: "CPU" if device == "GPU" else "GPU" for name, device in devices.items()}
+    answers = "".join(
+        f"- {words} (`{method} − {METHOD_NAMES.get(reference, reference)}`): "
+        f"{tables.average(fuller, MAIN, method, reference)} on CIFAR-10 and signs; "
+        f"{tables.average(fuller, names, method, reference)} on all data.\n"
+        for words, (method, reference) in ANSWERS.items()
+    )
+    over = AVERAGES | {"average of all that have it": names}
+    rivals = [("style", rival) for rival in STYLE_RIVALS]
+    transductive = [(method, "glico") for method in TRANSDUCTIVE]
+    return {
+        "answers": answers,
+        "accuracy": comparison(fuller, names, METHODS, device=devices),
+        "parts": comparison(fuller, names, pairs=PAIRS, averages=over),
+        "style rivals": comparison(on_cpu, names[:6], ("style", *STYLE_RIVALS), rivals, averages=AVERAGES),
+        "other rivals": comparison(on_cpu, MAIN, ("autoaugment", *OTHER_RIVALS)),
+        "unlabelled": comparison(on_cpu, names[:1], TRANSDUCTIVE, transductive),
+        "other device": comparison(others, names, METHODS, device=elsewhere),
+        "other device, parts": comparison(others, MAIN, pairs=PAIRS, averages=AVERAGES),
+        "wider": comparison(on_cpu, WIDE, METHODS),
+        "wider, parts": comparison(on_cpu, WIDE, pairs=PAIRS),
+    }
+
+
+def by_draws(
+    on_cpu: dict[str, Scores], on_gpu: dict[str, Scores]
+) -> tuple[dict[str, Scores], dict[str, Scores], dict[str, str]]:
+    """The settings of each data set on the device with more draws of it; those on the other; the device of the first.
+
+    What counts is the setting and the method with the fewest draws.
+    """
+
+    def draws(results: dict[str, Scores], names: Iterable[str]) -> tuple[int, int]:
+        # With one image per class there is nothing to average.
+        wanted = [(name, each) for name in names for each in EVERYWHERE if (name, each) != ("omniglot-1", "pixel")]
+        counts = [len(results.get(name, {}).get(method, {})) for name, method in wanted]
+        return min(counts), sum(counts)
+
+    fuller, others, devices = {}, {}, {}
+    for name in (*MAIN, *OTHERS):
+        of_data = [each for each in (*MAIN, *OTHERS) if each.partition("-")[0] == name.partition("-")[0]]
+        of_data = [each for each in of_data if each in on_cpu or each in on_gpu]
+        has_more = bool(of_data) and draws(on_gpu, of_data) > draws(on_cpu, of_data)
+        for chosen, target in (
+            ((on_gpu, fuller), (on_cpu, others)) if has_more else ((on_cpu, fuller), (on_gpu, others))
+        ):
+            target |= {name: chosen[name]} if name in chosen else {}
+        devices[name] = "GPU" if has_more else "CPU"
+    return fuller, others, devices
+
+
+def readme_table(results: dict[str, Scores], devices: dict[str, str]) -> str:
+    lines = []
+    for name in (*MAIN, *OTHERS):
+        table, where = results.get(name, {}), ", CPU" if devices[name] == "CPU" else ""
+        if (seeds := len(table.get("none", {}))) >= MIN_SEEDS:
+            shown = [method if len(table.get(method, {})) >= MIN_SEEDS else "" for method in IN_README]
+            lines.append(
+                [f"{title(name)}, {seeds} seeds{where}", *(tables.accuracy(table, method) for method in shown)]
+            )
+    return markdown(["", *(METHOD_NAMES.get(method, method) for method in IN_README)], lines)
+
+
+def plot_gains(results: dict[str, Scores], methods: Sequence[str], path: Path, columns: int = 4) -> None:
+    """A panel per setting: every method's paired gain on no augmentation, with its interval."""
+    methods = [each for each in methods if any(len(gains(t, each, "none")) >= MIN_SEEDS for t in results.values())]
+    lines = math.ceil(len(results) / columns)
+    size = (3.6 * columns + 1, (0.3 * len(methods) + 1.2) * lines)
+    figure, panels = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
+    for panel in panels.flat[len(results) :]:
+        panel.set_visible(False)
+    for panel, (name, table) in zip(panels.flat, results.items(), strict=False):
+        for place, method in enumerate(reversed(methods)):
+            if len(paired := gains(table, method, "none")) >= MIN_SEEDS:
+                gain = Interval.of(paired.values())
+                colour = "#0b6cb8" if method.startswith("glico") else "#777777"
+                panel.errorbar(gain.mean, place, xerr=gain.half_width, fmt="o", color=colour, capsize=3)
+        panel.axvline(0, color="black", linewidth=0.8)
+        panel.set_title(title(name), fontsize=9)
+        panel.set_xlabel("gain on no augmentation, points (95 % interval)", fontsize=8)
+        panel.grid(axis="x", alpha=0.3)
+        panel.set_yticks(range(len(methods)), list(reversed(methods)))
+        panel.set_ylim(-0.6, len(methods) - 0.4)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def fit_blocks(rows: dict[str, list[Row]]) -> dict[str, str]:
+    """Tables of how well fits learn, of what a style changes and of the forms of the swap."""
+    r2, lines = scores((row for row in rows["accuracy"] if "r2" in row), "r2"), []
+    for name in MAIN:
+        ranges = [sorted(r2.get(name, {}).get(method, {}).values()) for method in ("glico", "published")]
+        lines.append([title(name), *(f"{v[0]:.2f} to {v[-1]:.2f} ({len(v)})" if v else ABSENT for v in ranges)])
+    heads = ["data", "judge's accuracy", *(f"s = {share:g}" for share in SHARES)]
+    figures = ("judge_accuracy", *(f"changed_{share:g}" for share in SHARES))
+    styles = ([row["data"], *(f"{row[figure]:.1f} %" for figure in figures)] for row in rows["style"])
+    return {
+        "fits": markdown(["", "glico", "published"], lines),
+        "real fits": real_table(rows["fits"]),
+        "extreme fits, CPU": extreme_table(rows["fits"], "cpu"),
+        "extreme fits, GPU": extreme_table(rows["fits"], "cuda"),
+        "style": markdown(heads, styles),
+        "forms": forms_table(rows["forms"]),
+    }
+
+
+def real_table(rows: list[Row]) -> str:
+    lines = []
+    for name in REAL:
+        for device in ("cpu", "cuda"):
+            found = [row for row in rows if (row["set"], row.get("device", UNSAID["device"])) == (name, device)]
+            if found:
+                values, restarts = [row["r2"] for row in found], sum(row["restarts"] for row in found)
+                figures = f"{min(values):.3f}", f"{statistics.mean(values):.3f}", str(restarts)
+                lines.append([name, {"cpu": "CPU", "cuda": "GPU"}[device], str(len(found)), *figures])
+    return markdown(["set", "device", "seeds", "lowest R²", "mean R²", "starts again"], lines)
+
+
+def extreme_table(rows: list[Row], device: str) -> str:
+    found = {(row["set"], row["count"]): row for row in rows if row.get("device", UNSAID["device"]) == device}
+    lines = []
+    for kind in KINDS:
+        made = [found.get((kind, count)) for count in COUNTS]
+        again = [f" ({row['restarts']} starts again)" if row and row["restarts"] else "" for row in made]
+        lines.append([kind, *(f"{r['r2']:.3f}{more}" if r else ABSENT for r, more in zip(made, again, strict=True))])
+    return markdown(["made-up images", *(f"n = {count}" for count in COUNTS)], lines)
+
+
+def forms_table(rows: list[Row]) -> str:
+    """Mean gains of the forms of the swap, the best first; those without the second draw last."""
+    accuracies: dict[str, Scores] = {}
+    for row in rows:
+        form = row["form"]
+        if form != "none":
+            form += f", up to {row['max_ratio']:g}, c {row['class_cosine']:g}"
+        accuracies.setdefault(form, {}).setdefault(row["setting"], {})[row["seed"]] = row["accuracy"]
+    names, none, lines = ("mnist-5", "signs-5", "omniglot-2", "cifar10-10"), accuracies.pop("none"), []
+    for form, table in accuracies.items():
+        paired = [gains({"form": table.get(name, {}), "none": none[name]}, "form", "none") for name in names]
+        means = [statistics.mean(each.values()) if each else math.nan for each in paired]
+        mean, draws = statistics.mean(each for each in means if each == each), max(map(len, paired))
+        lines.append((-draws, -mean, form if draws > 1 else f"{form} (draw 100)", [*means, mean]))
+    cells = ([form, *("not run" if each != each else f"{each:+.1f}" for each in v)] for _, _, form, v in sorted(lines))
+    return markdown(["", *(title(name) for name in names), "mean"], cells)
+
+
+if __name__ == "__main__":
+    main()

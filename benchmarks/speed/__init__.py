@@ -1,1 +1,0 @@
-"""What :mod:`measure_speed` compares the library with."""
