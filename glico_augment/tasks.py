@@ -20,6 +20,7 @@ from glico_augment.synthesis.draw import SwapParams, draw_params
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 _TASKS_AT_ONCE = 16
+_DEFAULT_RATIO = 0.4
 _MAX_TRIES = 50  # draws of anchors
 
 
@@ -50,8 +51,8 @@ class SyntheticTasks(IterableDataset[Task]):
     label is needed. Give it to a ``DataLoader`` with ``batch_size=None``; its workers share the tasks.
 
     Args:
-        augment: the fitted augmentation, with labels or without. Its ``max_ratio``, ``sampler_std``, ``interpolation``
-            and ``noise_std`` count when a task is made.
+        augment: the fitted augmentation, with labels or without. Its ``max_ratio`` (0.4 if it is None),
+            ``sampler_std``, ``interpolation`` and ``noise_std`` count when a task is made.
         n_way: classes per task, at least 2.
         n_shot: images per class to learn from, at least 1.
         n_query: images per class to be tested on, at least 1.
@@ -142,7 +143,7 @@ class SyntheticTasks(IterableDataset[Task]):
         anchors = self._draw_anchors(count, anchor_rng)
         each = self.n_shot + self.n_query
         chosen = anchors.repeat_interleave(each, dim=1).flatten().to(self.device)
-        images = from_unit(self.augment.transform(self._draw(chosen, image_rng)), torch.uint8).cpu()
+        images = from_unit(self.augment.transform(self._draw(chosen, image_rng), carry=False), torch.uint8).cpu()
         images = images.unflatten(0, (count, self.n_way, each))
         labels = torch.arange(self.n_way, device="cpu")
         for task, ids in zip(images, anchors.tolist(), strict=True):
@@ -153,7 +154,9 @@ class SyntheticTasks(IterableDataset[Task]):
     def _draw(self, anchors: Tensor, generator: torch.Generator) -> SwapParams:
         """The parameters of images about ``anchors``, sorted by task and class."""
         augment, model = self.augment, self.augment.model_on(self.device)
-        swap = augment.swap.replace(sampler=self.sampler, min_angle=self.min_angle)
+        # As in LASIUM: one ratio per image, and images of the generator alone.
+        ratio = _DEFAULT_RATIO if augment.swap.max_ratio is None else augment.swap.max_ratio
+        swap = augment.swap.replace(sampler=self.sampler, min_angle=self.min_angle, cells=1, max_ratio=ratio)
         if self.sampler != "other-class":
             labels = model.codes.labels[anchors]
             return draw_params(model, labels, swap, augment.noise_std, anchors=anchors, generator=generator)
@@ -161,7 +164,7 @@ class SyntheticTasks(IterableDataset[Task]):
         shift = torch.randint(1, self.n_way, by_task.shape, device=self.device, generator=generator)
         own = torch.arange(self.n_way, device=self.device).view(1, -1, 1)
         partners = by_task.gather(1, (own + shift) % self.n_way).flatten()
-        ratios = swap.max_ratio * torch.rand(len(anchors), device=self.device, generator=generator)
+        ratios = ratio * torch.rand(len(anchors), device=self.device, generator=generator)
         noise = model.noise(len(anchors), augment.noise_std, generator=generator)
         return SwapParams(torch.ones_like(anchors, dtype=torch.bool), anchors, partners, ratios, noise)
 

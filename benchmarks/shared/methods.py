@@ -57,15 +57,21 @@ class Method:
 
 
 class PixelAveraging:
-    """The control: ``(1 − r)·x_i + r·x_j`` of two real images of the class, ``r ~ U[0, max_ratio]``, or of two classes.
+    """The control: ``(1 − r)·x_i + r·x_j`` of two real images of a class, ``r ~ U[0, max_ratio]``, or of two.
 
-    The label stays that of ``x_i``.
+    With ``cells`` the ratio is a field over the image, as that of the swap. The label stays that of ``x_i``.
     """
 
     def __init__(
-        self, split: Split, p: float = SwapConfig.p, max_ratio: float = 1.0, *, other_class: bool = False
+        self,
+        split: Split,
+        p: float = SwapConfig.p,
+        max_ratio: float = 1.0,
+        *,
+        cells: int = 1,
+        other_class: bool = False,
     ) -> None:
-        self.images, self.p, self.max_ratio = split.images, p, max_ratio
+        self.images, self.p, self.max_ratio, self.cells = split.images, p, max_ratio, cells
         self.partners = (split.labels[:, None] == split.labels[None]) != other_class
         self.partners.fill_diagonal_(False)
         if not bool(self.partners.any(dim=1).all()):
@@ -73,7 +79,10 @@ class PixelAveraging:
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         partners = self.images[torch.multinomial(self.partners[indices].float(), 1).flatten()]
-        ratios = self.max_ratio * torch.rand(len(images), 1, 1, 1, device=images.device)
+        ratios = torch.rand(len(images), 1, self.cells, self.cells, device=images.device)
+        if self.cells > 1:
+            ratios = F.interpolate(ratios, images.shape[-2:], mode="bicubic", align_corners=False).clamp(0, 1)
+        ratios = self.max_ratio * ratios
         averages = (1 - ratios) * images + ratios * partners
         coins = torch.rand(len(images), 1, 1, 1, device=images.device) < self.p
         return torch.where(coins, averages.round().to(images.dtype), images)
@@ -182,6 +191,9 @@ def by_reference(name: str) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
     return make
 
 
+PLAIN = {"cells": 1, "carry": False, "max_ratio": 0.4}
+"""The swap of the paper, and of this library up to 0.2.0."""
+
 METHODS = {
     "none": Method(),
     "cutout": Method(erase=cutout),
@@ -194,6 +206,8 @@ METHODS = {
     "cosine-loss": Method(objective=cosine_loss),
     "mixmatch": Method(objective=mixmatch),
     "pixel": Method(swap="pixel"),
+    "field": Method(swap="pixel", swap_settings={"cells": 3}),
+    "field+style": Method(swap="pixel", swap_settings={"cells": 3}, style=True),
     "style": Method(style=True),
     "glico": Method(swap="glico"),
     "glico+style": Method(swap="glico", style=True),
@@ -201,20 +215,32 @@ METHODS = {
     "glico+style+autoaugment": Method(
         swap="glico", style=True, policy=lambda: v2.RandomApply([autoaugment()]), spare=True
     ),
+    **{
+        name.replace("glico", "glico-plain"): Method(swap="glico", swap_settings=PLAIN, **options)
+        for name, options in {
+            "glico": {},
+            "glico+style": {"style": True},
+            "glico+style+autoaugment": {
+                "style": True,
+                "policy": lambda: v2.RandomApply([autoaugment()]),
+                "spare": True,
+            },
+        }.items()
+    },
     "published": Method(swap="glico", swap_settings=SwapConfig.published().to_json(), fit={"preset": "published"}),
     "color-jitter": Method(policy=color_jitter),
     "histogram-matching": Method(reference=by_reference("HistogramMatching")),
     "fda": Method(reference=by_reference("FDA")),
-    "glico-noise": Method(swap="glico", swap_settings={"sampler": "noise"}),
-    "glico-random-out": Method(swap="glico", swap_settings={"sampler": "random-out"}),
-    "glico-other-class": Method(swap="glico", swap_settings={"sampler": "other-class"}),
-    "glico-other-class+style": Method(swap="glico", swap_settings={"sampler": "other-class"}, style=True),
-    "pixel-other-class": Method(swap="pixel", swap_settings={"other_class": True, "max_ratio": SwapConfig.max_ratio}),
-    "glico-uniform": Method(swap="glico", fit={"class_cosine": 0.0}),
-    "glico-lerp": Method(swap="glico", swap_settings={"interpolation": "lerp"}),
-    "glo": Method(swap="glico", fit={"classifier_weight": 0.0}),
-    "glico-transductive-train": Method(swap="glico", unlabeled="train"),
-    "glico-transductive-test": Method(swap="glico", unlabeled="test"),
+    "glico-noise": Method(swap="glico", swap_settings={"sampler": "noise", **PLAIN}),
+    "glico-random-out": Method(swap="glico", swap_settings={"sampler": "random-out", **PLAIN}),
+    "glico-other-class": Method(swap="glico", swap_settings={"sampler": "other-class", **PLAIN}),
+    "glico-other-class+style": Method(swap="glico", swap_settings={"sampler": "other-class", **PLAIN}, style=True),
+    "pixel-other-class": Method(swap="pixel", swap_settings={"other_class": True, "max_ratio": 0.4}),
+    "glico-uniform": Method(swap="glico", swap_settings=PLAIN, fit={"class_cosine": 0.0}),
+    "glico-lerp": Method(swap="glico", swap_settings={"interpolation": "lerp", **PLAIN}),
+    "glo": Method(swap="glico", swap_settings=PLAIN, fit={"classifier_weight": 0.0}),
+    "glico-transductive-train": Method(swap="glico", swap_settings=PLAIN, unlabeled="train"),
+    "glico-transductive-test": Method(swap="glico", swap_settings=PLAIN, unlabeled="test"),
 }
 
 

@@ -48,6 +48,14 @@ def to_float(image: Any) -> Tensor:
     return pil.to_float(image) if isinstance(image, PIL.Image.Image) else to_unit(_check_tensor(image))
 
 
+def size_of(image: Any) -> tuple[int, int]:
+    """``(height, width)`` of an image that :func:`to_uint8` takes."""
+    if isinstance(image, PIL.Image.Image):
+        return image.height, image.width
+    height, width = _check_tensor(image).shape[-2:]
+    return height, width
+
+
 def check_image(image: Any) -> None:
     """Raise the errors of :func:`to_uint8`, without converting a PIL image."""
     if not isinstance(image, PIL.Image.Image):

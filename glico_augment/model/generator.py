@@ -52,7 +52,8 @@ class Generator(nn.Module):
         """Generate images.
 
         Args:
-            codes: ``(k, latent_dim)``.
+            codes: ``(k, latent_dim)``; or a field of codes ``(k, *sizes[0], latent_dim)``, one for each cell ``(u, v)``
+                of the first feature map, ``h(u, v) = W(u, v)·[z(u, v), ε]``. A constant field is a code.
             noise: ``(k, noise_dim)``, or None for no noise (zeros).
 
         Returns:
@@ -64,14 +65,8 @@ class Generator(nn.Module):
         return (self.to_image(features) + self.background).sigmoid()
 
     def layers(self, codes: Tensor, noise: Tensor | None = None) -> Iterator[Tensor]:
-        """The feature maps ``(k, channels, height, width)`` of each layer, smallest first; see :meth:`forward`."""
-        hidden = codes * self.latent_dim**0.5
-        if self.project_noise is not None:
-            if noise is None:
-                noise = hidden.new_zeros(len(hidden), self.noise_dim)
-            hidden = torch.cat([hidden, self.project_noise(noise)], dim=1)
-        features = self.project(hidden).unflatten(1, (-1, *self.sizes[0]))
-        features = features.contiguous(memory_format=torch.channels_last)
+        """The feature maps ``(k, channels, height, width)`` of each layer, the smallest first; see :meth:`forward`."""
+        features = self._first_map(codes, noise).contiguous(memory_format=torch.channels_last)
         for (height, width), conv in zip(self.sizes, cast("list[nn.Conv2d]", self.convs), strict=True):
             if features.shape[-2:] == (height, width):
                 features = conv(features)
@@ -79,6 +74,20 @@ class Generator(nn.Module):
                 features = double_and_convolve(features, conv.weight, conv.bias)[..., :height, :width]
             features = F.leaky_relu(features, 0.2)
             yield features
+
+    def _first_map(self, codes: Tensor, noise: Tensor | None) -> Tensor:
+        hidden = codes * self.latent_dim**0.5
+        if self.project_noise is not None:
+            if noise is None:
+                noise = hidden.new_zeros(len(hidden), self.noise_dim)
+            projected = self.project_noise(noise)
+            if codes.ndim == 4:
+                projected = projected[:, None, None].expand(*codes.shape[:3], -1)
+            hidden = torch.cat([hidden, projected], dim=-1)
+        if codes.ndim == 2:
+            return self.project(hidden).unflatten(1, (-1, *self.sizes[0]))
+        weight, bias = (each.unflatten(0, (-1, *self.sizes[0])) for each in (self.project.weight, self.project.bias))
+        return torch.einsum("kuvi,cuvi->kcuv", hidden, weight) + bias
 
     def extra_repr(self) -> str:  # noqa: D102 — torch documents it
         return f"latent_dim={self.latent_dim}, noise_dim={self.noise_dim}, image_shape={self.image_shape}"

@@ -79,7 +79,12 @@ class GLICOModel(nn.Module):
     def walk(
         self, starts: Tensor, ends: Tensor, ratios: Tensor, noise: Tensor | None, interpolation: str = "slerp"
     ) -> Tensor:
-        """As :meth:`interpolate`, between any points of the sphere, ``(k, latent_dim)`` each."""
+        """As :meth:`interpolate`, between any points of the sphere, ``(k, latent_dim)`` each.
+
+        ``ratios`` may be a field ``(k, height, width)`` over the first feature map of the generator.
+        """
+        if ratios.ndim == 3:
+            starts, ends = starts[:, None, None], ends[:, None, None]
         return self.generate(_PATHS[interpolation](starts, ends, ratios), noise)
 
     @torch.no_grad()

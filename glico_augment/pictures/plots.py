@@ -19,6 +19,7 @@ from glico_augment.data.labels import as_integers
 from glico_augment.images.values import resize, to_unit
 from glico_augment.optional import import_optional
 from glico_augment.pictures.grids import data_uri, make_pixels, to_png
+from glico_augment.synthesis.draw import path_params
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 if TYPE_CHECKING:
@@ -65,10 +66,7 @@ def paths(augment: Synthesizer, anchors: Tensor, partners: Tensor, *, steps: int
     Returns:
         ``(k · steps, channels, height, width)`` in ``[0, 1]``.
     """
-    ratios = torch.linspace(0, 1, steps).repeat(len(anchors))
-    return augment.model.interpolate(
-        anchors.repeat_interleave(steps), partners.repeat_interleave(steps), ratios, None, augment.interpolation
-    )
+    return augment.transform(path_params(anchors, partners, torch.linspace(0, 1, steps)))
 
 
 def samples(

@@ -8,9 +8,10 @@ from torch import Tensor
 from glico_augment import checks
 from glico_augment.devices import choose_device
 from glico_augment.images.values import from_unit
+from glico_augment.synthesis.carry import Correction
 from glico_augment.synthesis.synthesizer import Synthesizer
 
-_PIXELS_A_CHUNK = 2**21  # moved to shared memory at a time; as floats with their styles some 150 MB
+_PIXELS_PER_CHUNK = 2**21  # moved to shared memory at a time; as floats with their styles some 150 MB
 
 
 class SyntheticBank:
@@ -49,63 +50,93 @@ class SyntheticBank:
             raise TypeError(f"a bank is made of a fitted augmentation, SyntheticBank(augment); got {augment!r}")
         self.augment = augment
         self.device = choose_device(device)
-        channels, height, width = augment.generator.image_shape
-        shape = (augment.codes.n_labeled, per_image, height, width, channels)  # in memory as PIL has them
+        n_images, n_pixels = augment.codes.n_labeled, augment.images[0].numel()
         try:
-            self._reserve(shape)
+            self._reserve(n_images, per_image)
         except RuntimeError as error:
-            size = torch.Size(shape).numel() / 2**20
+            size = 2 * n_images * per_image * n_pixels / 2**20
             raise OSError(f"a bank of {size:.0f} MiB does not fit into shared memory; lower per_image") from error
-        self._make(*torch.ones(shape[:2], dtype=torch.bool, device="cpu").nonzero(as_tuple=True))
+        self._make(*torch.ones(n_images, per_image, dtype=torch.bool, device="cpu").nonzero(as_tuple=True))
 
     @torch.inference_mode(False)  # tensors made in it could not be changed outside of it
-    def _reserve(self, shape: tuple[int, ...]) -> None:
-        self._pixels = torch.zeros(shape, dtype=torch.uint8, device="cpu").share_memory_()
-        self._n_taken = torch.zeros(shape[0], dtype=torch.int64, device="cpu").share_memory_()
+    def _reserve(self, n_images: int, per_image: int) -> None:
+        augment = self.augment
+
+        def shared(*shape: int, dtype: torch.dtype) -> Tensor:
+            return torch.zeros(n_images, *shape, dtype=dtype, device="cpu").share_memory_()
+
+        self._made = shared(per_image, *augment.images.shape[1:], dtype=torch.float16)
+        self._ratios = shared(per_image, 1, *augment.generator.sizes[0], dtype=torch.float16)
+        self._partners = shared(per_image, dtype=torch.int64)
+        self._n_taken = shared(dtype=torch.int64)
+        self._is_carried = torch.zeros((), dtype=torch.bool, device="cpu").share_memory_()
 
     @property
     def images(self) -> Tensor:
-        """``(m, per_image, channels, height, width)`` uint8, in shared memory."""
-        return self._pixels.permute(0, 1, 4, 2, 3)
+        """``(m, per_image, channels, height, width)`` uint8, at the size of the fit."""
+        anchors = torch.arange(len(self._made), device="cpu").repeat_interleave(self.per_image)
+        slots = torch.arange(self.per_image, device="cpu").repeat(len(self._made))
+        images = self.at_fitted_size(self._held(anchors, slots))
+        return from_unit(images, torch.uint8).unflatten(0, (-1, self.per_image))
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether what is held are corrections of photographs, as ``augment.carry`` was at the last refresh."""
+        return bool(self._is_carried)
 
     @property
     def per_image(self) -> int:
         """Images held for each fitted image."""
-        return self._pixels.shape[1]
+        return self._made.shape[1]
 
     @property
     def n_taken(self) -> Tensor:
         """How many images were taken since the last refresh, ``(m,)`` int64, over all workers."""
         return self._n_taken.clone()
 
-    def take(self, anchors: Tensor) -> list[Tensor]:
-        """The next image of each fitted image in ``anchors``, ``(k,)``.
+    def take(self, anchors: Tensor) -> Correction:
+        """The next of each fitted image in ``anchors``, ``(k,)``, copied.
 
         Returns:
-            ``k`` uint8 tensors ``(channels, height, width)`` in shared memory: copy one before changing it.
+            What makes the ``k`` images of photographs; unless :attr:`is_carried`, the images themselves, as ``delta``.
         """
         n_taken = self._n_taken.numpy()
-        per_image = self.per_image
-        taken = []
+        slots = []
         for anchor in anchors.tolist():
-            taken.append(self._pixels[anchor, int(n_taken[anchor]) % per_image].permute(2, 0, 1))
+            slots.append(int(n_taken[anchor]) % self.per_image)
             n_taken[anchor] += 1
-        return taken
+        return self._held(anchors, torch.tensor(slots, dtype=torch.int64, device="cpu"))
+
+    def at_fitted_size(self, taken: Correction) -> Tensor:
+        """The images of what was taken, float32 ``(k, channels, height, width)``, at the size of the fit."""
+        return taken.at_fitted_size(self.augment.photographs_on("cpu")) if self.is_carried else taken.delta
 
     def refresh(self) -> None:
         """Make new images in place of those taken. Call it while no worker reads: between epochs."""
-        n_used = self._n_taken.clamp(max=self.per_image)
+        is_changed = self.augment.carry != self.is_carried
+        n_used = self._n_taken.clamp(max=self.per_image).where(torch.tensor(not is_changed), self.per_image)
         anchors, slots = (torch.arange(self.per_image, device="cpu") < n_used[:, None]).nonzero(as_tuple=True)
         self._make(anchors, slots)
         self._n_taken.zero_()
 
+    def _held(self, anchors: Tensor, slots: Tensor) -> Correction:
+        place = (anchors, slots)
+        return Correction(anchors, self._partners[place], self._ratios[place].float(), self._made[place].float())
+
     def _make(self, anchors: Tensor, slots: Tensor) -> None:
-        labels = self.augment.codes.labels[anchors]
-        _, height, width = self.augment.generator.image_shape
-        for rows in torch.arange(len(anchors), device="cpu").split(max(1, _PIXELS_A_CHUNK // (height * width))):
-            starts = anchors[rows].to(self.device)
-            params = self.augment.make_params(labels[rows].to(self.device), anchors=starts)
-            self.images[anchors[rows], slots[rows]] = from_unit(self.augment.transform(params), torch.uint8).cpu()
+        augment = self.augment
+        self._is_carried.fill_(augment.carry)
+        labels = augment.codes.labels[anchors]
+        _, height, width = augment.generator.image_shape
+        for rows in torch.arange(len(anchors), device="cpu").split(max(1, _PIXELS_PER_CHUNK // (height * width))):
+            place = (anchors[rows], slots[rows])
+            params = augment.make_params(labels[rows].to(self.device), anchors=anchors[rows].to(self.device))
+            if augment.carry:
+                _, partners, ratios, made = augment.correct(params)
+                self._partners[place], self._ratios[place] = partners.cpu(), ratios.cpu().half()
+            else:
+                made = augment.transform(params)
+            self._made[place] = made.cpu().half()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.images.shape[0]} × {self.per_image} images)"
+        return f"{type(self).__name__}({len(self._made)} × {self.per_image} images)"

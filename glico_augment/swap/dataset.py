@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ from glico_augment.data.class_names import ClassNames, check_class_names, first_
 from glico_augment.data.image_set import check_dataset
 from glico_augment.data.labels import read_label
 from glico_augment.data.samples import SampleLayout, check_sample
-from glico_augment.images import convert
+from glico_augment.images import convert, values
 from glico_augment.swap.bank import SyntheticBank
+from glico_augment.swap.partners import PartnerReader
+from glico_augment.synthesis.carry import Correction, carried
 from glico_augment.synthesis.draw import draw_anchors, draw_rows
 from glico_augment.synthesis.recognition import Recognizer, find_overlap, warn_of_overlap
 from glico_augment.synthesis.synthesizer import Synthesizer
@@ -95,6 +97,9 @@ class GLICODataset(Dataset[Any]):
             self.layout.replace_label(first, label)
         overlap = find_overlap(dataset, self.layout, self._recognizer, augment.codes.n_labeled, whole=False)
         warn_of_overlap(overlap)
+        if augment.carry:
+            augment.photographs_on("cpu")  # once for all workers
+        self._partners = PartnerReader(dataset, self.layout, self._recognizer, overlap, augment.images)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -143,12 +148,32 @@ class GLICODataset(Dataset[Any]):
         anchors = torch.tensor(
             [self._recognizer.code_of(indices[row], images[row], int(labels[row])) for row in rows], device="cpu"
         )
-        made: Iterable[Tensor]
-        if self.bank is None:
-            made = self.augment.transform(self.augment.make_params(labels[rows], anchors=anchors))
+        is_carried = self.augment.carry if self.bank is None else self.bank.is_carried
+        reals = [images[row] for row in rows]
+        if is_carried and any(convert.size_of(real) != self.augment.record.image_shape[1:] for real in reals):
+            made = self._carried(self._correction(labels[rows], anchors), anchors, reals)
+        elif self.bank is None:
+            made = list(self.augment.transform(self.augment.make_params(labels[rows], anchors=anchors)))
         else:
-            made = self.bank.take(draw_anchors(self.augment.model, labels[rows], anchors)[0])
-        return {row: convert.like(image, images[row]) for row, image in zip(rows, made, strict=True)}
+            made = list(self.bank.at_fitted_size(self._correction(labels[rows], anchors)))
+        return {row: convert.like(image, real) for row, real, image in zip(rows, reals, made, strict=True)}
+
+    def _correction(self, labels: Tensor, anchors: Tensor) -> Correction:
+        if self.bank is None:
+            return self.augment.correct(self.augment.make_params(labels, anchors=anchors))
+        return self.bank.take(draw_anchors(self.augment.model, labels, anchors)[0])
+
+    def _carried(self, correction: Correction, own: Tensor, reals: list[Any]) -> list[Tensor]:
+        """The images of photographs at their own sizes; those that were not fitted start from that of their anchor."""
+        made = []
+        for row, real in enumerate(reals):
+            anchor, partner = int(correction.anchors[row]), int(correction.partners[row])
+            first = convert.to_float(real) if int(own[row]) == anchor else self._partners.read(anchor)
+            second = first if partner == anchor else self._partners.read(partner)
+            shape = (self.augment.record.image_shape[0], *convert.size_of(real))
+            first, second = (values.like_shape(each[None], shape) for each in (first, second))
+            made.append(carried(first, second, correction.ratios[row, None], correction.delta[row, None])[0])
+        return made
 
     def _check_names(self, class_names: ClassNames | None) -> None:
         """Raise ValueError if a label means one class here and another in the fit."""

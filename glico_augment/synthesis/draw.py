@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from glico_augment.config import SwapConfig
@@ -23,7 +24,8 @@ class SwapParams:
         anchors: ``(k,)`` int64 code indices.
         partners: ``(k,)`` int64 code indices of the anchors' classes, or of others with the sampler ``"other-class"``;
             the anchors themselves where the way leads to no fitted code.
-        ratios: ``(k,)`` in ``[0, max_ratio]``; 1 with the sampler ``"noise"``.
+        ratios: in ``[0, max_ratio]``, ``(k,)``, or a field ``(k, height, width)`` over the first feature map of the
+            generator; 1 with the sampler ``"noise"``.
         noise: ``(k, noise_dim)``, or None for none.
         ends: ``(k, latent_dim)`` where the ways lead, or None for the codes of the partners.
     """
@@ -34,6 +36,20 @@ class SwapParams:
     ratios: Tensor
     noise: Tensor | None
     ends: Tensor | None = None
+
+
+def path_params(anchors: Tensor, partners: Tensor, ratios: Tensor) -> SwapParams:
+    """The parameters of images along paths without noise, one after the other.
+
+    Args:
+        anchors: ``(k,)`` code indices.
+        partners: ``(k,)`` code indices.
+        ratios: ``(steps,)`` of every path.
+    """
+    steps, count = len(ratios), len(anchors)
+    is_known = torch.ones(count * steps, dtype=torch.bool, device=anchors.device)
+    starts, ends = (each.repeat_interleave(steps) for each in (anchors, partners))
+    return SwapParams(is_known, starts, ends, ratios.repeat(count), None)
 
 
 def draw_rows(count: int, p: float) -> Tensor:
@@ -85,7 +101,20 @@ def draw_params(
         ends = sphere.sample_around(model.codes(chosen).detach(), swap.sampler_std, generator=generator)
     else:
         ends = sphere.sample_away(model.codes(chosen).detach(), swap.min_angle, generator=generator)
-    uniform = torch.rand(len(labels), device=labels.device, dtype=torch.float32, generator=generator)
+    ratios = _draw_ratios(len(labels), swap, model.generator.sizes[0], labels.device, generator)
     noise = model.noise(len(labels), noise_std, generator=generator)
-    ratios = torch.ones_like(uniform) if swap.sampler == "noise" else swap.max_ratio * uniform
     return SwapParams(is_known, chosen, partners, ratios, noise, ends)
+
+
+def _draw_ratios(
+    count: int, swap: SwapConfig, size: tuple[int, int], device: torch.device, generator: torch.Generator | None
+) -> Tensor:
+    """One ratio per image; or one per cell, enlarged to ``size`` by cubic interpolation and clamped."""
+    has_field = swap.cells > 1 and swap.sampler != "noise"  # which has no path
+    shape = (count, 1, swap.cells, swap.cells) if has_field else (count,)
+    uniform = torch.rand(shape, device=device, dtype=torch.float32, generator=generator)
+    if swap.sampler == "noise":
+        return torch.ones_like(uniform)
+    if has_field:
+        uniform = F.interpolate(uniform, size, mode="bicubic", align_corners=False)[:, 0].clamp_(0, 1)
+    return swap.largest_ratio * uniform

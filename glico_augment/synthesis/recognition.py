@@ -30,7 +30,7 @@ class Recognizer:
     def __init__(self, record: FitRecord, codes: SphereCodes) -> None:
         labels = codes.labels.tolist()
         self.channels = record.image_shape[0]
-        self._digests = set(record.digests.tolist())
+        self._digests = record.digests.tolist()
         self._codes_of: dict[tuple[int, int], list[int]] = {}
         for code, digest_and_label in enumerate(zip(record.digests[: len(labels)].tolist(), labels, strict=True)):
             self._codes_of.setdefault(digest_and_label, []).append(code)
@@ -42,6 +42,10 @@ class Recognizer:
     def codes_with(self, its_digest: int, label: int) -> list[int]:
         """The codes of a fitted image by its digest."""
         return self._codes_of.get((its_digest, label), [])
+
+    def is_of(self, image: Any, code: int) -> bool:
+        """Whether an image is the fitted one of a code."""
+        return digest(image, self.channels) == self._digests[code]
 
     def is_fitted(self, image: Any, label: int | None) -> bool:
         """Whether an image was fitted under a label, or under any if it is None."""
@@ -61,21 +65,26 @@ class Overlap:
     Attributes:
         n_looked_at: images of the dataset that were looked at.
         n_fitted: how many of them were fitted under their label.
-        codes: ``(k,)`` int64, ascending: the labelled codes whose image is among them.
+        places: the labelled codes whose image is among them, and the index of the first such image.
         n_codes: labelled codes of the fit.
         is_whole: whether every image was looked at.
     """
 
     n_looked_at: int
     n_fitted: int
-    codes: Tensor
+    places: dict[int, int]
     n_codes: int
     is_whole: bool
 
     @property
+    def codes(self) -> Tensor:
+        """``(k,)`` int64, ascending: the labelled codes whose image is among them."""
+        return torch.tensor(sorted(self.places), dtype=torch.int64, device="cpu")
+
+    @property
     def n_absent(self) -> int:
         """Fitted images that are not in the dataset; 0 where that is not known."""
-        return self.n_codes - len(self.codes) if self.is_whole else 0
+        return self.n_codes - len(self.places) if self.is_whole else 0
 
 
 def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_codes: int, *, whole: bool) -> Overlap:
@@ -87,7 +96,7 @@ def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_c
     count = len(dataset)
     is_whole = whole or count <= _LOOK_AT_ALL
     indices = range(count) if is_whole else torch.linspace(0, count - 1, _LOOK_AT_SOME, device="cpu").long().tolist()
-    found: set[int] = set()
+    places: dict[int, int] = {}
     n_fitted = 0
     for index in indices:
         its_digest, label = read_sample(
@@ -95,10 +104,9 @@ def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_c
         )
         codes = recognizer.codes_with(its_digest, label)
         n_fitted += bool(codes)
-        found.update(codes)
-    return Overlap(
-        len(indices), n_fitted, torch.tensor(sorted(found), dtype=torch.int64, device="cpu"), n_codes, is_whole
-    )
+        for code in codes:
+            places.setdefault(code, index)
+    return Overlap(len(indices), n_fitted, places, n_codes, is_whole)
 
 
 def warn_of_overlap(overlap: Overlap) -> None:

@@ -20,7 +20,8 @@ from glico_augment.model.classifier import Classifier
 from glico_augment.model.codes import SphereCodes
 from glico_augment.model.generator import Generator
 from glico_augment.model.model import GLICOModel
-from glico_augment.synthesis.draw import SwapParams, draw_params
+from glico_augment.synthesis.carry import Correction, Photographs
+from glico_augment.synthesis.draw import SwapParams, draw_params, path_params
 from glico_augment.synthesis.graphs import SwapGraphs
 
 _CPU = torch.device("cpu")
@@ -44,7 +45,8 @@ class Synthesizer(nn.Module):
     record: FitRecord
     swap: SwapConfig
     p: float
-    max_ratio: float
+    cells: int
+    carry: bool
     interpolation: str
     sampler: str
     sampler_std: float
@@ -57,6 +59,7 @@ class Synthesizer(nn.Module):
         # In a dict the models are no submodules: there are no parameters, and moving or casting the network that this
         # is part of leaves them as they are.
         self._models = {_CPU: model.to(_CPU).requires_grad_(False).eval()}
+        self._photographs: dict[torch.device, Photographs] = {}
         self._graphs = SwapGraphs()
         self._has_warned_unknown = False
 
@@ -73,7 +76,17 @@ class Synthesizer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # A pickle goes to worker processes and other machines, where another device may not exist.
-        return {**self.__dict__, "_models": {_CPU: self.model}}
+        on_cpu = {device: held for device, held in self._photographs.items() if device == _CPU}
+        return {**self.__dict__, "_models": {_CPU: self.model}, "_photographs": on_cpu}
+
+    @property
+    def max_ratio(self) -> float:
+        """The largest ratio ``r`` of a swap: that of its sampler unless it is set."""
+        return self.swap.largest_ratio
+
+    @max_ratio.setter
+    def max_ratio(self, value: float | None) -> None:
+        self.swap = self.swap.replace(max_ratio=value)
 
     @property
     def noise_std(self) -> float:
@@ -133,13 +146,19 @@ class Synthesizer(nn.Module):
 
     def model_on(self, device: torch.device | str) -> GLICOModel:
         """The model on ``device``, copied there the first time."""
-        device = torch.device(device)
-        if device.index is None and device.type != "cpu":
-            device = torch.empty(0, device=device).device  # "cuda" is the current one, "cuda:0" for example
+        device = _with_index(device)
         if device not in self._models:
             with torch.inference_mode(False):  # tensors made in it would pass no gradient to a code outside of it
                 self._models[device] = copy.deepcopy(self.model).to(device)
         return self._models[device]
+
+    def photographs_on(self, device: torch.device | str) -> Photographs:
+        """The labelled images and their reconstructions on ``device``, made there the first time."""
+        device = _with_index(device)
+        if device not in self._photographs:
+            with torch.inference_mode(False):
+                self._photographs[device] = Photographs.of(self.model_on(device), self.images)
+        return self._photographs[device]
 
     def make_params(
         self, labels: Tensor, *, anchors: Tensor | None = None, generator: torch.Generator | None = None
@@ -156,7 +175,14 @@ class Synthesizer(nn.Module):
         return draw_params(model, labels, self.swap, self.noise_std, anchors=anchors, generator=generator)
 
     def check_sampler(self, sampler: str | None = None) -> None:
-        """Raise ValueError if a sampler, None for that of the swap, needs classes and the fit has none."""
+        """Raise ValueError if a sampler, None for that of the swap, needs classes and the fit has none, and if the swap
+        has more cells than the first feature map.
+        """
+        side = min(self.generator.sizes[0])
+        if self.cells > side:
+            raise ValueError(
+                f"cells must be at most {side}, the shorter side of the first feature map of this fit; got {self.cells}"
+            )
         sampler = self.sampler if sampler is None else sampler
         if not self.record.is_labeled and sampler in ("same-class", "other-class"):
             raise ValueError(
@@ -164,9 +190,22 @@ class Synthesizer(nn.Module):
                 "sampler='noise' or 'random-out', which stay about the code of the image itself"
             )
 
-    def transform(self, params: SwapParams) -> Tensor:
-        """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``."""
-        return _transform(self.model_on(params.anchors.device), params, self.interpolation)
+    def transform(self, params: SwapParams, *, carry: bool | None = None) -> Tensor:
+        """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``.
+
+        Args:
+            params: what was drawn.
+            carry: in place of the setting of this name, if not None.
+        """
+        device = params.anchors.device
+        photographs = self.photographs_on(device) if (self.carry if carry is None else carry) else None
+        return _transform(self.model_on(device), photographs, params, self.interpolation)
+
+    def correct(self, params: SwapParams) -> Correction:
+        """What makes the carried images of ``params`` of two photographs, at any size."""
+        device = params.anchors.device
+        made = _walk(self.model_on(device), params, self.interpolation)
+        return Correction.of(made, params, self.photographs_on(device))
 
     def make(self, labels: Tensor, *, anchors: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw and make one image per label: :meth:`make_params` and :meth:`transform`, on CUDA as one graph.
@@ -180,7 +219,8 @@ class Synthesizer(nn.Module):
             bool; the image means nothing where it was not.
         """
         self.check_sampler()
-        make = partial(_make, self.model_on(labels.device), self.swap, self.noise_std)
+        photographs = self.photographs_on(labels.device) if self.carry else None
+        make = partial(_make, self.model_on(labels.device), photographs, self.swap, self.noise_std)
         is_capturable = self.sampler != "random-out"  # whose angles are made on the CPU
         if not (len(labels) and is_capturable and can_capture(labels.device)):
             return make(labels, anchors)
@@ -250,6 +290,9 @@ class Synthesizer(nn.Module):
     def interpolate(self, i: int | Tensor, j: int | Tensor, steps: int = 8) -> Tensor:
         """Images along the path from one code to another, ends included, without noise.
 
+        Between two labelled images of the fit the path is that of the swap, which carries their detail if ``carry`` is
+        set; between any others it is that of the generator alone.
+
         Args:
             i: the index of a fitted image, or a code ``(latent_dim,)``, as :meth:`GLICOAugment.encode` finds.
             j: alike.
@@ -263,13 +306,17 @@ class Synthesizer(nn.Module):
             TypeError, ValueError: for what is neither an index nor a point of the sphere, or too few steps.
         """
         steps = checks.integer(2, ", for the two ends")("steps", steps)
-        start, end = (self._code(each).expand(steps, -1) for each in (i, j))
         ratios = torch.linspace(0, 1, steps, device=_CPU, dtype=torch.float32)
+        if self.carry and not (_is_code(i) or _is_code(j)):
+            ends = self._indices([i, j])
+            if bool((ends < self.codes.n_labeled).all()):  # the images of the others are not kept
+                return self.transform(path_params(ends[:1], ends[1:], ratios))
+        start, end = (self._code(each).expand(steps, -1) for each in (i, j))
         return self.model.walk(start, end, ratios, None, self.interpolation)
 
     def _code(self, which: Any) -> Tensor:
         """The code ``(latent_dim,)`` of an index, or the one given."""
-        if not (isinstance(which, Tensor) and which.is_floating_point()):
+        if not _is_code(which):
             return self.codes(self._indices([which]))[0]
         code = which.detach().to(_CPU, torch.float32)
         if code.shape != (self.codes.latent_dim,):
@@ -285,16 +332,38 @@ class Synthesizer(nn.Module):
         return chosen
 
 
-_SWAP_SETTINGS = frozenset(SwapConfig.names()) - {"noise_std"}
+_SWAP_SETTINGS = frozenset(SwapConfig.names()) - {"noise_std", "max_ratio"}
+
+
+def _is_code(which: Any) -> bool:
+    return isinstance(which, Tensor) and which.is_floating_point()
+
+
+def _with_index(device: torch.device | str) -> torch.device:
+    """A device by its number: ``"cuda"`` is the current one, ``"cuda:0"`` for example."""
+    device = torch.device(device)
+    if device.index is None and device.type != "cpu":
+        return torch.empty(0, device=device).device
+    return device
 
 
 def _make(
-    model: GLICOModel, swap: SwapConfig, noise_std: float, labels: Tensor, anchors: Tensor | None
+    model: GLICOModel,
+    photographs: Photographs | None,
+    swap: SwapConfig,
+    noise_std: float,
+    labels: Tensor,
+    anchors: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     params = draw_params(model, labels, swap, noise_std, anchors=anchors)
-    return _transform(model, params, swap.interpolation), params.is_known
+    return _transform(model, photographs, params, swap.interpolation), params.is_known
 
 
-def _transform(model: GLICOModel, params: SwapParams, interpolation: str) -> Tensor:
+def _transform(model: GLICOModel, photographs: Photographs | None, params: SwapParams, interpolation: str) -> Tensor:
+    made = _walk(model, params, interpolation)
+    return made if photographs is None else Correction.of(made, params, photographs).at_fitted_size(photographs)
+
+
+def _walk(model: GLICOModel, params: SwapParams, interpolation: str) -> Tensor:
     ends = model.codes(params.partners) if params.ends is None else params.ends
     return model.walk(model.codes(params.anchors), ends, params.ratios, params.noise, interpolation)

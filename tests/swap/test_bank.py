@@ -7,7 +7,7 @@ from conftest import LABELS, quick_fit, smooth_images
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms.functional import to_pil_image
 
-from glico_augment import GLICOAugment, SphereCodes, SyntheticBank
+from glico_augment import GLICOAugment, SphereCodes, SwapConfig, SyntheticBank
 from glico_augment.fit.record import Fitted
 from glico_augment.images import convert, values
 
@@ -24,7 +24,7 @@ def key(image):
 
 
 def test_the_images_of_an_anchor_are_taken_in_turn_and_come_again_when_used_up(bank):
-    taken = torch.stack(bank.take(torch.tensor([5, 5, 2, 5, 5])))
+    taken = values.from_unit(bank.at_fitted_size(bank.take(torch.tensor([5, 5, 2, 5, 5]))), torch.uint8)
     assert torch.equal(taken[[0, 1, 3]], bank.images[5])
     assert torch.equal(taken[4], bank.images[5, 0])
     assert torch.equal(taken[2], bank.images[2, 0])
@@ -55,6 +55,30 @@ def test_a_sample_from_the_bank_has_memory_of_its_own(form, channels):
     for image, pixels, made in zip(held, before, bank.images[:, 0], strict=True):
         assert torch.equal(convert.to_uint8(image), pixels)
         assert not torch.equal(pixels, made)
+
+
+def test_carried_images_are_those_that_are_made_afresh_in_distribution(augment):
+    augment.swap = SwapConfig(p=1.0)
+    bank = SyntheticBank(augment, per_image=400, device="cpu")
+    assert bank.is_carried
+    torch.manual_seed(1)
+    held = bank.images.float().flatten(2) / 255
+    fresh = torch.stack([augment.transform(augment.make_params(LABELS, anchors=torch.arange(8))) for _ in range(400)])
+    fresh = fresh.transpose(0, 1).flatten(2)
+    error = (fresh.var(dim=1) / 400).sqrt().clamp(min=1e-3)
+    assert ((held.mean(dim=1) - fresh.mean(dim=1)).abs() < 7 * error).all()
+    torch.testing.assert_close(held.std(dim=1).mean(), fresh.std(dim=1).mean(), rtol=0.05, atol=0)
+
+
+def test_a_bank_follows_when_images_are_no_longer_carried(augment):
+    augment.swap = SwapConfig(p=1.0)
+    bank = SyntheticBank(augment, per_image=2, device="cpu")
+    augment.carry, augment.max_ratio, augment.noise_std = False, 0.0, 0.0
+    assert bank.is_carried
+    bank.refresh()
+    assert not bank.is_carried
+    expected = augment.reconstruct()[:, None].expand(-1, 2, -1, -1, -1)
+    torch.testing.assert_close(bank.images / 255, expected, atol=0.6 / 255, rtol=0)
 
 
 def test_a_refresh_replaces_the_images_taken_and_no_others(bank):

@@ -80,6 +80,8 @@ def test_every_setting_that_makes_another_image_has_a_graph_of_its_own(augment, 
     make(LABELS)
     others = {
         "max_ratio": 0.3,
+        "cells": 2,
+        "carry": True,
         "interpolation": "lerp",
         "noise_std": 0.7,
         "sampler": "noise",

@@ -1,0 +1,72 @@
+"""The photographs of partners at their own size, read from the dataset that is wrapped."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from torch import Tensor
+
+from glico_augment.data.reading import read_sample
+from glico_augment.data.samples import SampleLayout
+from glico_augment.fit.progress import logger
+from glico_augment.images import convert
+from glico_augment.images.values import to_unit
+from glico_augment.synthesis.recognition import Overlap, Recognizer, find_overlap
+
+
+class PartnerReader:
+    """Reads the photograph of a code where it stands in a dataset; takes that of the fit where it is not there.
+
+    A photograph stands at the index at which it was fitted, or at the one found in a single pass over the dataset.
+
+    Args:
+        dataset: that is wrapped.
+        layout: where a sample has its image and its label.
+        recognizer: of the fit.
+        overlap: what was found of the fit in the dataset.
+        fitted_images: ``(m, channels, height, width)`` uint8, the labelled images of the fit.
+    """
+
+    def __init__(
+        self, dataset: Any, layout: SampleLayout, recognizer: Recognizer, overlap: Overlap, fitted_images: Tensor
+    ) -> None:
+        self._dataset, self._layout, self._recognizer = dataset, layout, recognizer
+        self._fitted_images = fitted_images
+        self._places = overlap.places
+        if not overlap.is_whole and all(code == index for code, index in overlap.places.items()):
+            self._places = {code: code for code in range(min(len(dataset), overlap.n_codes))}
+        elif not overlap.is_whole and overlap.places:
+            logger.info("looking at all %d images: they are in another order than they were fitted in", len(dataset))
+            self._places = find_overlap(dataset, layout, recognizer, overlap.n_codes, whole=True).places
+        self._has_warned = False
+
+    def read(self, code: int) -> Tensor:
+        """The photograph of a code, float32 ``(channels, height, width)`` in ``[0, 1]``.
+
+        Raises:
+            TypeError, ValueError: if it cannot be read; the message names its index, and its file if it has one.
+        """
+        fitted = to_unit(self._fitted_images[code])
+        if code not in self._places:
+            return fitted
+        index = self._places[code]
+        (photograph, is_same), _ = read_sample(
+            self._dataset,
+            index,
+            self._layout,
+            lambda image: (convert.to_float(image).clone(), self._recognizer.is_of(image, code)),
+            with_label=False,
+            name="partner image",
+        )
+        if is_same:
+            return photograph
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"image {index} of the dataset is no longer the one that was fitted, which is mixed in at the size of "
+                "the fit instead. Wrap the dataset again if it has changed; give random transforms to wrap()",
+                UserWarning,
+                stacklevel=2,
+            )
+        return fitted
