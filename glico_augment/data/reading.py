@@ -94,17 +94,11 @@ def read_samples(
         TypeError, ValueError: for a sample that has no image and label, or a label that is no integer; for an image
             that cannot be read, where ``unreadable`` is None; and if none can be read.
     """
-    read_one = functools.partial(
-        _try_to_read,
-        dataset,
-        layout=layout,
-        use=functools.partial(_canonical, size=size),
-        with_label=with_labels,
-        name=name,
-    )
+    use = functools.partial(_canonical, size=size)
+    read_one = functools.partial(_try_to_read, dataset, layout=layout, use=use, with_label=with_labels, name=name)
     indices: Any = range(len(dataset))
-    # Samples are read, decoded and resized where they are collated: in the workers. The generator keeps the loader from
-    # drawing its seed from torch's global one.
+    # Samples are read where they are collated: in the workers. The generator keeps the loader from drawing its seed
+    # from torch's global one.
     loader: DataLoader[Any] = DataLoader(
         indices, batch_size=None, num_workers=num_workers, collate_fn=read_one, generator=torch.Generator()
     )

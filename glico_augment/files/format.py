@@ -197,15 +197,17 @@ def _check_metadata(path: Path, metadata: Mapping[str, str], kind: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
         raise FileFormatError(f"{path} has no valid format version (found {quoted(text)}): it is damaged")
     version = int(text)
-    remedy = None
+    start = f"{path} has format version {version}, "
     if version > FORMAT_VERSION:
-        remedy = f"newer than the version {FORMAT_VERSION} read here: update glico-augment"
-    elif version < min(_UPGRADES):
-        remedy = f"older than the version {min(_UPGRADES)} read here: read it with the release that wrote it"
-    elif version < FORMAT_VERSION and found == kind == CHECKPOINT:
-        remedy = "and a checkpoint is continued by the release that wrote it alone: delete it to fit anew"
-    if remedy is not None:
-        raise FileFormatError(f"{path} has format version {version}, {remedy}")
+        raise FileFormatError(f"{start}newer than the version {FORMAT_VERSION} read here: update glico-augment")
+    if version < min(_UPGRADES):
+        raise FileFormatError(
+            f"{start}older than the version {min(_UPGRADES)} read here: read it with the release that wrote it"
+        )
+    if version < FORMAT_VERSION and found == kind == CHECKPOINT:
+        raise FileFormatError(
+            f"{start}and a checkpoint is continued by the release that wrote it: delete it to fit anew"
+        )
     if found != kind:
         shown_kind = found if found in _REMEDIES else quoted(found)
         remedy = _REMEDIES.get(found or "", "it is damaged, or not of this library")
@@ -225,7 +227,7 @@ def _checksum_4(content: bytes) -> str:
 
 
 def _from_4(tensors: dict[str, Tensor], info: dict[str, Any]) -> Content:
-    """One digest per image in place of two.
+    """One digest per image in place of two; a swap with one ratio, of images of the generator alone.
 
     Those of labelled images are of the images at the fitted size, which the file holds: where the dataset yields them
     at another, they are no longer recognised. Those of unlabelled images, which it does not hold, only have to differ.
@@ -237,6 +239,8 @@ def _from_4(tensors: dict[str, Tensor], info: dict[str, Any]) -> Content:
         digests[: len(new)] = torch.tensor(new, dtype=torch.int64)
         tensors["digests"] = digests
         info = {**info, "fingerprint": fingerprint(digests, tensors["labels"])}
+    if isinstance(swap := info.get("swap"), dict):
+        info = {**info, "swap": {**swap, "cells": 1, "carry": False}}
     return tensors, info
 
 

@@ -19,19 +19,15 @@ from glico_augment.images.values import COLOUR_CHANNELS, bring, check_dtype, che
 
 
 def to_uint8(image: Any) -> Tensor:
-    """Bring an image to the canonical form.
+    """Bring an image to the canonical form, uint8 ``(channels, height, width)``.
 
     Args:
         image: PIL image (1, L, LA, P, PA, RGB, RGBA, CMYK, YCbCr, HSV, 16-bit or float grey); tensor or tv_tensor
             ``(C, H, W)`` or ``(H, W)``; array ``(H, W, C)``, ``(C, H, W)`` or ``(H, W)``. Tensors and arrays are
             uint8, uint16 or floating point in ``[0, 1]``.
 
-    Returns:
-        uint8 ``(channels, height, width)``.
-
     Raises:
-        TypeError: for anything else.
-        ValueError: for values that are NaN or out of range, or a shape that is no image.
+        TypeError, ValueError: for anything else, and for values that are NaN or out of range.
     """
     if isinstance(image, PIL.Image.Image):
         return pil.to_uint8(image)

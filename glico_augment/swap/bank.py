@@ -114,7 +114,9 @@ class SyntheticBank:
     def refresh(self) -> None:
         """Make new images in place of those taken. Call it while no worker reads: between epochs."""
         is_changed = self.augment.carry != self.is_carried
-        n_used = self._n_taken.clamp(max=self.per_image).where(torch.tensor(not is_changed), self.per_image)
+        n_used = self._n_taken.clamp(max=self.per_image)
+        if is_changed:
+            n_used.fill_(self.per_image)
         anchors, slots = (torch.arange(self.per_image, device="cpu") < n_used[:, None]).nonzero(as_tuple=True)
         self._make(anchors, slots)
         self._n_taken.zero_()

@@ -65,10 +65,13 @@ def test_what_is_timed_in_a_loader_is_what_its_row_says(way, monkeypatch):
         monkeypatch.setattr(owner, method, lambda *args, **options: found.add(name) or plain(*args, **options))
 
     changed, unchanged = measure_speed.loader_pair(unit, CPU)
-    watch("generator", measure_speed.GLICOAugment, "transform")
+    for method in ("transform", "correct"):
+        watch("generator", measure_speed.GLICOAugment, method)
     watch("bank", measure_speed.SyntheticBank, "take")
     watch("refresh", measure_speed.SyntheticBank, "refresh")
     watch("style", measure_speed.LocalStyle, "forward")
+    changed()  # what is made once
+    found.clear()
     unchanged()
     assert not found
     for _ in range(5):
