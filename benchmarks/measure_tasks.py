@@ -100,7 +100,7 @@ def make_episodes(
         return augmented(chosen[0], *shape, seed), {}
     name, fields = parse_name(method)
     fit, figures = fitted_without_labels(chosen[0], args.fit_steps, args.fits, seed=FIT_SEED, device=args.device)
-    fit.swap = fit.swap.replace(**{"max_ratio": 0.4, "cells": 1, "carry": False, **fields})
+    fit.swap = fit.swap.replace(**fields)
     options = {"sampler": SAMPLERS[name.removesuffix(AUGMENTED)], "min_angle": fit.min_angle}
     tasks = SyntheticTasks(fit, *shape, seed=seed, device=args.device, **options)
     return synthetic(tasks, seed, name.endswith(AUGMENTED)), figures | {"swap": fit.swap.replace(**options).to_json()}

@@ -290,23 +290,22 @@ class SwapConfig(_Config):
     """
 
     p: float = _setting(0.5, checks.proportion, "probability in [0, 1] that an image is swapped")
-    max_ratio: float | None = _setting(
-        None,
-        checks.optional(checks.proportion),
-        "r ~ U[0, max_ratio], in [0, 1], is how far to go from the anchor (0) to its partner (1); None for 1 within "
-        "the class and 0.4 with the other samplers, where the label becomes wrong on the way",
+    max_ratio: float = _setting(
+        0.4,
+        checks.proportion,
+        "r ~ U[0, max_ratio], in [0, 1], is how far to go from the anchor (0) to its partner (1)",
     )
     cells: int = _setting(
-        3,
+        1,
         checks.integer(1),
-        "the ratio varies smoothly over the image, by cells × cells numbers r; 1 for one ratio per image, as in the "
-        "paper. At most the pixels per side of the first feature map of the generator",
+        "above 1, the ratio varies smoothly over the image, by cells × cells numbers r; at most the pixels per side of "
+        "the first feature map of the generator. 1 is one ratio per image, as in the paper",
     )
     carry: bool = _setting(
-        True,
+        False,
         checks.boolean,
-        "add what the generator misses of both photographs, e = x − G([z, 0]), so that the detail of the photographs "
-        "stays and both ends of a path are the photographs themselves; False, as in the paper, for the generator alone",
+        "add what the generator misses of both photographs, e = x − G([z, 0]), so that their detail stays, at any "
+        "size, and both ends of a path are the photographs themselves. False, as in the paper, is the generator alone",
     )
     interpolation: str = _setting(
         "slerp", checks.choice(INTERPOLATIONS), '"slerp", or "lerp" for the ablation of the paper', INTERPOLATIONS
@@ -338,16 +337,9 @@ class SwapConfig(_Config):
         return cls(**published, noise_std=0.15, sampler="same-class").replace(**overrides)
 
     @property
-    def largest_ratio(self) -> float:
-        """:attr:`max_ratio`, or its default for the sampler."""
-        if self.max_ratio is not None:
-            return self.max_ratio
-        return 1.0 if self.sampler == "same-class" else 0.4
-
-    @property
     def description(self) -> str:
         """Where a synthetic image lies, in words."""
-        share = f"up to {self.largest_ratio:g} of the path to"
+        share = f"up to {self.max_ratio:g} of the path to"
         return {
             "same-class": f"{share} another image of the class",
             "noise": f"at the code of the image with Gaussian noise of {self.sampler_std:g}",

@@ -20,7 +20,6 @@ from glico_augment.synthesis.draw import SwapParams, draw_params
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 _TASKS_AT_ONCE = 16
-_DEFAULT_RATIO = 0.4
 _MAX_TRIES = 50  # draws of anchors
 
 
@@ -51,8 +50,8 @@ class SyntheticTasks(IterableDataset[Task]):
     label is needed. Give it to a ``DataLoader`` with ``batch_size=None``; its workers share the tasks.
 
     Args:
-        augment: the fitted augmentation, with labels or without. Its ``max_ratio`` (0.4 if it is None),
-            ``sampler_std``, ``interpolation`` and ``noise_std`` count when a task is made.
+        augment: the fitted augmentation, with labels or without. Its ``max_ratio``, ``sampler_std``,
+            ``interpolation`` and ``noise_std`` count when a task is made.
         n_way: classes per task, at least 2.
         n_shot: images per class to learn from, at least 1.
         n_query: images per class to be tested on, at least 1.
@@ -155,8 +154,7 @@ class SyntheticTasks(IterableDataset[Task]):
         """The parameters of images about ``anchors``, sorted by task and class."""
         augment, model = self.augment, self.augment.model_on(self.device)
         # As in LASIUM: one ratio per image, and images of the generator alone.
-        ratio = _DEFAULT_RATIO if augment.swap.max_ratio is None else augment.swap.max_ratio
-        swap = augment.swap.replace(sampler=self.sampler, min_angle=self.min_angle, cells=1, max_ratio=ratio)
+        swap = augment.swap.replace(sampler=self.sampler, min_angle=self.min_angle, cells=1)
         if self.sampler != "other-class":
             labels = model.codes.labels[anchors]
             return draw_params(model, labels, swap, augment.noise_std, anchors=anchors, generator=generator)
@@ -164,7 +162,7 @@ class SyntheticTasks(IterableDataset[Task]):
         shift = torch.randint(1, self.n_way, by_task.shape, device=self.device, generator=generator)
         own = torch.arange(self.n_way, device=self.device).view(1, -1, 1)
         partners = by_task.gather(1, (own + shift) % self.n_way).flatten()
-        ratios = ratio * torch.rand(len(anchors), device=self.device, generator=generator)
+        ratios = swap.max_ratio * torch.rand(len(anchors), device=self.device, generator=generator)
         noise = model.noise(len(anchors), augment.noise_std, generator=generator)
         return SwapParams(torch.ones_like(anchors, dtype=torch.bool), anchors, partners, ratios, noise)
 

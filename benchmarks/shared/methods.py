@@ -191,8 +191,8 @@ def by_reference(name: str) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
     return make
 
 
-PLAIN = {"cells": 1, "carry": False, "max_ratio": 0.4}
-"""The swap of the paper, and of this library up to 0.2.0."""
+CARRIED = {"max_ratio": 1.0, "cells": 3, "carry": True}
+"""A field of ratios, with the detail of both photographs."""
 
 METHODS = {
     "none": Method(),
@@ -215,32 +215,22 @@ METHODS = {
     "glico+style+autoaugment": Method(
         swap="glico", style=True, policy=lambda: v2.RandomApply([autoaugment()]), spare=True
     ),
-    **{
-        name.replace("glico", "glico-plain"): Method(swap="glico", swap_settings=PLAIN, **options)
-        for name, options in {
-            "glico": {},
-            "glico+style": {"style": True},
-            "glico+style+autoaugment": {
-                "style": True,
-                "policy": lambda: v2.RandomApply([autoaugment()]),
-                "spare": True,
-            },
-        }.items()
-    },
+    "glico-carried": Method(swap="glico", swap_settings=CARRIED),
+    "glico-carried+style": Method(swap="glico", swap_settings=CARRIED, style=True),
     "published": Method(swap="glico", swap_settings=SwapConfig.published().to_json(), fit={"preset": "published"}),
     "color-jitter": Method(policy=color_jitter),
     "histogram-matching": Method(reference=by_reference("HistogramMatching")),
     "fda": Method(reference=by_reference("FDA")),
-    "glico-noise": Method(swap="glico", swap_settings={"sampler": "noise", **PLAIN}),
-    "glico-random-out": Method(swap="glico", swap_settings={"sampler": "random-out", **PLAIN}),
-    "glico-other-class": Method(swap="glico", swap_settings={"sampler": "other-class", **PLAIN}),
-    "glico-other-class+style": Method(swap="glico", swap_settings={"sampler": "other-class", **PLAIN}, style=True),
+    "glico-noise": Method(swap="glico", swap_settings={"sampler": "noise"}),
+    "glico-random-out": Method(swap="glico", swap_settings={"sampler": "random-out"}),
+    "glico-other-class": Method(swap="glico", swap_settings={"sampler": "other-class"}),
+    "glico-other-class+style": Method(swap="glico", swap_settings={"sampler": "other-class"}, style=True),
     "pixel-other-class": Method(swap="pixel", swap_settings={"other_class": True, "max_ratio": 0.4}),
-    "glico-uniform": Method(swap="glico", swap_settings=PLAIN, fit={"class_cosine": 0.0}),
-    "glico-lerp": Method(swap="glico", swap_settings={"interpolation": "lerp", **PLAIN}),
-    "glo": Method(swap="glico", swap_settings=PLAIN, fit={"classifier_weight": 0.0}),
-    "glico-transductive-train": Method(swap="glico", swap_settings=PLAIN, unlabeled="train"),
-    "glico-transductive-test": Method(swap="glico", swap_settings=PLAIN, unlabeled="test"),
+    "glico-uniform": Method(swap="glico", fit={"class_cosine": 0.0}),
+    "glico-lerp": Method(swap="glico", swap_settings={"interpolation": "lerp"}),
+    "glo": Method(swap="glico", fit={"classifier_weight": 0.0}),
+    "glico-transductive-train": Method(swap="glico", unlabeled="train"),
+    "glico-transductive-test": Method(swap="glico", unlabeled="test"),
 }
 
 

@@ -45,6 +45,7 @@ class Synthesizer(nn.Module):
     record: FitRecord
     swap: SwapConfig
     p: float
+    max_ratio: float
     cells: int
     carry: bool
     interpolation: str
@@ -78,15 +79,6 @@ class Synthesizer(nn.Module):
         # A pickle goes to worker processes and other machines, where another device may not exist.
         on_cpu = {device: held for device, held in self._photographs.items() if device == _CPU}
         return {**self.__dict__, "_models": {_CPU: self.model}, "_photographs": on_cpu}
-
-    @property
-    def max_ratio(self) -> float:
-        """The largest ratio ``r`` of a swap: that of its sampler unless it is set."""
-        return self.swap.largest_ratio
-
-    @max_ratio.setter
-    def max_ratio(self, value: float | None) -> None:
-        self.swap = self.swap.replace(max_ratio=value)
 
     @property
     def noise_std(self) -> float:
@@ -332,7 +324,7 @@ class Synthesizer(nn.Module):
         return chosen
 
 
-_SWAP_SETTINGS = frozenset(SwapConfig.names()) - {"noise_std", "max_ratio"}
+_SWAP_SETTINGS = frozenset(SwapConfig.names()) - {"noise_std"}
 
 
 def _is_code(which: Any) -> bool:

@@ -58,7 +58,7 @@ def test_a_sample_from_the_bank_has_memory_of_its_own(form, channels):
 
 
 def test_carried_images_are_those_that_are_made_afresh_in_distribution(augment):
-    augment.swap = SwapConfig(p=1.0)
+    augment.swap = SwapConfig(p=1.0, max_ratio=1.0, cells=3, carry=True)
     bank = SyntheticBank(augment, per_image=400, device="cpu")
     assert bank.is_carried
     torch.manual_seed(1)
@@ -71,7 +71,7 @@ def test_carried_images_are_those_that_are_made_afresh_in_distribution(augment):
 
 
 def test_a_bank_follows_when_images_are_no_longer_carried(augment):
-    augment.swap = SwapConfig(p=1.0)
+    augment.swap = SwapConfig(p=1.0, max_ratio=1.0, cells=3, carry=True)
     bank = SyntheticBank(augment, per_image=2, device="cpu")
     augment.carry, augment.max_ratio, augment.noise_std = False, 0.0, 0.0
     assert bank.is_carried

@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from glico_augment import GLICOAugment, SwapConfig, SyntheticBank
+from glico_augment import GLICOAugment, SyntheticBank
 from glico_augment.images.values import to_unit
 from glico_augment.synthesis import recognition
 
-NEW_FORM = {"cells": 3, "carry": True, "max_ratio": 1.0}
+CARRIED = {"cells": 3, "carry": True, "max_ratio": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def photographs():
 
 @pytest.fixture
 def augment(photographs):
-    return quick_fit(photographs, image_size=(12, 10), p=1.0, **NEW_FORM)
+    return quick_fit(photographs, image_size=(12, 10), p=1.0, **CARRIED)
 
 
 def is_blend_of_fine_detail(image, photographs, label):
@@ -76,7 +76,7 @@ def test_partners_are_read_where_they_stand_and_sizes_may_differ(augment, photog
             image, label = photographs[7 - index]
             return (image if index % 2 else image[:, :38, :29]), int(label)
 
-    fitted = quick_fit(Counted(), image_size=(12, 10), p=1.0, **NEW_FORM)
+    fitted = quick_fit(Counted(), image_size=(12, 10), p=1.0, **CARRIED)
     wrapped = fitted.wrap(Counted())
     read.clear()
     shapes = [tuple(image.shape) for image, _ in wrapped.__getitems__(range(8))]
@@ -107,7 +107,7 @@ def test_a_partner_that_cannot_be_read_is_named(augment, tmp_path, photographs):
         path.parent.mkdir(exist_ok=True)
         PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
     folder = ImageFolder(tmp_path)
-    wrapped = quick_fit(folder, image_size=(12, 10), p=1.0, **NEW_FORM).wrap(folder)
+    wrapped = quick_fit(folder, image_size=(12, 10), p=1.0, **CARRIED).wrap(folder)
     (tmp_path / "-01" / "4.png").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"partner image 1 \(.*4\.png\) could not be read"):
         wrapped.__getitems__([0] * 20)
@@ -138,7 +138,7 @@ def test_modes_and_depths_of_photographs_are_kept(photographs, mode):
         for array in arrays
     ]
     samples = list(zip(files, LABELS.tolist(), strict=True))
-    augment = quick_fit(samples, image_size=(12, 10), p=1.0, **NEW_FORM)
+    augment = quick_fit(samples, image_size=(12, 10), p=1.0, **CARRIED)
     made, _ = augment.wrap(samples)[0]
     assert (made.mode, made.size) == (mode, (30, 40))
     if deep:
@@ -146,8 +146,7 @@ def test_modes_and_depths_of_photographs_are_kept(photographs, mode):
 
 
 def test_the_transform_sees_one_size_whatever_was_swapped(photographs):
-    augment = GLICOAugment.fit(photographs, config=QUICK, progress=False, device="cpu", image_size=12)
-    assert augment.swap == SwapConfig()
+    augment = GLICOAugment.fit(photographs, config=QUICK, progress=False, device="cpu", image_size=12, **CARRIED)
     wrapped = augment.wrap(photographs, transform=v2.ToDtype(torch.float32, scale=True))
     batch, _ = next(iter(DataLoader(wrapped, batch_size=8)))
     assert batch.shape == (8, 3, 40, 30)

@@ -12,11 +12,13 @@ from glico_augment import SwapConfig
 from glico_augment.images.values import to_unit
 from glico_augment.synthesis.carry import carried
 
+CARRIED = SwapConfig(max_ratio=1.0, cells=3, carry=True)
+
 
 @pytest.fixture
 def augment(augment):
-    """With the default swap."""
-    augment.swap = SwapConfig()
+    """With a field of ratios and carried detail."""
+    augment.swap = CARRIED
     return augment
 
 
@@ -110,7 +112,7 @@ def gradient_energy(images):
 def test_photographs_of_128_pixels_fitted_at_32_stay_sharp():
     fine = smooth_images(8, height=128, width=128).float() / 255
     fine = (fine + 0.2 * torch.randn(fine.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    augment = quick_fit(TensorDataset(fine, LABELS), image_size=32, cells=3, carry=True, max_ratio=1.0)
+    augment = quick_fit(TensorDataset(fine, LABELS), image_size=32, swap=CARRIED)
     params = with_ratio(augment.make_params(LABELS, anchors=torch.arange(8)), 0.5)
     anchors, partners, ratios, delta = augment.correct(params)
     made = carried(fine[anchors], fine[partners], ratios, delta)
@@ -148,5 +150,5 @@ def test_cells_that_are_no_positive_integer_are_refused(cells):
 
 def test_the_published_swap_is_plain_with_one_ratio():
     swap = SwapConfig.published()
-    assert (swap.cells, swap.carry, swap.largest_ratio) == (1, False, 0.4)
-    assert SwapConfig(sampler="other-class").largest_ratio == 0.4
+    assert (swap.cells, swap.carry, swap.max_ratio) == (1, False, 0.4)
+    assert SwapConfig() == swap.replace(noise_std=None)
