@@ -11,7 +11,7 @@ _EPSILON = 1e-8
 class CodeAdam:
     """Adam (Kingma & Ba, ICLR 2015, algorithm 1) in which every row of a matrix keeps time by its own visits.
 
-    A code is seen once a pass over the set. Its moments decay, and the bias of their start is corrected, by the number
+    A code is seen once per pass over the set. Its moments decay, and the bias of their start is corrected, by the number
     of its own steps, so that a learning rate means the same whatever the number of images. Untouched rows stay put.
 
     Args:
@@ -38,7 +38,7 @@ class CodeAdam:
         self.rows[indices] -= lr * (first / (1 - beta1**visits)) / scale
 
     def state(self) -> dict[str, Tensor]:
-        """The moments and visits, a row an image."""
+        """The moments and visits, one row per image."""
         return {"first": self.first, "second": self.second, "visits": self.visits}
 
     def restore(self, state: dict[str, Tensor]) -> None:

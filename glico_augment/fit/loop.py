@@ -97,7 +97,7 @@ class Fit:
         self._n_labeled = len(image_set.labels)
         with self.group.raising_together(), self._autocast():
             loss = build_loss(config, image_set.image_shape).to(device)
-            self.targets = Targets(image_set.images.to(device), loss)
+            self.targets = Targets(image_set.images.to(device), loss, n_calibration=self._n_labeled)
         self._labeled_images = self.targets.images[: self._n_labeled]
         self._pixel_loss = PixelLoss(self._labeled_images, config)
         self._flags = [False, False, False]  # of this process: a callback ends the fit, one failed, a signal came

@@ -50,7 +50,7 @@ class FitQuality:
         r2, per_class, worst = values["r2"], values["per_class"], values["worst"]
         numbers = [r2, *per_class]
         if not all(isinstance(number, float) and number <= 1 for number in numbers) or len(per_class) != n_classes:
-            raise ValueError("quality must have an r2 of at most 1, and one a class")
+            raise ValueError("quality must have an r2 of at most 1, and one per class")
         if not all(isinstance(index, int) and 0 <= index < n_images for index in worst):
             raise ValueError("quality must name the worst images by their indices")
         return cls(r2, tuple(per_class), tuple(worst))

@@ -25,16 +25,19 @@ class Targets:
 
     Args:
         images: ``(n, channels, height, width)`` uint8, on the device of the fit.
-        loss: a :class:`FeatureLoss`, which is calibrated on the images, or a module ``loss(output, target)``.
+        loss: a :class:`FeatureLoss`, or a module ``loss(output, target)``.
+        n_calibration: the loss is calibrated on so many images, the first, which a fit keeps; None for all.
         cache_bytes: maximal memory for features.
     """
 
-    def __init__(self, images: Tensor, loss: nn.Module, *, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, images: Tensor, loss: nn.Module, *, n_calibration: int | None = None, cache_bytes: int = CACHE_BYTES
+    ) -> None:
         self.images = images
         self.loss = loss
         self._cache: list[Tensor] | None = None
         if isinstance(loss, FeatureLoss):
-            loss.calibrate(_UnitBatches(images))
+            loss.calibrate(_UnitBatches(images[:n_calibration]))
             if not loss.is_cheap:
                 self._cache = self._features(loss, cache_bytes)
 

@@ -14,14 +14,14 @@ from torch import Tensor
 from glico_augment.images.convert import to_uint8
 from glico_augment.images.values import COLOUR_CHANNELS, promote_channels
 
-_MAX_GRID = 64  # pixels a side
+_MAX_GRID = 64  # pixels per side
 
 
 def digest(image: Any, channels: int) -> int:
     """64-bit BLAKE2 hash of an image's size and of the pixels on a grid of at most 64 × 64, as a signed integer.
 
     Equal for an image however it was read: grey as one channel or as three equal ones, as a PIL image, an array or a
-    tensor of bytes. Images of more than 64 pixels a side that differ off the grid alone share it.
+    tensor of bytes. Images of more than 64 pixels per side that differ off the grid alone share it.
 
     Args:
         image: what :func:`to_uint8` takes, and with its errors.

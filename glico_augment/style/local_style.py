@@ -66,7 +66,7 @@ class LocalStyle(nn.Module):
             to 4: the styles are brought to the most.
         p: probability in ``[0, 1]`` that an image is changed.
         max_ratio: largest share in ``[0, 1]`` of the way from an image's style to the other's.
-        grid: cells a side, at least 1; no more than the pixels a side of any image of the set.
+        grid: cells per side, at least 1; no more than the pixels per side of any image of the set.
         image_key: see :meth:`GLICOAugment.fit`.
 
     ``p`` and ``max_ratio`` are attributes that may be set at any time. Workers of a ``DataLoader`` have them as they

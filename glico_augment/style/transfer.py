@@ -11,7 +11,7 @@ from glico_augment.images.values import with_channels
 GRID = 3
 """Cells a side in which the style of an image is taken, unless another number is asked for."""
 
-_LEAST_STD = 0.02  # of an image that is given a style: flat cells would turn their noise into contrast
+_MIN_STD = 0.02  # of an image that is given a style: flat cells would turn their noise into contrast
 
 
 def style_of(images: Tensor, grid: int = GRID) -> Tensor:
@@ -19,7 +19,7 @@ def style_of(images: Tensor, grid: int = GRID) -> Tensor:
 
     Args:
         images: ``(k, channels, height, width)`` floats in ``[0, 1]``.
-        grid: cells a side, at least 1. Where an image has fewer pixels a side, neighbouring cells share pixels.
+        grid: cells per side, at least 1. Where an image has fewer pixels per side, neighbouring cells share pixels.
 
     Returns:
         ``(k, 2, channels, grid, grid)``, means in ``[0, 1]`` before standard deviations in ``[0, 0.5]``.
@@ -62,7 +62,7 @@ def transfer_style(images: Tensor, styles: Tensor, ratios: Tensor) -> Tensor:
     means, stds = style_of(images.detach(), styles.shape[-1]).unbind(1)
     other_means, other_stds = styles.unbind(1)
     ratios = ratios.view(-1, 1, 1, 1)
-    gains = 1 + ratios * (other_stds - stds) / stds.clamp(min=_LEAST_STD)
+    gains = 1 + ratios * (other_stds - stds) / stds.clamp(min=_MIN_STD)
     shifts = torch.lerp(means, other_means, ratios) - gains * means
     if images.shape[1] in (2, 4):
         gains[:, -1], shifts[:, -1] = 1, 0

@@ -23,11 +23,11 @@ class SwapParams:
         is_known: ``(k,)`` bool, whether the label was fitted; the rest means nothing where it was not.
         anchors: ``(k,)`` int64 code indices.
         partners: ``(k,)`` int64 code indices of the anchors' classes, or of others with the sampler ``"other-class"``;
-            the anchors themselves where the way leads to no fitted code.
+            the anchors themselves where the path leads to no fitted code.
         ratios: in ``[0, max_ratio]``, ``(k,)``, or a field ``(k, height, width)`` over the first feature map of the
             generator; 1 with the sampler ``"noise"``.
         noise: ``(k, noise_dim)``, or None for none.
-        ends: ``(k, latent_dim)`` where the ways lead, or None for the codes of the partners.
+        ends: ``(k, latent_dim)`` where the paths lead, or None for the codes of the partners.
     """
 
     is_known: Tensor

@@ -33,10 +33,15 @@ def test_the_image_of_a_point_of_the_sphere_is_found_again(augment):
     assert (found.codes.norm(dim=1) - 1).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize(("loss", "restarts"), [("laplacian", 0), ("random-vgg16", 0), ("laplacian", 1)])
-def test_what_is_minimised_is_the_loss_of_the_fit(dataset, loss, restarts):
-    augment = quick_fit(dataset, loss=loss, pixel_weight=0.4, image_size=16, epochs=1)
-    run = Fit(read_image_set(dataset, image_size=16), augment.config, device=torch.device("cpu"), seed=0)
+@pytest.mark.parametrize(
+    ("loss", "restarts", "has_unlabeled"),
+    [("laplacian", 0, False), ("random-vgg16", 0, False), ("laplacian", 1, False), ("laplacian", 0, True)],
+)
+def test_what_is_minimised_is_the_loss_of_the_fit(dataset, loss, restarts, has_unlabeled):
+    unlabeled = TensorDataset(smooth_images(9, seed=3) // 4) if has_unlabeled else None
+    augment = quick_fit(dataset, loss=loss, pixel_weight=0.4, image_size=16, epochs=1, unlabeled=unlabeled)
+    image_set = read_image_set(dataset, unlabeled=unlabeled, image_size=16)
+    run = Fit(image_set, augment.config, device=torch.device("cpu"), seed=0)
     run.restarts = restarts
     rows, outputs = torch.tensor([4, 1]), torch.rand(2, 3, 16, 16)
     record = dataclasses.replace(augment.record, restarts=restarts)
