@@ -11,8 +11,8 @@ _EPSILON = 1e-8
 class CodeAdam:
     """Adam (Kingma & Ba, ICLR 2015, algorithm 1) in which every row of a matrix keeps time by its own visits.
 
-    A code is seen once per pass over the set. Its moments decay, and the bias of their start is corrected, by the number
-    of its own steps, so that a learning rate means the same whatever the number of images. Untouched rows stay put.
+    A code is seen once per pass. Its moments decay, and the bias of their start is corrected, by the number of its own
+    steps, so that a learning rate means the same whatever the number of images. Untouched rows stay put.
 
     Args:
         rows: ``(n, d)`` what is optimised, changed in place.

@@ -23,7 +23,7 @@ def initial_model(
     mean_image: Tensor,
     generator: torch.Generator,
 ) -> GLICOModel:
-    """Codes about one prototype per class, He-normal weights, and a generator that draws about the mean image, on the CPU.
+    """Codes about one prototype per class, He-normal weights, a generator that draws about the mean image, on the CPU.
 
     The background is the mean image and the last layer starts a tenth as large. From images that start elsewhere, the
     first steps of a wide generator without normalisation can run to one colour and not return: on white strokes they

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from glico_augment import FitConfig, normalize
 from glico_augment.fit.start import initial_codes, stream
 
 LABELS = torch.arange(10).repeat_interleave(40)
@@ -23,6 +24,16 @@ def test_codes_of_a_class_start_at_the_cosine_asked_for_and_others_at_right_angl
     within, between = cosines(codes)
     assert within.mean().item() == pytest.approx(cosine, abs=0.05)
     assert between.mean().item() == pytest.approx(0, abs=0.02)
+
+
+def test_by_default_a_path_within_a_class_stays_nearer_to_it_than_to_any_other_class():
+    default = FitConfig()
+    codes = initial_codes(LABELS, 0, default.latent_dim, default.class_cosine, rng()).codes.detach()
+    middle = normalize(codes[::40] + codes[1::40])  # of the path between two images of each class
+    alike = middle @ codes.T
+    is_class = LABELS[None] == torch.arange(10)[:, None]
+    of_class, others = alike[is_class].view(10, 40)[:, 2:], alike[~is_class].view(10, -1)
+    assert (of_class.mean(dim=1) > others.amax(dim=1)).all()
 
 
 def test_more_classes_than_dimensions_have_prototypes_as_well():
