@@ -49,27 +49,26 @@ class SyntheticBank:
         if not isinstance(augment, Synthesizer):
             raise TypeError(f"a bank is made of a fitted augmentation, SyntheticBank(augment); got {augment!r}")
         self.augment = augment
+        self.is_carried = augment.carry
         self.device = choose_device(device)
-        n_images, n_pixels = augment.codes.n_labeled, augment.images[0].numel()
+        channels, height, width = augment.generator.image_shape
+        shape = (augment.codes.n_labeled, per_image, height, width, channels)  # in memory as PIL has them
         try:
-            self._reserve(n_images, per_image)
+            self._reserve(shape)
         except RuntimeError as error:
-            size = 2 * n_images * per_image * n_pixels / 2**20
+            size = torch.Size(shape).numel() * (2 if self.is_carried else 1) / 2**20
             raise OSError(f"a bank of {size:.0f} MiB does not fit into shared memory; lower per_image") from error
-        self._make(*torch.ones(n_images, per_image, dtype=torch.bool, device="cpu").nonzero(as_tuple=True))
+        self._make(*torch.ones(shape[:2], dtype=torch.bool, device="cpu").nonzero(as_tuple=True))
 
     @torch.inference_mode(False)  # tensors made in it could not be changed outside of it
-    def _reserve(self, n_images: int, per_image: int) -> None:
-        augment = self.augment
-
+    def _reserve(self, shape: tuple[int, ...]) -> None:
         def shared(*shape: int, dtype: torch.dtype) -> Tensor:
-            return torch.zeros(n_images, *shape, dtype=dtype, device="cpu").share_memory_()
+            return torch.zeros(shape, dtype=dtype, device="cpu").share_memory_()
 
-        self._made = shared(per_image, *augment.images.shape[1:], dtype=torch.float16)
-        self._ratios = shared(per_image, 1, *augment.generator.sizes[0], dtype=torch.float16)
-        self._partners = shared(per_image, dtype=torch.int64)
-        self._n_taken = shared(dtype=torch.int64)
-        self._is_carried = torch.zeros((), dtype=torch.bool, device="cpu").share_memory_()
+        self._made = shared(*shape, dtype=torch.float16 if self.is_carried else torch.uint8)
+        self._ratios = shared(*shape[:2], 1, *self.augment.generator.sizes[0], dtype=torch.float16)
+        self._partners = shared(*shape[:2], dtype=torch.int64)
+        self._n_taken = shared(shape[0], dtype=torch.int64)
 
     @property
     def images(self) -> Tensor:
@@ -77,12 +76,8 @@ class SyntheticBank:
         anchors = torch.arange(len(self._made), device="cpu").repeat_interleave(self.per_image)
         slots = torch.arange(self.per_image, device="cpu").repeat(len(self._made))
         images = self.at_fitted_size(self._held(anchors, slots))
-        return from_unit(images, torch.uint8).unflatten(0, (-1, self.per_image))
-
-    @property
-    def is_carried(self) -> bool:
-        """Whether what is held are corrections of photographs, as ``augment.carry`` was at the last refresh."""
-        return bool(self._is_carried)
+        images = from_unit(images, torch.uint8) if self.is_carried else images
+        return images.unflatten(0, (-1, self.per_image))
 
     @property
     def per_image(self) -> int:
@@ -98,7 +93,8 @@ class SyntheticBank:
         """The next of each fitted image in ``anchors``, ``(k,)``, copied.
 
         Returns:
-            What makes the ``k`` images of photographs; unless :attr:`is_carried`, the images themselves, as ``delta``.
+            What makes the ``k`` images of photographs; of a swap that does not carry their detail, the images
+            themselves, uint8, as ``delta``.
         """
         n_taken = self._n_taken.numpy()
         slots = []
@@ -108,37 +104,46 @@ class SyntheticBank:
         return self._held(anchors, torch.tensor(slots, dtype=torch.int64, device="cpu"))
 
     def at_fitted_size(self, taken: Correction) -> Tensor:
-        """The images of what was taken, float32 ``(k, channels, height, width)``, at the size of the fit."""
+        """The images of what was taken, ``(k, channels, height, width)`` at the size of the fit: float32 if the detail
+        of photographs is carried, else uint8.
+        """
         return taken.at_fitted_size(self.augment.photographs_on("cpu")) if self.is_carried else taken.delta
 
     def refresh(self) -> None:
-        """Make new images in place of those taken. Call it while no worker reads: between epochs."""
-        is_changed = self.augment.carry != self.is_carried
+        """Make new images in place of those taken. Call it while no worker reads: between epochs.
+
+        Raises:
+            ValueError: if ``augment.carry`` has changed since the bank was made, which holds something else then.
+        """
+        if self.augment.carry != self.is_carried:
+            raise ValueError(
+                f"the bank was made with carry={self.is_carried}: make another one, SyntheticBank(augment)"
+            )
         n_used = self._n_taken.clamp(max=self.per_image)
-        if is_changed:
-            n_used.fill_(self.per_image)
         anchors, slots = (torch.arange(self.per_image, device="cpu") < n_used[:, None]).nonzero(as_tuple=True)
         self._make(anchors, slots)
         self._n_taken.zero_()
 
     def _held(self, anchors: Tensor, slots: Tensor) -> Correction:
         place = (anchors, slots)
-        return Correction(anchors, self._partners[place], self._ratios[place].float(), self._made[place].float())
+        made = self._made[place].permute(0, 3, 1, 2)
+        return Correction(
+            anchors, self._partners[place], self._ratios[place].float(), made.float() if self.is_carried else made
+        )
 
     def _make(self, anchors: Tensor, slots: Tensor) -> None:
         augment = self.augment
-        self._is_carried.fill_(augment.carry)
         labels = augment.codes.labels[anchors]
         _, height, width = augment.generator.image_shape
         for rows in torch.arange(len(anchors), device="cpu").split(max(1, _PIXELS_PER_CHUNK // (height * width))):
             place = (anchors[rows], slots[rows])
             params = augment.make_params(labels[rows].to(self.device), anchors=anchors[rows].to(self.device))
-            if augment.carry:
+            if self.is_carried:
                 _, partners, ratios, made = augment.correct(params)
                 self._partners[place], self._ratios[place] = partners.cpu(), ratios.cpu().half()
             else:
-                made = augment.transform(params)
-            self._made[place] = made.cpu().half()
+                made = augment.transform(params, carry=False)
+            self._made[place] = from_unit(made, self._made.dtype).cpu().permute(0, 2, 3, 1)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self._made)} × {self.per_image} images)"
