@@ -116,9 +116,7 @@ class SyntheticBank:
             ValueError: if ``augment.carry`` has changed since the bank was made, which holds something else then.
         """
         if self.augment.carry != self.is_carried:
-            raise ValueError(
-                f"the bank was made with carry={self.is_carried}: make another one, SyntheticBank(augment)"
-            )
+            raise ValueError(f"the bank was made with carry={self.is_carried}: make a new one of this augmentation")
         n_used = self._n_taken.clamp(max=self.per_image)
         anchors, slots = (torch.arange(self.per_image, device="cpu") < n_used[:, None]).nonzero(as_tuple=True)
         self._make(anchors, slots)
