@@ -14,6 +14,7 @@ from torch import Tensor
 from glico_augment.images.convert import to_uint8
 from glico_augment.images.values import COLOUR_CHANNELS, promote_channels
 
+_MODES = {1: "L", 3: "RGB"}
 _MAX_GRID = 64  # pixels per side
 
 
@@ -27,6 +28,11 @@ def digest(image: Any, channels: int) -> int:
         image: what :func:`to_uint8` takes, and with its errors.
         channels: those of the fit, which the pixels are brought to; others than grey and colour keep their own.
     """
+    if isinstance(image, PIL.Image.Image) and image.mode == _MODES.get(channels) and 0 not in image.size:
+        # The most frequent case: its bytes are hashed as they are.
+        grid = (min(image.width, _MAX_GRID), min(image.height, _MAX_GRID))
+        pixels = image.resize(grid, PIL.Image.Resampling.NEAREST).tobytes()
+        return _hashed((channels, image.height, image.width), pixels)
     return _hash(*_on_grid(image), channels)
 
 
@@ -67,6 +73,10 @@ def _grid(side: int) -> np.ndarray:
 def _hash(pixels: Tensor, size: tuple[int, int], channels: int) -> int:
     if {len(pixels), channels} <= set(COLOUR_CHANNELS):
         pixels = promote_channels(pixels[None], channels)[0]
-    hasher = hashlib.blake2b(b"%d %d %d " % (len(pixels), *size), digest_size=8)
-    hasher.update(pixels.contiguous().numpy())  # type: ignore[arg-type]
+    return _hashed((len(pixels), *size), pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def _hashed(shape: tuple[int, int, int], pixels: Any) -> int:
+    hasher = hashlib.blake2b(b"%d %d %d " % shape, digest_size=8)
+    hasher.update(pixels)
     return int.from_bytes(hasher.digest(), "big", signed=True)
