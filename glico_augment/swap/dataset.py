@@ -97,9 +97,10 @@ class GLICODataset(Dataset[Any]):
             self.layout.replace_label(first, label)
         overlap = find_overlap(dataset, self.layout, self._recognizer, augment.codes.n_labeled, whole=False)
         warn_of_overlap(overlap)
-        if augment.carry:
-            augment.photographs_on("cpu")  # once for all workers
         self._partners = PartnerReader(dataset, self.layout, self._recognizer, overlap, augment.images)
+        if augment.carry:  # once for all workers
+            augment.photographs_on("cpu")
+            _ = self._partners.places
 
     def __len__(self) -> int:
         return len(self.dataset)

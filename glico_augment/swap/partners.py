@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -32,14 +33,19 @@ class PartnerReader:
         self, dataset: Any, layout: SampleLayout, recognizer: Recognizer, overlap: Overlap, fitted_images: Tensor
     ) -> None:
         self._dataset, self._layout, self._recognizer = dataset, layout, recognizer
-        self._fitted_images = fitted_images
-        self._places = overlap.places
-        if not overlap.is_whole and all(code == index for code, index in overlap.places.items()):
-            self._places = {code: code for code in range(min(len(dataset), overlap.n_codes))}
-        elif not overlap.is_whole and overlap.places:
-            logger.info("looking at all %d images: they are in another order than they were fitted in", len(dataset))
-            self._places = find_overlap(dataset, layout, recognizer, overlap.n_codes, whole=True).places
+        self._overlap, self._fitted_images = overlap, fitted_images
         self._has_warned = False
+
+    @functools.cached_property
+    def places(self) -> dict[int, int]:
+        """The index in the dataset of each code whose photograph is there, found when it is first asked for."""
+        overlap = self._overlap
+        if overlap.is_whole or not overlap.places:
+            return overlap.places
+        if all(code == index for code, index in overlap.places.items()):
+            return {code: code for code in range(min(len(self._dataset), overlap.n_codes))}
+        logger.info("looking at all %d images: they are in another order than they were fitted in", len(self._dataset))
+        return find_overlap(self._dataset, self._layout, self._recognizer, overlap.n_codes, whole=True).places
 
     def read(self, code: int) -> Tensor:
         """The photograph of a code, float32 ``(channels, height, width)`` in ``[0, 1]``.
@@ -48,9 +54,9 @@ class PartnerReader:
             TypeError, ValueError: if it cannot be read; the message names its index, and its file if it has one.
         """
         fitted = to_unit(self._fitted_images[code])
-        if code not in self._places:
+        if code not in self.places:
             return fitted
-        index = self._places[code]
+        index = self.places[code]
         (photograph, is_same), _ = read_sample(
             self._dataset,
             index,

@@ -125,6 +125,10 @@ def test_in_a_large_set_partners_stand_where_they_were_fitted_or_are_looked_for(
     order = list(range(8))[::-1]
     assert is_blend_of_fine_detail(augment.wrap(Subset(photographs, order))[0][0], photographs, LABELS[7])
     assert "in another order than they were fitted in" in caplog.text
+    caplog.clear()
+    augment.carry = False
+    augment.wrap(Subset(photographs, order))
+    assert not caplog.records  # no pass over the set for what is not needed
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "I;16"])
