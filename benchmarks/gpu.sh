@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a GPU is wanted for, in stages of less than ten minutes each:
 #
-#     bash benchmarks/gpu.sh [--toy] OUT [pack|tests|speed|small|accuracy|report …]
+#     bash benchmarks/gpu.sh [--toy] OUT [pack|wide|tests|speed|small|accuracy|report …]
 #
 # All stages, one after the other, if none is named. Everything is written to OUT: results to OUT/results, packed data to
 # OUT/data, fits and unfinished trainings to OUT/fits. The same command skips what is done and goes on with what is not;
@@ -19,12 +19,12 @@ end() { say "${@:2}"; exit "$1"; }
 
 toy=
 [[ ${1-} == --toy ]] && toy=1 && shift
-(($#)) && [[ $1 != -* ]] || end 2 "expected: gpu.sh [--toy] OUT [pack|tests|speed|small|accuracy|report …]"
+(($#)) && [[ $1 != -* ]] || end 2 "expected: gpu.sh [--toy] OUT [pack|wide|tests|speed|small|accuracy|report …]"
 mkdir -p "$1/results"
 out=$(cd "$1" && pwd) results=$(cd "$1/results" && pwd)
 shift
 stages=("$@")
-((${#stages[@]})) || stages=(pack tests speed small accuracy report)
+((${#stages[@]})) || stages=(pack wide tests speed small accuracy report)
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 data=$(cd "${DATA:-/dev/null}" 2>/dev/null && pwd || true)
 python=${PYTHON:-python3} device=${DEVICE:-cuda} jobs=${JOBS:-6}
@@ -85,11 +85,26 @@ share_gpu() {
 train() {
     local file=$1 side_by_side=$2 left=$((deadline - SECONDS)) changes=(batched=true)
     [[ $toy ]] && changes+=(steps=3 batch_size=4 dropout=0.1)
+    [[ -e $out/chosen.json ]] && changes+=(--chosen "$out/chosen.json")
     [[ -e $out/data/cifar10.zip ]] ||
         end 1 "there is no $out/data/cifar10.zip: run the stage pack first, where the images are"
     limited "$python" benchmarks/measure_accuracy.py --data "$out/data" --out "$results/$file.jsonl" \
         --fits "$out/fits" --device "$device" --grid "${@:3}" --set "${changes[@]}" --jobs "$side_by_side" \
         --minutes "$(awk "BEGIN { print ($left > 30 ? $left - 30 : $left / 2) / 60 }")"
+}
+
+# The main table: the training and the fit are chosen first, then three draws of all rows, then more.
+wide() {
+    local all="none glico field style glico+style field+style pixel autoaugment style+autoaugment"
+    all+=" glico+style+autoaugment field+style+autoaugment plain"
+    local main="cifar10-10-wrn16-4 cifar10-50-wrn16-4 signs-5-wrn16-4 mnist-5-wrn16-4 signs-10-wrn16-4 omniglot-2-wrn16-4"
+    local chosen=$out/chosen.json many=${JOBS:-15}
+    share_gpu
+    [[ $toy ]] && { train wide 1 "cifar10-2 / none style+autoaugment / 0"; return; }
+    limited "$python" benchmarks/measure_tuning.py --data "$out/data" --out "$results/tuning.jsonl" --fits "$out/fits" \
+        --device "$device" --jobs "$many" --seeds 100 101 102 --chosen "$chosen"
+    train wide "$many" "$main / $all / 0 1 2" "cifar10-10-wrn16-4 signs-5-wrn16-4 mnist-5-wrn16-4 / published / 0 1 2" \
+        "$main / glico+style+autoaugment-spared / 0 1 2" "$main / $all / 3 4" "$main / $all / 5 6 7 8 9"
 }
 
 # The small network, whose rows are for the processor as well, in a file of their own.
@@ -124,7 +139,7 @@ accuracy() {
 report() {
     local home=$checkout
     [[ $toy ]] && home=$out/copy && mkdir -p "$home" && cp -r README.md benchmarks "$home" # those of a copy
-    for file in accuracy accuracy_gpu speed growth roofline; do
+    for file in accuracy accuracy_gpu wide tuning speed growth roofline; do
         [[ -e $results/$file.jsonl ]] || continue
         { grep -vxFf "$home/benchmarks/results/$file.jsonl" "$results/$file.jsonl" || true; } >"$out/new.jsonl"
         cat "$out/new.jsonl" >>"$home/benchmarks/results/$file.jsonl"
@@ -134,8 +149,8 @@ report() {
 }
 
 for stage in "${stages[@]}"; do
-    [[ $stage =~ ^(pack|tests|speed|small|accuracy|report)$ ]] ||
-        end 2 "the stages are pack, tests, speed, small, accuracy and report; got '$stage'"
+    [[ $stage =~ ^(pack|wide|tests|speed|small|accuracy|report)$ ]] ||
+        end 2 "the stages are pack, wide, tests, speed, small, accuracy and report; got '$stage'"
 done
 for stage in "${stages[@]}"; do
     deadline=$((SECONDS + $(awk "BEGIN { print int(60 * ${MINUTES:-8.5}) }")))

@@ -38,6 +38,7 @@ def main() -> None:
         methods=(list(METHODS), "NAME or NAME:field=value,…"),
         grid=([str], "'SETTING… / METHOD… / SEED…' in place of these and the seeds, one or several in turn"),
         set=([str], "FIELD=VALUE, changes to the settings"),
+        chosen=(Path, "file of measure_tuning.py with settings that stand in place of those of their names"),
         part=("test", "what to score on: test or validation"),
         lr=([float], "learning rates to tune, with --part validation"),
         decay=([float], "weight decays to tune, with --part validation"),
@@ -57,10 +58,11 @@ def plan(args: argparse.Namespace) -> list[Row]:
         ValueError: for a grid that is none, or a name or field that does not exist.
     """
     grids = [parse_grid(text) for text in args.grid or []] or [(args.settings, args.methods, args.seeds)]
+    chosen = json.loads(args.chosen.read_text()) if args.chosen else {}
     units = []
     for settings, methods, seeds in grids:
         for seed, name, text in product(seeds, settings, methods):
-            setting = find_setting(name, args.set or [])
+            setting = Setting(**chosen[name]) if name in chosen else find_setting(name, args.set or [])
             find_method(text)
             for lr, decay in product(args.lr or [setting.lr], args.decay or [setting.weight_decay]):
                 units.append(identity(dataclasses.replace(setting, lr=lr, weight_decay=decay), text, seed, args.part))

@@ -290,19 +290,20 @@ class SwapConfig(_Config):
     """
 
     p: float = _setting(0.5, checks.proportion, "probability in [0, 1] that an image is swapped")
-    max_ratio: float = _setting(
-        0.4,
-        checks.proportion,
-        "r ~ U[0, max_ratio], in [0, 1], is how far to go from the anchor (0) to its partner (1)",
+    max_ratio: float | None = _setting(
+        None,
+        checks.optional(checks.proportion),
+        "r ~ U[0, max_ratio], in [0, 1], is how far to go from the anchor (0) to its partner (1); None for 1 between "
+        "images of a class, and for 0.4 with the other samplers, whose paths leave it",
     )
     cells: int = _setting(
-        1,
+        3,
         checks.integer(1),
         "above 1, the ratio varies smoothly over the image, by cells × cells numbers r; at most the pixels per side of "
         "the first feature map of the generator. 1 is one ratio per image, as in the paper",
     )
     carry: bool = _setting(
-        False,
+        True,
         checks.boolean,
         "add what the generator misses of both photographs, e = x − G([z, 0]), so that their detail stays, at any "
         "size, and both ends of a path are the photographs themselves. False, as in the paper, is the generator alone",
@@ -337,9 +338,16 @@ class SwapConfig(_Config):
         return cls(**published, noise_std=0.15, sampler="same-class").replace(**overrides)
 
     @property
+    def largest_ratio(self) -> float:
+        """:attr:`max_ratio`, or what None stands for."""
+        if self.max_ratio is not None:
+            return self.max_ratio
+        return 1.0 if self.sampler == "same-class" else 0.4
+
+    @property
     def description(self) -> str:
         """Where a synthetic image lies, in words."""
-        share = f"up to {self.max_ratio:g} of the path to"
+        share = f"up to {self.largest_ratio:g} of the path to"
         return {
             "same-class": f"{share} another image of the class",
             "noise": f"at the code of the image with Gaussian noise of {self.sampler_std:g}",

@@ -37,7 +37,7 @@ class Settings(TypedDict, total=False):
     schedule: str
     precision: str
     p: float
-    max_ratio: float
+    max_ratio: float | None
     cells: int
     carry: bool
     interpolation: str

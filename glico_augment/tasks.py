@@ -162,7 +162,7 @@ class SyntheticTasks(IterableDataset[Task]):
         shift = torch.randint(1, self.n_way, by_task.shape, device=self.device, generator=generator)
         own = torch.arange(self.n_way, device=self.device).view(1, -1, 1)
         partners = by_task.gather(1, (own + shift) % self.n_way).flatten()
-        ratios = swap.max_ratio * torch.rand(len(anchors), device=self.device, generator=generator)
+        ratios = swap.largest_ratio * torch.rand(len(anchors), device=self.device, generator=generator)
         noise = model.noise(len(anchors), augment.noise_std, generator=generator)
         return SwapParams(torch.ones_like(anchors, dtype=torch.bool), anchors, partners, ratios, noise)
 

@@ -16,6 +16,8 @@ from torch.utils.data import TensorDataset
 from torchvision.transforms import v2
 
 from glico_augment import GLICOAugment, LocalStyle, SwapConfig
+from glico_augment.synthesis.carry import carried
+from shared.batched_autoaugment import BatchedAutoAugment
 from shared.data import Split, make_split
 from shared.fits import fitted, to_bytes
 from shared.mixmatch import mixmatch
@@ -37,7 +39,8 @@ class Method:
         unlabeled: None, or which images are fitted without their labels: ``"train"`` (2,000 of the training part that
             were not drawn) or ``"test"`` (2,000 of those that are scored).
         style: whether ``LocalStyle`` follows, with its defaults.
-        policy: a torchvision transform of one uint8 image.
+        autoaugment: share of the images that AutoAugment changes, by its policies for CIFAR-10.
+        policy: another torchvision transform of one uint8 image.
         reference: a transform of one uint8 image, made from the training images.
         erase: a torchvision transform of one normalised image.
         spare: whether the policy is for images that were not swapped (``real_transform`` of ``augment.wrap``).
@@ -49,6 +52,7 @@ class Method:
     fit: dict[str, Any] = dataclasses.field(default_factory=dict)
     unlabeled: str | None = None
     style: bool = False
+    autoaugment: float = 0.0
     policy: Callable[[], nn.Module] | None = None
     reference: Callable[[Tensor], Callable[[Tensor], Tensor]] | None = None
     erase: Callable[[], nn.Module] | None = None
@@ -89,14 +93,21 @@ class PixelAveraging:
 
 
 class GLICOSwap:
-    """The library's swap of fitted images with every image's own code as anchor, as ``augment.wrap`` does it."""
+    """The library's swap of fitted ``images`` with every image's own code as anchor, as ``augment.wrap`` does it."""
 
-    def __init__(self, augment: GLICOAugment) -> None:
-        self.augment = augment
+    def __init__(self, augment: GLICOAugment, images: Tensor) -> None:
+        self.augment, self.images = augment, images
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         rows = (torch.rand(len(images)) < self.augment.p).nonzero().flatten().to(images.device)
-        made, _ = self.augment.make(labels[rows], anchors=indices[rows])
+        if self.augment.carry and images.shape[1:] != self.augment.record.image_shape:
+            params = self.augment.make_params(labels[rows], anchors=indices[rows])
+            anchors, partners, ratios, delta = self.augment.correct(params)
+            made = carried(self.images[anchors] / 255, self.images[partners] / 255, ratios, delta)
+        else:
+            made, _ = self.augment.make(labels[rows], anchors=indices[rows])
+            if made.shape[1:] != images.shape[1:]:
+                made = F.interpolate(made, images.shape[2:], mode="bilinear", align_corners=False)
         images = images.clone()
         images[rows] = to_bytes(made)
         return images
@@ -115,10 +126,11 @@ def make_swap(
         further = "rest" if method.unlabeled == "train" else part
         others = make_split(args.data, setting.data, setting.side, setting.per_class, seed, further).eval_images
         unlabeled = others[torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))[:N_UNLABELED]]
-    options = {"seed": seed, "unlabeled": unlabeled, "device": split.images.device, **setting.fit, **method.fit}
+    of_fit = method.fit if "preset" in method.fit else setting.fit | method.fit
+    options = {"seed": seed, "unlabeled": unlabeled, "device": split.images.device} | of_fit
     augment, record = fitted(split.images, split.labels, args.fits, **options)
     augment.swap = augment.swap.replace(**method.swap_settings)
-    return GLICOSwap(augment), record | {"swap": augment.swap.to_json()}
+    return GLICOSwap(augment, split.images), record | {"swap": augment.swap.to_json()}
 
 
 def make_batches(
@@ -126,9 +138,12 @@ def make_batches(
 ) -> tuple[Batches, dict[str, Any]]:
     """The batches that a method trains on, and what to record of its fit; ``part`` is what is scored."""
     swap, record = make_swap(method, split, setting, seed, part, args)
-    policy = method.policy and method.policy()
-    if method.reference is not None:
+    if method.autoaugment:
+        policy = autoaugment(method.autoaugment, batched=setting.batched)
+    elif method.reference is not None:
         policy = method.reference(split.images)
+    else:
+        policy = method.policy and method.policy()
     style = LocalStyle(TensorDataset(split.images.cpu(), split.labels.cpu())) if method.style else None
     erase = method.erase and method.erase()
     options = {"spare": method.spare, "batched": setting.batched}
@@ -160,8 +175,10 @@ def cutout() -> nn.Module:
     return v2.RandomErasing(p=1.0, scale=(0.25, 0.25), ratio=(1.0, 1.0))
 
 
-def autoaugment() -> nn.Module:
-    return v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
+def autoaugment(share: float, *, batched: bool = False) -> Callable[[Tensor], Tensor]:
+    if batched:
+        return BatchedAutoAugment(share)
+    return v2.RandomApply([v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)], p=share)
 
 
 def color_jitter() -> nn.Module:
@@ -191,14 +208,15 @@ def by_reference(name: str) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
     return make
 
 
-CARRIED = {"max_ratio": 1.0, "cells": 3, "carry": True}
-"""A field of ratios, with the detail of both photographs."""
+FIELD = {"cells": 3}
+PLAIN = SwapConfig.published().to_json()
+"""The swap of the paper: the generator alone, one ratio per image, up to 0.4."""
 
 METHODS = {
     "none": Method(),
     "cutout": Method(erase=cutout),
     "random-erasing": Method(erase=v2.RandomErasing),
-    "autoaugment": Method(policy=autoaugment),
+    "autoaugment": Method(autoaugment=1.0),
     "randaugment": Method(policy=v2.RandAugment),
     "trivialaugment": Method(policy=v2.TrivialAugmentWide),
     "mixup": Method(objective=mixed(v2.MixUp)),
@@ -206,18 +224,19 @@ METHODS = {
     "cosine-loss": Method(objective=cosine_loss),
     "mixmatch": Method(objective=mixmatch),
     "pixel": Method(swap="pixel"),
-    "field": Method(swap="pixel", swap_settings={"cells": 3}),
-    "field+style": Method(swap="pixel", swap_settings={"cells": 3}, style=True),
+    "field": Method(swap="pixel", swap_settings=FIELD),
+    "field+style": Method(swap="pixel", swap_settings=FIELD, style=True),
+    "field+style+autoaugment": Method(swap="pixel", swap_settings=FIELD, style=True, autoaugment=0.5),
     "style": Method(style=True),
+    "style+autoaugment": Method(style=True, autoaugment=0.5),
     "glico": Method(swap="glico"),
     "glico+style": Method(swap="glico", style=True),
-    "style+autoaugment": Method(style=True, policy=lambda: v2.RandomApply([autoaugment()])),
-    "glico+style+autoaugment": Method(
-        swap="glico", style=True, policy=lambda: v2.RandomApply([autoaugment()]), spare=True
-    ),
-    "glico-carried": Method(swap="glico", swap_settings=CARRIED),
-    "glico-carried+style": Method(swap="glico", swap_settings=CARRIED, style=True),
-    "published": Method(swap="glico", swap_settings=SwapConfig.published().to_json(), fit={"preset": "published"}),
+    "glico+style+autoaugment": Method(swap="glico", style=True, autoaugment=0.5),
+    "glico+style+autoaugment-spared": Method(swap="glico", style=True, autoaugment=0.5, spare=True),
+    "plain": Method(swap="glico", swap_settings=PLAIN),
+    "plain+style": Method(swap="glico", swap_settings=PLAIN, style=True),
+    "plain+style+autoaugment": Method(swap="glico", swap_settings=PLAIN, style=True, autoaugment=0.5, spare=True),
+    "published": Method(swap="glico", swap_settings=PLAIN, fit={"preset": "published"}),
     "color-jitter": Method(policy=color_jitter),
     "histogram-matching": Method(reference=by_reference("HistogramMatching")),
     "fda": Method(reference=by_reference("FDA")),

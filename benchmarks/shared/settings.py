@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.runner import parse_fields
+from shared.runner import parse_fields, parse_name
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,12 @@ def _omniglot(per_class: int) -> Setting:
     return Setting("omniglot", per_class, side=28, steps=1200, lr=0.1, batched=True)
 
 
+def _practical(data: str, per_class: int, lr: float, steps: int, batch_size: int, **changes: Any) -> Setting:
+    """WRN-16-4, its training and the fit as measure_tuning.py chose them."""
+    training = {"lr": lr, "steps": steps, "batch_size": batch_size, "weight_decay": 5.3e-3, "batched": True}
+    return Setting(data, per_class, **({"depth": 16, "width": 4} | training | changes))
+
+
 _CIFAR100 = {"depth": 28, "width": 10, "batch_size": 100, "lr": 0.1, "weight_decay": 5e-4, "steps": 20_000}
 
 SETTINGS = {
@@ -77,6 +83,12 @@ SETTINGS = {
     "omniglot-1": _omniglot(1),
     "omniglot-2": _omniglot(2),
     "omniglot-5": _omniglot(5),
+    "cifar10-10-wrn16-4": _practical("cifar10", 10, 2.3e-2, 2000, 50, flip=True),
+    "cifar10-50-wrn16-4": _practical("cifar10", 50, 2.3e-2, 4000, 50, flip=True),
+    "signs-5-wrn16-4": _practical("signs", 5, 2.3e-2, 1000, 50, side=48),
+    "signs-10-wrn16-4": _practical("signs", 10, 2.3e-2, 1000, 50, side=48),
+    "mnist-5-wrn16-4": _practical("mnist", 5, 2.3e-2, 1000, 50),
+    "omniglot-2-wrn16-4": _practical("omniglot", 2, 2.3e-2, 2000, 50, side=28),
     "cifar10-10-wrn16-8": _gem(10),
     "cifar10-50-wrn16-8": _gem(50),
     "cifar10-10-wrn28-10": _chimera(10),
@@ -89,19 +101,20 @@ CPU_SETTINGS = tuple(SETTINGS)[:4]
 
 
 def find_setting(name: str, changes: list[str]) -> Setting:
-    """The setting called ``name``, or ``FOLDER-COUNT`` for any folder of images, with ``field=value`` changes.
+    """The setting ``NAME`` or ``NAME:field=value,…``, or ``FOLDER-COUNT`` for any folder of images, with ``changes``.
 
     Raises:
         ValueError: for a name or field that does not exist.
     """
     fields = {field.name for field in dataclasses.fields(Setting)}
+    name, fields_of_name = parse_name(name)
     setting = SETTINGS.get(name)
     if setting is None:
         match = re.fullmatch(r"(.+)-(\d+)", name)
         if not match:
             raise ValueError(f"setting must be FOLDER-COUNT or one of {', '.join(SETTINGS)}; got {name!r}")
         setting = Setting(match[1], int(match[2]))
-    for key, value in parse_fields(changes).items():
+    for key, value in (fields_of_name | parse_fields(changes)).items():
         if key not in fields:
             raise ValueError(f"a setting has the fields {', '.join(sorted(fields))}; got {key!r}")
         setting = dataclasses.replace(setting, **{key: value})

@@ -15,12 +15,15 @@ from torchvision.transforms import v2
 
 from glico_augment.capture import CapturedStep, can_capture, set_learning_rate
 from glico_augment.devices import to_device
+from shared.batched_autoaugment import BatchedAutoAugment
 from shared.data import Split
 from shared.pause import Pause
 from shared.settings import Setting
 from shared.wide_resnet import WideResNet
 
 SHIFT = 4
+IMAGES_AT_ONCE = 8192
+"""Images of coming steps that are made together where a setting is ``batched``, so that a step is a replay alone."""
 
 Swap = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From uint8 images, their labels and their indices among the training images to images."""
@@ -47,8 +50,8 @@ def shift_and_flip(images: Tensor, shift: int, *, flip: bool) -> Tensor:
 class Batches:
     """Batches of normalised images: swapped, shifted and flipped, augmented by a policy, normalised, erased.
 
-    ``swap`` and ``style`` change a batch of uint8 images, ``policy`` one of them, which ``spare`` keeps from swapped
-    images, and ``erase`` one normalised image.
+    ``swap`` and ``style`` change a batch of uint8 images, ``policy`` one of them, or a batch if it is a
+    :class:`BatchedAutoAugment`; ``spare`` keeps it from swapped images. ``erase`` changes one normalised image.
     """
 
     def __init__(
@@ -92,8 +95,11 @@ class Batches:
             images = torch.stack([self.basic(image) for image in images])
         if self.policy is not None:
             with self.own_randomness():
-                pairs = zip(images, is_spared.tolist(), strict=True)
-                images = torch.stack([image if spared else self.policy(image) for image, spared in pairs])
+                if isinstance(self.policy, BatchedAutoAugment):
+                    images = torch.where(is_spared[:, None, None, None], images, self.policy(images))
+                else:
+                    pairs = zip(images, is_spared.tolist(), strict=True)
+                    images = torch.stack([image if spared else self.policy(image) for image, spared in pairs])
         images = self.normalize(images)
         if self.erase is not None:
             with self.own_randomness():
@@ -167,23 +173,28 @@ def train(
         return descend(loss)
 
     step_of_sgd = CapturedStep(learn, is_wanted=is_captured)
-    for step in range(first, setting.steps):
-        if pause is not None and pause.stops(step, order, parts, device):
+    is_plain = objective is cross_entropy
+    steps_at_once = max(1, IMAGES_AT_ONCE // setting.batch_size) if setting.batched and is_plain else 1
+    for start in range(first, setting.steps, steps_at_once):
+        if pause is not None and pause.stops(start, order, parts, device):
             return None
-        while len(order) < setting.batch_size:
+        count = min(steps_at_once, setting.steps - start)
+        while len(order) < count * setting.batch_size:
             order = torch.cat([order, torch.randperm(len(split.images))])
-        indices, order = to_device(order[: setting.batch_size], device), order[setting.batch_size :]
-        batches.share_done = step / setting.steps
-        set_learning_rate(optimizer, setting.lr * (1 + math.cos(math.pi * step / setting.steps)) / 2)
-        if objective is cross_entropy:
-            images = batches(indices)
-            # Every batch has one shape; a small network is trained in less time than its best kernels are found in.
-            with torch.backends.cudnn.flags(enabled=True, benchmark=setting.depth > 10, allow_tf32=True):
-                step_of_sgd(images, split.labels[indices])
-        else:
-            with autocast():
-                loss = objective(network, batches, indices, split.labels[indices])
-            descend(loss)
+        taken, order = order[: count * setting.batch_size], order[count * setting.batch_size :]
+        indices = to_device(taken, device).view(count, -1)
+        images = batches(indices.flatten()).view(*indices.shape, *split.images.shape[1:]) if is_plain else None
+        for step, chosen in enumerate(indices, start):
+            batches.share_done = step / setting.steps
+            set_learning_rate(optimizer, setting.lr * (1 + math.cos(math.pi * step / setting.steps)) / 2)
+            if images is not None:
+                # Every batch has one shape; a small network is trained in less time than its best kernels are found in.
+                with torch.backends.cudnn.flags(enabled=True, benchmark=setting.depth > 10, allow_tf32=True):
+                    step_of_sgd(images[step - start], split.labels[chosen])
+            else:
+                with autocast():
+                    loss = objective(network, batches, chosen, split.labels[chosen])
+                descend(loss)
     return network.eval()
 
 

@@ -117,4 +117,4 @@ def _draw_ratios(
         return torch.ones_like(uniform)
     if has_field:
         uniform = F.interpolate(uniform, size, mode="bicubic", align_corners=False)[:, 0].clamp_(0, 1)
-    return swap.max_ratio * uniform
+    return swap.largest_ratio * uniform

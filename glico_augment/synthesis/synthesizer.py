@@ -45,7 +45,6 @@ class Synthesizer(nn.Module):
     record: FitRecord
     swap: SwapConfig
     p: float
-    max_ratio: float
     cells: int
     carry: bool
     interpolation: str
@@ -88,6 +87,15 @@ class Synthesizer(nn.Module):
     @noise_std.setter
     def noise_std(self, value: float | None) -> None:
         self.swap = self.swap.replace(noise_std=value)
+
+    @property
+    def max_ratio(self) -> float:
+        """The largest ratio ``r`` of a swap; unless it is set 1 within a class, 0.4 with the other samplers."""
+        return self.swap.largest_ratio
+
+    @max_ratio.setter
+    def max_ratio(self, value: float | None) -> None:
+        self.swap = self.swap.replace(max_ratio=value)
 
     @property
     def fitted(self) -> Fitted:
@@ -324,7 +332,7 @@ class Synthesizer(nn.Module):
         return chosen
 
 
-_SWAP_SETTINGS = frozenset(SwapConfig.names()) - {"noise_std"}
+_SWAP_SETTINGS = frozenset(SwapConfig.names()) - {"noise_std", "max_ratio"}
 
 
 def _is_code(which: Any) -> bool:
