@@ -27,9 +27,9 @@ SAMPLERS = ("same-class", "noise", "random-out", "other-class")
 INTERPOLATIONS = ("slerp", "lerp")
 SCHEDULES = ("cosine", "step", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
-DEFAULT_SIDE = 64
-"""Pixels of the side to which images of different sizes are brought where no ``image_size`` is set."""
-_DEFAULT_EPOCHS = 100
+MAX_SIDE, MAX_SIDE_PUBLISHED = 32, 64
+"""Longest side in pixels of a fit of larger images where no ``image_size`` is set, and that of the published preset."""
+_DEFAULT_EPOCHS = 40
 _DEFAULT_BATCH_SIZE = 32
 
 
@@ -125,9 +125,9 @@ class FitConfig(_Config):
     """Settings of :meth:`GLICOAugment.fit`. Symbols are those of Azuri & Weinshall (2020)."""
 
     epochs: int | None = _setting(
-        None, _COUNT, "passes over the training set; None for 100, or more until min_steps steps are made"
+        None, _COUNT, "passes over the training set; None for 40, or more until min_steps steps are made"
     )
-    min_steps: int = _setting(600, checks.integer(1), "fewest optimiser steps when epochs is None")
+    min_steps: int = _setting(250, checks.integer(1), "fewest optimiser steps when epochs is None")
     steps: int | None = _setting(None, _COUNT, "optimiser steps, in place of epochs")
     batch_size: int | None = _setting(
         None, _COUNT, "images per step, at most the size of the set; None for 32, or the whole of a smaller set"
@@ -141,7 +141,7 @@ class FitConfig(_Config):
     )
     noise_dim: int = _setting(16, checks.integer(0), "dimension of the noise ε; 0 for none")
     noise_std: float = _setting(0.15, checks.non_negative, "standard deviation σ of the noise ε, at least 0")
-    generator_width: int = _setting(32, checks.integer(1), "channels of the generator at full image size")
+    generator_width: int = _setting(16, checks.integer(1), "channels of the generator at full image size")
     classifier_width: int = _setting(32, checks.integer(1), "channels of the first layer of the joint classifier F")
     loss: Any = _setting(
         "laplacian",
@@ -176,8 +176,8 @@ class FitConfig(_Config):
     image_size: int | tuple[int, int] | None = _setting(
         None,
         checks.optional(_check_image_size),
-        "side in pixels, or (height, width), to which images are resized; None keeps a common size, and is 64 × 64 "
-        "where sizes differ",
+        "side in pixels, or (height, width), to which images are resized; None keeps a common size of at most 32, and "
+        "brings the longer side of larger images to 32, and images of different sizes to 32 × 32",
     )
     lr: float = _setting(2e-3, checks.positive, "learning rate (Adam) of generator and classifier")
     code_lr: float = _setting(
@@ -222,7 +222,7 @@ class FitConfig(_Config):
         """
         check_names(overrides, cls.names())
         size = checks.optional(_check_image_size)("image_size", overrides.pop("image_size", image_size))
-        side = max(size) if isinstance(size, tuple) else size or DEFAULT_SIDE
+        side = max(size) if isinstance(size, tuple) else size or MAX_SIDE_PUBLISHED
         n_taps = 3 if side <= 32 else 4 if side <= 64 else 5
         batch_size = 128 if side <= 64 else 32
         published: dict[str, Any] = {
@@ -233,6 +233,7 @@ class FitConfig(_Config):
             "class_cosine": 0.0,
             "noise_dim": 100,
             "noise_std": 0.15,
+            "generator_width": 32,
             "loss": "vgg16",
             "loss_weights": tuple(float(tap < n_taps) for tap in range(5)),
             "loss_normalize": False,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from glico_augment import __version__, checks
-from glico_augment.config import DEFAULT_SIDE, PRESETS, FitConfig, SwapConfig
+from glico_augment.config import MAX_SIDE_PUBLISHED, PRESETS, FitConfig, SwapConfig
 
 _MAX_SEED = 2**63 - 1  # of torch
 _MAX_WORKERS = 1024
@@ -79,7 +79,7 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
     )
     fit.add_argument("--checkpoint-every", type=_integer(1), default=200, metavar="STEPS", help="steps between writes")
     fit.add_argument("--quiet", action="store_true", help="neither progress nor log")
-    presets = f"Those left out come from the preset; its values for images of {DEFAULT_SIDE} pixels are shown."
+    presets = f"Those left out come from the preset; its values for images of {MAX_SIDE_PUBLISHED} pixels are shown."
     group = fit.add_argument_group("settings of the fit", presets)
     _add_settings(group, FitConfig(), FitConfig.published(None))
     group = fit.add_argument_group("settings of the swap", f"Kept in the file, and may be changed later. {presets}")

@@ -14,17 +14,15 @@ from torch.utils.data import Dataset, IterableDataset
 
 from glico_augment import checks
 from glico_augment.checks import shown
-from glico_augment.config import DEFAULT_SIDE
+from glico_augment.config import MAX_SIDE
 from glico_augment.data.class_names import ClassNames, check_class_names, names_of_classes
 from glico_augment.data.reading import Sample, Unreadable, read_sample, read_samples
 from glico_augment.data.samples import PLAIN, SampleLayout
 from glico_augment.images import values
 from glico_augment.images.identity import digests, fingerprint
 
-DEFAULT_SIZE = (DEFAULT_SIDE, DEFAULT_SIDE)  # of images that come in many sizes
 ALL_IMAGES = "all images"
 """What the one class of images without labels is called."""
-MAX_IMPLICIT_SIDE = 512  # larger images need an explicit image_size
 ON_ERROR = ("raise", "skip")
 _READ_TWICE = 8  # images, spread over the set: a flip with p = 0.5 escapes all of them once in 256 fits
 
@@ -71,6 +69,7 @@ def read_image_set(
     layout: SampleLayout = PLAIN,
     class_names: ClassNames | None = None,
     image_size: int | tuple[int, int] | None = None,
+    max_side: int = MAX_SIDE,
     channels: int | None = None,
     num_workers: int = 0,
     on_error: str = "raise",
@@ -82,8 +81,9 @@ def read_image_set(
         unlabeled: further images; their labels, if any, are ignored.
         layout: where a sample has its image and its label.
         class_names: see :func:`check_class_names`; None takes those of the dataset.
-        image_size: side in pixels or ``(height, width)`` to bring images to. None keeps a common size, and takes
-            64 × 64 where sizes differ.
+        image_size: side in pixels or ``(height, width)`` to bring images to; None for their common size.
+        max_side: without ``image_size``, what the longer side of larger images is brought to, and both sides of images
+            of different sizes.
         channels: to bring images to, those of a fit; None takes those of the image that has most.
         num_workers: processes that read; 0 for this one.
         on_error: ``"raise"``, or ``"skip"`` to leave out images that cannot be read.
@@ -97,7 +97,7 @@ def read_image_set(
     is_labeled = _has_labels(dataset, layout)
     names = _names(dataset, class_names, layout, is_labeled=is_labeled)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    collector = _Collector(size, channels)
+    collector = _Collector(size, max_side, channels)
     skipped: list[Unreadable] = []
 
     def read(source: Any, *, with_labels: bool, name: str) -> list[Sample]:
@@ -176,35 +176,32 @@ def _warn_if_random(dataset: Any, layout: SampleLayout, samples: Sequence[Sample
 
 
 class _Collector:
-    """Gathers images of one size; brings all to the default size when a second one appears."""
+    """Gathers images, all of one size; brings them to a square when a second size appears where none was asked for."""
 
-    def __init__(self, size: tuple[int, int] | None, channels: int | None) -> None:
+    def __init__(self, size: tuple[int, int] | None, max_side: int, channels: int | None) -> None:
         self.size = size
+        self.max_side = max_side
         self.channels = channels
-        self.is_settled = size is not None
+        self.common: tuple[int, int] | None = None  # size of all images before, where none was asked for
         self.images: list[Tensor] = []
 
     def add(self, sample: Sample) -> Sample:
         """The sample without its image, which is kept here."""
         height, width = sample.image.shape[1:]
-        self.size = self.size or (height, width)
-        if not self.is_settled and (height, width) != self.size:
-            self.size, self.is_settled = DEFAULT_SIZE, True
-            self.images = [values.resize(kept[None], DEFAULT_SIZE)[0] for kept in self.images]
-        # Of large images either another size follows or finish() refuses; they would fill the memory until then.
-        size = DEFAULT_SIZE if max(height, width) > MAX_IMPLICIT_SIDE and not self.is_settled else self.size
-        self.images.append(values.resize(sample.image[None], size)[0])
+        if self.size is None:
+            self.common = (height, width)
+            scale = min(1, self.max_side / max(height, width))
+            self.size = (max(1, round(scale * height)), max(1, round(scale * width)))
+        elif self.common not in (None, (height, width)):
+            self.common, self.size = None, (self.max_side, self.max_side)
+            self.images = [values.resize(kept[None], self.size)[0] for kept in self.images]
+        self.images.append(values.resize(sample.image[None], self.size)[0])
         return dataclasses.replace(sample, image=torch.empty(0))
 
     def finish(self) -> Tensor:
         """All images, ``(n, channels, height, width)`` uint8."""
         assert self.size is not None
         height, width = self.size
-        if not self.is_settled and max(self.size) > MAX_IMPLICIT_SIDE:
-            raise ValueError(
-                f"images are {height} × {width} pixels; a generator of that size needs gigabytes and hours. Pass "
-                f"image_size=64 or so (or image_size=({height}, {width}) to insist)"
-            )
         channels = self.channels or max(len(image) for image in self.images)
         stacked = torch.empty(len(self.images), channels, height, width, dtype=torch.uint8)
         for index, image in enumerate(self.images):

@@ -27,7 +27,7 @@ from glico_augment.model.model import GLICOModel
 MAX_RESTARTS = 2
 _LOOK_EVERY = 20  # steps on an accelerator, where looking at a value waits for the device
 _TRIAL_SHARE = 0.15  # of the steps, after which a fit must draw more than the mean image
-_TRIAL_STEPS = 30  # a shorter trial says nothing
+_TRIAL_STEPS = 90  # or more: images that hardly differ are below their mean for the first 60
 _TRIAL_R2 = 0.01
 _TRIAL_IMAGES = 512
 _RESTART_RATE = 1 / 3  # of both learning rates
@@ -278,8 +278,9 @@ class Fit:
 
     def _has_failed_trial(self) -> bool:
         """Whether the fit is at the end of its trial and still draws the mean image, or worse."""
-        trial_steps = math.ceil(_TRIAL_SHARE * self.total_steps)
-        if self.steps_done != trial_steps or trial_steps < _TRIAL_STEPS or self.restarts == MAX_RESTARTS:
+        trial_steps = max(_TRIAL_STEPS, math.ceil(_TRIAL_SHARE * self.total_steps))
+        is_short = self.total_steps < 2 * trial_steps
+        if self.steps_done != trial_steps or is_short or self.restarts == MAX_RESTARTS:
             return False
         return bool(self.group.gather(self.quality(limit=_TRIAL_IMAGES).r2)[0] < _TRIAL_R2)
 

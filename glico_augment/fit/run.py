@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 
 from glico_augment import checks
-from glico_augment.config import PRESETS, FitConfig
+from glico_augment.config import MAX_SIDE, MAX_SIDE_PUBLISHED, PRESETS, FitConfig
 from glico_augment.data.class_names import ClassNames
 from glico_augment.data.image_set import ON_ERROR, ImageSet, check_dataset, read_image_set
 from glico_augment.data.samples import SampleLayout
@@ -101,6 +101,7 @@ def fit_model(dataset: Any, options: FitOptions, *, finish: Callable[[Fitted], A
             layout=options.layout,
             class_names=options.class_names,
             image_size=asked.image_size,
+            max_side=MAX_SIDE_PUBLISHED if options.preset == "published" else MAX_SIDE,
             num_workers=options.num_workers,
             on_error=options.on_error,
         )

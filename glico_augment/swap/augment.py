@@ -164,14 +164,18 @@ class GLICOAugment(Synthesizer):
         fit_overrides, swap_overrides = split_overrides(overrides)
         if swap is not None and not isinstance(swap, SwapConfig):
             raise TypeError(f"swap must be a SwapConfig, or None; got {swap!r}")
-        has_sampler = swap is not None or "sampler" in swap_overrides
+        has_sampler, has_cells = (swap is not None or name in swap_overrides for name in ("sampler", "cells"))
         swap = swap or (SwapConfig.published() if preset == "published" else SwapConfig())
         swap = swap.replace(**swap_overrides)
         layout = SampleLayout(image_key, label_key, labels_getter)
 
         def finish(fitted: Fitted) -> Any:
-            has_partners = has_sampler or fitted.record.is_labeled
-            return cls(fitted, swap if has_partners else swap.replace(sampler="noise"), layout=layout)
+            changes: dict[str, Any] = {}
+            if not (has_sampler or fitted.record.is_labeled):
+                changes["sampler"] = "noise"
+            if not has_cells:  # the default is for images of 4 pixels and more per side
+                changes["cells"] = min(swap.cells, *fitted.model.generator.sizes[0])
+            return cls(fitted, swap.replace(**changes), layout=layout)
 
         options = FitOptions(
             config,

@@ -129,7 +129,7 @@ def test_images_that_differ_in_a_few_pixels_start_from_their_own_codes_in_any_or
     for number, column in enumerate((0, 20, 40, 63)):
         sparse[number, 0, 32:36, column] = 255
     labels = torch.tensor([0, 0, 0, 1])
-    augment = quick_fit(TensorDataset(sparse, labels), p=1.0, max_ratio=0.0)
+    augment = quick_fit(TensorDataset(sparse, labels), p=1.0, max_ratio=0.0, image_size=64)
     augment.noise_std = 0.0
     expected = as_uint8(augment.reconstruct())
     assert len({tuple(image.flatten().tolist()) for image in expected}) == 4

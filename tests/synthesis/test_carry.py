@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from conftest import LABELS, quick_fit, smooth_images
 from torch.utils.data import TensorDataset
 
-from glico_augment import SwapConfig
+from glico_augment import GLICOAugment, SwapConfig
 from glico_augment.images.values import to_unit
 from glico_augment.synthesis.carry import carried
 
@@ -151,4 +151,18 @@ def test_cells_that_are_no_positive_integer_are_refused(cells):
 def test_the_published_swap_is_plain_with_one_ratio():
     swap = SwapConfig.published()
     assert (swap.cells, swap.carry, swap.max_ratio) == (1, False, 0.4)
-    assert SwapConfig() == swap.replace(noise_std=None)
+    assert SwapConfig(cells=1, carry=False, max_ratio=0.4) == swap.replace(noise_std=None)
+
+
+def test_the_default_is_a_field_up_to_the_partner_with_carried_detail_and_stays_short_of_another_class():
+    assert (SwapConfig().cells, SwapConfig().carry, SwapConfig().largest_ratio) == (3, True, 1.0)
+    assert {SwapConfig(sampler=name).largest_ratio for name in ("noise", "random-out", "other-class")} == {0.4}
+    assert SwapConfig(sampler="other-class", max_ratio=0.9).largest_ratio == 0.9
+
+
+def test_the_default_field_has_no_more_cells_than_the_first_feature_map(images):
+    thin = TensorDataset(images[:, :, :3], LABELS)
+    options = {"epochs": 1, "generator_width": 4, "progress": False, "device": "cpu"}
+    assert GLICOAugment.fit(thin, **options).cells == 2
+    with pytest.raises(ValueError, match="cells must be at most 2"):
+        GLICOAugment.fit(thin, cells=3, **options).synthesize(n_per_class=1)
