@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import torch
@@ -49,8 +50,8 @@ class FitQuality:
         """
         r2, per_class, worst = values["r2"], values["per_class"], values["worst"]
         numbers = [r2, *per_class]
-        if not all(isinstance(number, float) and number <= 1 for number in numbers) or len(per_class) != n_classes:
-            raise ValueError("quality must have an r2 of at most 1, and one per class")
+        if len(per_class) != n_classes or not all(isinstance(each, float) and -inf < each <= 1 for each in numbers):
+            raise ValueError("quality must have a finite r2 of at most 1, and one per class")
         if not all(isinstance(index, int) and 0 <= index < n_images for index in worst):
             raise ValueError("quality must name the worst images by their indices")
         return cls(r2, tuple(per_class), tuple(worst))
