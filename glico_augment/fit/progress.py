@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ LOSS_PARTS = ("loss", "reconstruction", "classification")
 
 logger = logging.getLogger("glico_augment")
 
-_STEPS_TO_ESTIMATE = 20
 _LOSSES_EVERY = 10  # steps; showing a loss waits for the device
 
 
@@ -56,9 +54,7 @@ Callback = Callable[[FitProgress], Any]
 
 
 class ProgressReport:
-    """A callback that shows a running fit: a bar of tqdm, which it closes as a context, and a log of the time to go.
-
-    The log has level INFO. It says after 20 steps how long the fit still takes, and without a bar at each tenth again.
+    """A callback that shows a running fit: a bar of tqdm, which it closes as a context, or a log line at each tenth.
 
     Args:
         steps_done: steps made before.
@@ -69,8 +65,6 @@ class ProgressReport:
 
     def __init__(self, steps_done: int, total_steps: int, *, is_labeled: bool, has_bar: bool) -> None:
         self._bar: Any = None
-        self._steps_made = 0
-        self._start = 0.0
         if not has_bar:
             return
         try:
@@ -88,21 +82,11 @@ class ProgressReport:
 
     def __call__(self, progress: FitProgress) -> None:
         """Show a step."""
-        if self._bar is not None:
-            self._move_bar(progress)
-        now = time.monotonic()
-        self._steps_made += 1
-        if self._steps_made == 1:
-            self._start = now  # the first step is slower than the others
-        is_first = self._steps_made == _STEPS_TO_ESTIMATE
-        is_tenth = self._steps_made > _STEPS_TO_ESTIMATE and progress.step % max(1, progress.total_steps // 10) == 0
-        steps_left = progress.total_steps - progress.step
-        if steps_left and (is_first or (is_tenth and self._bar is None)):
-            seconds = (now - self._start) / (self._steps_made - 1) * steps_left
-            place, loss = (progress.step, progress.total_steps), progress.losses["loss"]
-            logger.info("step %d of %d, loss %.3f: about %s to go", *place, loss, duration(seconds))
-
-    def _move_bar(self, progress: FitProgress) -> None:
+        if self._bar is None:
+            if progress.step % max(1, progress.total_steps // 10) == 0:
+                place = (progress.step, progress.total_steps)
+                logger.info("step %d of %d, loss %.3f", *place, progress.losses["loss"])
+            return
         if progress.step % _LOSSES_EVERY == 0 or progress.step == progress.total_steps:
             restarts = {"restarts": progress.restarts} if progress.restarts else {}
             losses = {name: f"{value:.3f}" for name, value in progress.losses.items()}
