@@ -24,14 +24,7 @@ _WRONG = (LookupError, TypeError, ValueError, RuntimeError, OverflowError)
 
 
 def save_model(path: str | Path, fitted: Fitted, swap: SwapConfig) -> None:
-    """Write a fitted model to one safetensors file.
-
-    Tensors: ``codes``, ``labels``, ``images``, ``digests``, ``losses``, ``generator.*`` and ``classifier.*``.
-
-    Args:
-        path: the file.
-        fitted: the model, on any device, the labelled images and the record.
-        swap: how the images are to be swapped.
+    """Write a fitted model, on any device, to one safetensors file, as ``docs/files.md`` describes it.
 
     Raises:
         ValueError: if the model is no longer what a fit makes, so that it could not be read again.
