@@ -42,10 +42,7 @@ def choose_device(device: torch.device | str | None) -> torch.device:
 
 
 def memory_of(device: torch.device) -> int:
-    """Bytes of memory that a device has in all; for the CPU no more than its container allows.
-
-    A quarter of a TiB where the system does not say.
-    """
+    """Bytes of memory that a device has in all; for the CPU no more than its container allows, or ¼ TiB if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     try:
@@ -54,7 +51,7 @@ def memory_of(device: torch.device) -> int:
         memory = 0
     texts = [file.read_text(encoding="ascii").strip() for file in _CONTAINER_LIMITS if os.access(file, os.R_OK)]
     limits = [int(text) for text in texts if text.isdecimal()]  # it may be "max"
-    return min([memory or _UNKNOWN_MEMORY, *limits])
+    return min([memory or 2**38, *limits])
 
 
 def check_memory(needed: float, what: str, remedy: str, *, memory: int) -> None:
@@ -70,7 +67,6 @@ def _shown(count: float) -> str:
     return f"{count / 2**30:,.1f} GiB" if count < 2**40 else f"{count / 2**40:,.1f} TiB"
 
 
-_UNKNOWN_MEMORY = 2**38
 _CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 

@@ -7,11 +7,7 @@ from typing import Any
 
 
 def import_optional(module: str, message: str) -> Any:
-    """Import a module of a library that may not be installed.
-
-    Raises:
-        ModuleNotFoundError: with ``message``, which says how to install the library, if it is not there.
-    """
+    """Import a module of a library, or raise ModuleNotFoundError with ``message``, which says how to install it."""
     library = module.partition(".")[0]
     try:
         return import_module(module)

@@ -220,16 +220,8 @@ def _usage(title: str) -> str:
 
 
 def nearest(images: Tensor, training: Tensor, *, excluded: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The nearest training image of each image, pixel by pixel.
-
-    Args:
-        images: ``(k, channels, height, width)`` float in ``[0, 1]``.
-        training: ``(m, channels, height, width)`` uint8.
-        excluded: ``(k,)``, for each image a training image that does not count; None for none.
-
-    Returns:
-        Indices of training images, ``(k,)`` int64, and the root mean squared differences of values in ``[0, 1]``,
-        ``(k,)``.
+    """The index of the training image, uint8, nearest to each of ``images``, in ``[0, 1]``, and its root mean squared
+    difference, ``(k,)`` each. Of ``excluded``, ``(k,)``, each image leaves one training image out.
     """
     flat = images.flatten(1)
     exact = partial(torch.cdist, flat, compute_mode="donot_use_mm_for_euclid_dist")

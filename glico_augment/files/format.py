@@ -64,22 +64,11 @@ def write_file(path: str | Path, tensors: Mapping[str, Tensor], info: dict[str, 
     }
     content = safetensors.torch.save(contiguous, {**metadata, "checksum": checksum(metadata, contiguous)})
 
-    def write(partial: Path) -> None:
-        partial.write_bytes(content)
-
-    write_atomically(path, write)
+    write_atomically(path, lambda partial: partial.write_bytes(content))
 
 
 def read_file(path: str | Path, *, names: Iterable[str] | None = None, kind: str = FITTED) -> Content:
-    """Read a file of :func:`write_file`, all of which is verified whatever is asked for.
-
-    Args:
-        path: the file.
-        names: tensors to return; all if None.
-        kind: what the file must hold.
-
-    Returns:
-        The tensors, on the CPU, and the JSON object, as the current version has them.
+    """Read a file of :func:`write_file`: all of it is verified, and the tensors ``names`` returned, all if None.
 
     Raises:
         FileNotFoundError: if there is no such file.

@@ -38,8 +38,9 @@ _NO_CLASS = -100  # of unlabelled images
 class Saver(Protocol):
     """What writes a running fit to disk. All processes call its methods after the same steps."""
 
-    has_signal: bool
-    """Whether this process was told to end."""
+    @property
+    def has_signal(self) -> bool:
+        """Whether this process was told to end."""
 
     def save(self) -> None:
         """Write the fit, if a write is due."""

@@ -56,14 +56,8 @@ class Encoding:
 class Comparison:
     """The reconstruction loss of a fit, with the generator frozen, and without a fit around it.
 
-    Args:
-        fitted_images: ``(m, channels, height, width)`` uint8, on the device to work on; they calibrate the
-            loss.
-        record: of the fit.
-        loss: the module it was fitted with, where it was one; None builds the loss that the settings name.
-
-    Raises:
-        ValueError: if it was fitted with a module and none is given.
+    It is calibrated on the ``fitted_images``, uint8 on the device to work on. ``loss`` is the module it was fitted
+    with, where it was one, or else ValueError is raised.
     """
 
     def __init__(self, fitted_images: Tensor, record: FitRecord, loss: nn.Module | None = None) -> None:
@@ -74,11 +68,7 @@ class Comparison:
         self.restarts = record.restarts
 
     def with_targets(self, targets: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """``loss(outputs, rows)``, a scalar: the loss of images that are to be ``targets[rows]``.
-
-        Args:
-            targets: ``(k, channels, height, width)`` float in ``[0, 1]``; their features are taken once.
-        """
+        """``loss(outputs, rows)``, a scalar: the loss of images that are to be ``targets[rows]``, in ``[0, 1]``."""
         loss = self.loss
         with torch.no_grad():
             features = loss.features(targets) if isinstance(loss, FeatureLoss) else []
@@ -124,18 +114,6 @@ def encode(
     uniformly, the same for every image, so that a code does not depend on the other images. From each start Adam takes
     ``steps`` steps at a rate that falls to 0 as a cosine, with a projection onto the sphere after each. The best of all
     starts and ends is returned, so that no code is worse than those it started from.
-
-    Args:
-        synthesizer: the fit.
-        images: whose codes to find.
-        layout: where a sample has its image.
-        steps: of each start, at least 0.
-        starts: per image, at least 1.
-        lr: learning rate of Adam at the first step.
-        loss: the module that the fit was made with, if it was one.
-        device: where to work; None for the best at hand.
-        seed: of the random starts.
-        progress: show a bar, where tqdm is installed.
     """
     steps, starts = checks.integer(0)("steps", steps), checks.integer(1)("starts", starts)
     lr, seed = checks.positive("lr", lr), checks.integer(0)("seed", seed)

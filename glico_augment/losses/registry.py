@@ -12,11 +12,7 @@ from glico_augment.losses.feature_loss import FeatureLoss
 
 
 def build_loss(config: FitConfig, image_shape: tuple[int, int, int]) -> nn.Module:
-    """The reconstruction loss that ``config.loss`` names, or a copy of the module it is.
-
-    Args:
-        config: the settings of the fit; see :meth:`FeatureLoss.from_config` for those that are read.
-        image_shape: ``(channels, height, width)`` of the images to compare.
+    """The reconstruction loss of images ``(channels, height, width)`` that ``config.loss`` names, or a copy of it.
 
     Raises:
         FileNotFoundError: if pretrained weights are neither in the cache nor to be downloaded.
