@@ -23,22 +23,22 @@ def choose_device(device: torch.device | str | None) -> torch.device:
     if device is None:
         has_mps = torch.backends.mps.is_available() and not _is_group()
         device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
-    chosen: torch.device | None
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
-        chosen = None
-    if chosen is None or chosen.type not in ("cuda", "mps", "cpu"):
+        chosen = torch.device("meta")
+    if chosen.type not in ("cuda", "mps", "cpu"):
         raise ValueError(f"device must be 'cuda', 'mps', 'cpu' or None; got {device!r}")
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {str(device)!r} was asked for but torch sees no CUDA GPU; leave device=None")
-    if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
-        raise ValueError(f"device {str(device)!r} was asked for but torch sees {torch.cuda.device_count()} CUDA GPUs")
-    if chosen.type == "cuda" and chosen.index is None and _is_group():
-        chosen = torch.device("cuda", torch.cuda.current_device())
+    asked = f"device {str(device)!r} was asked for but torch sees"
     if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError(f"device {str(device)!r} was asked for but torch sees no Apple GPU; leave device=None")
-    return chosen
+        raise ValueError(f"{asked} no Apple GPU; leave device=None")
+    if chosen.type != "cuda":
+        return chosen
+    if not torch.cuda.is_available():
+        raise ValueError(f"{asked} no CUDA GPU; leave device=None")
+    if chosen.index is not None and chosen.index >= torch.cuda.device_count():
+        raise ValueError(f"{asked} {torch.cuda.device_count()} CUDA GPUs")
+    return torch.device("cuda", torch.cuda.current_device()) if chosen.index is None and _is_group() else chosen
 
 
 def memory_of(device: torch.device) -> int:

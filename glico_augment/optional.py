@@ -15,3 +15,12 @@ def import_optional(module: str, message: str) -> Any:
         if (error.name or "").partition(".")[0] != library:  # the library is there, and lacks one of its own
             raise
         raise ModuleNotFoundError(message, name=library) from error
+
+
+def progress_bar(title: str, total: int, **options: Any) -> Any:
+    """A bar of tqdm over steps; None where that is not installed."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return None
+    return tqdm(desc=title, total=total, unit="step", dynamic_ncols=True, **options)

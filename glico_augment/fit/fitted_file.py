@@ -88,13 +88,11 @@ def _build(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[Fitted, Sw
 
 
 def _read_record(tensors: dict[str, Tensor], info: dict[str, Any], codes: SphereCodes) -> FitRecord:
-    names, shape, seed, restarts = info["class_names"], info["image_shape"], info["seed"], info["restarts"]
+    names = info["class_names"]
     if not (isinstance(names, list) and all(name is None or isinstance(name, str) for name in names)):
         raise TypeError("class_names must be a list of strings and nulls")
-    if not (isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)):
-        raise TypeError("image_shape must be three positive integers")
-    if not isinstance(seed, int) or not isinstance(restarts, int):
-        raise TypeError("seed and restarts must be integers")
+    shape = checks.sequence_of(checks.integer(1), "three positive integers", 3)("image_shape", info["image_shape"])
+    seed, restarts = (checks.integer(0)(name, info[name]) for name in ("seed", "restarts"))
     is_labeled = checks.boolean("is_labeled", info["is_labeled"])
     if not is_labeled and bool(codes.labels.any()):
         raise ValueError("its images have no labels, as it says, and labels")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glico_augment.fit.quality import FitQuality
 from glico_augment.model.model import GLICOModel
+from glico_augment.optional import progress_bar
 
 LOSS_PARTS = ("loss", "reconstruction", "classification")
 
@@ -56,29 +57,19 @@ Callback = Callable[[FitProgress], Any]
 class ProgressReport:
     """A callback that shows a running fit: a bar of tqdm, which it closes as a context, or a log line at each tenth.
 
-    Args:
-        steps_done: steps made before.
-        total_steps: steps of the whole fit.
-        is_labeled: whether the images have labels; the bar says where they have none, which may be a mistake.
-        has_bar: whether to show a bar.
+    The bar says where the images have no labels, which may be a mistake.
     """
 
     def __init__(self, steps_done: int, total_steps: int, *, is_labeled: bool, has_bar: bool) -> None:
-        self._bar: Any = None
-        if not has_bar:
-            return
-        try:
-            from tqdm.auto import tqdm
-        except ImportError:
+        title = "GLICO fit" if is_labeled else "GLICO fit without labels"
+        self._bar = progress_bar(title, total_steps, initial=steps_done) if has_bar else None
+        if has_bar and self._bar is None:
             warnings.warn(
                 "no progress bar: tqdm is not installed (pip install 'glico-augment[progress]', or progress=False); "
                 "logging.basicConfig(level=logging.INFO) shows how far a fit is",
                 UserWarning,
                 stacklevel=5,
             )
-            return
-        title = "GLICO fit" if is_labeled else "GLICO fit without labels"
-        self._bar = tqdm(initial=steps_done, total=total_steps, desc=title, unit="step", dynamic_ncols=True)
 
     def __call__(self, progress: FitProgress) -> None:
         """Show a step."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -26,6 +26,7 @@ from glico_augment.images.values import promote_channels, to_unit
 from glico_augment.losses import FeatureLoss, build_loss
 from glico_augment.model import sphere
 from glico_augment.model.model import GLICOModel
+from glico_augment.optional import progress_bar
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 _PIXELS_PER_PASS = 2**19  # half of what a pass without gradients takes
@@ -169,7 +170,9 @@ def _encode(
     _, height, width = model.generator.image_shape
     batches = torch.arange(len(images)).split(max(1, _PIXELS_PER_PASS // (height * width * starts)))
     codes = []
-    with _bar(len(batches) * steps, progress) as advance:
+    bar = progress_bar("GLICO encode", len(batches) * steps) if progress else None
+    advance = (lambda: None) if bar is None else bar.update
+    with contextlib.nullcontext() if bar is None else bar:
         for batch in batches:
             targets = to_unit(to_device(images[batch], device))
             near = model.codes.codes.detach()[_nearest(targets, fitted_images, n_near)]
@@ -234,16 +237,3 @@ def _judge(codes: Tensor, made: Tensor, images: Tensor, mean: Tensor) -> Encodin
     )
     distance = distance.clamp(min=ROUNDING * mean.numel())
     return Encoding(codes.cpu(), made, float(1 - error.sum() / distance.sum()), (1 - error / distance).float())
-
-
-@contextlib.contextmanager
-def _bar(total: int, enabled: bool) -> Iterator[Callable[[], Any]]:
-    """What is to be called after each step; it moves a bar of tqdm, where that is installed."""
-    bar: Any = contextlib.nullcontext()
-    if enabled:
-        with contextlib.suppress(ImportError):
-            from tqdm.auto import tqdm
-
-            bar = tqdm(total=total, desc="GLICO encode", unit="step", dynamic_ncols=True)
-    with bar as shown:
-        yield (lambda: None) if shown is None else shown.update
