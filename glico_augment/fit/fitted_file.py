@@ -12,15 +12,13 @@ from glico_augment import checks
 from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.devices import cpu_by_default
 from glico_augment.errors import FileFormatError
-from glico_augment.files.format import check_tensors, read_file, reason, with_prefix, without_prefix, write_file
+from glico_augment.files.format import WRONG, check_tensors, read_file, reason, with_prefix, without_prefix, write_file
 from glico_augment.fit.progress import LOSS_PARTS
 from glico_augment.fit.quality import FitQuality
 from glico_augment.fit.record import FitRecord, Fitted
 from glico_augment.images.identity import fingerprint
 from glico_augment.model.codes import SphereCodes
 from glico_augment.model.model import GLICOModel
-
-_WRONG = (LookupError, TypeError, ValueError, RuntimeError, OverflowError)
 
 
 def save_model(path: str | Path, fitted: Fitted, swap: SwapConfig) -> None:
@@ -45,7 +43,7 @@ def save_model(path: str | Path, fitted: Fitted, swap: SwapConfig) -> None:
     info = {**record.identity(), "restarts": record.restarts, "quality": quality, "swap": swap.to_json()}
     try:
         _build(tensors, info)
-    except _WRONG as error:
+    except WRONG as error:
         raise ValueError(f"{path} is not written, as it could not be read again: {reason(error)}") from error
     write_file(path, tensors, info)
 
@@ -60,12 +58,12 @@ def load_model(path: str | Path) -> tuple[Fitted, SwapConfig]:
     tensors, info = read_file(path)
     try:
         return _build(tensors, info)
-    except _WRONG as error:
+    except WRONG as error:
         raise FileFormatError(f"{path} is damaged: {reason(error)}") from error
 
 
 def _build(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[Fitted, SwapConfig]:
-    """What :func:`load_model` returns, of the content of a file; raises one of ``_WRONG`` if its parts do not fit."""
+    """What :func:`load_model` returns, of the content of a file; raises one of ``WRONG`` if its parts do not fit."""
     codes = SphereCodes.read(tensors)
     record = _read_record(tensors, info, codes)
     swap = SwapConfig.from_json(info["swap"])
