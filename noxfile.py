@@ -15,7 +15,7 @@ def oldest(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *session.posargs)
 
 
-@nox.session(python=["3.10", "3.11", "3.12", "3.13"], default=False)
+@nox.session(python=["3.10", "3.11", "3.12", "3.13", "3.14"], default=False)
 def newest(session: nox.Session) -> None:
     """The newest version of everything."""
     session.install("--upgrade", ".[test]")

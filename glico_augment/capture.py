@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -27,29 +26,15 @@ def can_capture(device: torch.device) -> bool:
     return has_pools and not torch.cuda.is_current_stream_capturing()
 
 
-@dataclass(frozen=True)
 class GraphMemory:
     """What graphs share that never run at the same time: the memory of their kernels, and the stream they record in.
 
     Libraries keep workspaces by the stream, so that graphs of different memories have different streams.
     """
 
-    pool: Any
-    stream: torch.cuda.Stream
-
-    @classmethod
-    def of(cls, device: torch.device) -> GraphMemory:
-        """A new one on a CUDA device."""
-        return cls(torch.cuda.graph_pool_handle(), torch.cuda.Stream(device))
-
-
-@dataclass(frozen=True)
-class _Captured(Generic[_Output]):
-    """A graph, and where it reads its inputs and leaves its output."""
-
-    graph: torch.cuda.CUDAGraph
-    inputs: tuple[Tensor | None, ...]
-    output: _Output
+    def __init__(self, device: torch.device) -> None:
+        self.pool = torch.cuda.graph_pool_handle()
+        self.stream = torch.cuda.Stream(device)
 
 
 class CapturedStep(Generic[_Output]):
@@ -60,11 +45,8 @@ class CapturedStep(Generic[_Output]):
     optimisers be ``capturable``. On any other device, and for a function that may do anything, there is
     ``is_wanted=False``: the function is called.
 
-    Args:
-        function: from tensors, each of which may be None but the first, to a tensor or several.
-        is_wanted: whether to capture.
-        warm_up: calls before the capture.
-        memory: shared with other graphs; None for its own.
+    Of the tensors each but the first may be None. There are ``warm_up`` calls before the capture; ``memory`` may be
+    shared with other graphs.
     """
 
     def __init__(
@@ -80,7 +62,8 @@ class CapturedStep(Generic[_Output]):
         self._warm_up = warm_up
         self._memory = memory
         self._calls = 0
-        self._captured: _Captured[_Output] | None = None
+        # The graph, and where it reads its inputs and leaves its output.
+        self._captured: tuple[torch.cuda.CUDAGraph, tuple[Tensor | None, ...], _Output] | None = None
 
     @property
     def is_captured(self) -> bool:
@@ -99,25 +82,28 @@ class CapturedStep(Generic[_Output]):
             return output
         if self._captured is None:
             self._captured = self._capture(inputs)
-        for kept, given in zip(self._captured.inputs, inputs, strict=True):
-            if kept is not None and given is not None:
-                kept.copy_(given, non_blocking=True)
-        self._captured.graph.replay()
-        return self._captured.output
+        graph, kept, output = self._captured
+        for own, given in zip(kept, inputs, strict=True):
+            if own is not None and given is not None:
+                own.copy_(given, non_blocking=True)
+        graph.replay()
+        return output
 
     @torch.inference_mode(False)  # tensors made in it could not be overwritten outside of it
-    def _capture(self, inputs: tuple[Tensor | None, ...]) -> _Captured[_Output]:
+    def _capture(
+        self, inputs: tuple[Tensor | None, ...]
+    ) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor | None, ...], _Output]:
         """Record the kernels of a call, none of which runs."""
         assert inputs[0] is not None
         device = inputs[0].device
-        memory = self._memory or GraphMemory.of(device)
+        memory = self._memory or GraphMemory(device)
         kept = tuple(None if given is None else given.clone() for given in inputs)
         graph = torch.cuda.CUDAGraph()
         # Other threads, which pin memory for a loader say, go on as they like.
         options: dict[str, Any] = {"stream": memory.stream, "capture_error_mode": "thread_local"}
         with torch.cuda.device(device), torch.cuda.graph(graph, memory.pool, **options):
             output = self.function(*kept)
-        return _Captured(graph, kept, output)
+        return graph, kept, output
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -52,11 +52,7 @@ class _Config:
         return [field.name for field in dataclasses.fields(cls)]
 
     def replace(self, **overrides: Unpack[Settings]) -> Self:
-        """A copy with some settings changed.
-
-        Raises:
-            TypeError: for a name that is no setting.
-        """
+        """A copy with some settings changed; TypeError for a name that is no setting."""
         check_names(overrides, self.names())
         return type(self)(**{name: getattr(self, name) for name in self.names()} | dict(overrides))
 
@@ -67,11 +63,7 @@ class _Config:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            TypeError, ValueError: if ``values`` is not what :meth:`to_json` makes.
-        """
+        """The inverse of :meth:`to_json`; TypeError or ValueError for what that does not make."""
         if not isinstance(values, Mapping):
             raise TypeError(f"{cls.__name__} must be an object, got {type(values).__name__}")
         return cls().replace(**values)
@@ -249,13 +241,9 @@ class FitConfig(_Config):
         return cls(**{**published, **overrides})
 
     def resolved(self, n_images: int, image_shape: tuple[int, int, int]) -> FitConfig:
-        """The settings with every default that depends on the set replaced by its number.
+        """The settings with every default that depends on the set, unlabelled images included, replaced by its number.
 
         A fitted file keeps these, so that it stays what it is when a default changes.
-
-        Args:
-            n_images: images of the set, unlabelled ones included.
-            image_shape: ``(channels, height, width)`` at which they are fitted.
 
         Raises:
             ValueError: if :attr:`batch_size` is larger than the set.
@@ -360,8 +348,7 @@ class SwapConfig(_Config):
 def split_overrides(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings among ``overrides`` of a :class:`FitConfig` and of a :class:`SwapConfig`; ``noise_std`` is of both.
 
-    Raises:
-        TypeError: for a name that is a setting of neither.
+    A name that is a setting of neither raises TypeError.
     """
     check_names(overrides, list(dict.fromkeys([*FitConfig.names(), *SwapConfig.names()])))
     fit, swap = (

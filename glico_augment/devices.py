@@ -23,29 +23,26 @@ def choose_device(device: torch.device | str | None) -> torch.device:
     if device is None:
         has_mps = torch.backends.mps.is_available() and not _is_group()
         device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
-    chosen: torch.device | None
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
-        chosen = None
-    if chosen is None or chosen.type not in ("cuda", "mps", "cpu"):
+        chosen = torch.device("meta")
+    if chosen.type not in ("cuda", "mps", "cpu"):
         raise ValueError(f"device must be 'cuda', 'mps', 'cpu' or None; got {device!r}")
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {str(device)!r} was asked for but torch sees no CUDA GPU; leave device=None")
-    if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
-        raise ValueError(f"device {str(device)!r} was asked for but torch sees {torch.cuda.device_count()} CUDA GPUs")
-    if chosen.type == "cuda" and chosen.index is None and _is_group():
-        chosen = torch.device("cuda", torch.cuda.current_device())
+    asked = f"device {str(device)!r} was asked for but torch sees"
     if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError(f"device {str(device)!r} was asked for but torch sees no Apple GPU; leave device=None")
-    return chosen
+        raise ValueError(f"{asked} no Apple GPU; leave device=None")
+    if chosen.type != "cuda":
+        return chosen
+    if not torch.cuda.is_available():
+        raise ValueError(f"{asked} no CUDA GPU; leave device=None")
+    if chosen.index is not None and chosen.index >= torch.cuda.device_count():
+        raise ValueError(f"{asked} {torch.cuda.device_count()} CUDA GPUs")
+    return torch.device("cuda", torch.cuda.current_device()) if chosen.index is None and _is_group() else chosen
 
 
 def memory_of(device: torch.device) -> int:
-    """Bytes of memory that a device has in all; for the CPU no more than its container allows.
-
-    A quarter of a TiB where the system does not say.
-    """
+    """Bytes of memory that a device has in all; for the CPU no more than its container allows, or ¼ TiB if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     try:
@@ -54,7 +51,7 @@ def memory_of(device: torch.device) -> int:
         memory = 0
     texts = [file.read_text(encoding="ascii").strip() for file in _CONTAINER_LIMITS if os.access(file, os.R_OK)]
     limits = [int(text) for text in texts if text.isdecimal()]  # it may be "max"
-    return min([memory or _UNKNOWN_MEMORY, *limits])
+    return min([memory or 2**38, *limits])
 
 
 def check_memory(needed: float, what: str, remedy: str, *, memory: int) -> None:
@@ -70,7 +67,6 @@ def _shown(count: float) -> str:
     return f"{count / 2**30:,.1f} GiB" if count < 2**40 else f"{count / 2**40:,.1f} TiB"
 
 
-_UNKNOWN_MEMORY = 2**38
 _CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 

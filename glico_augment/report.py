@@ -19,7 +19,6 @@ from glico_augment import __version__
 from glico_augment.files.atomic import write_atomically
 from glico_augment.files.format import FORMAT_VERSION
 from glico_augment.images.values import to_unit
-from glico_augment.model.sphere import geodesic_distance
 from glico_augment.pictures import plots
 from glico_augment.pictures.grids import data_uri, make_pixels, to_png
 from glico_augment.synthesis.synthesizer import Synthesizer
@@ -29,7 +28,6 @@ _SAMPLES_PER_CLASS = 3
 _VISIBLE_CLASSES = 12  # of the table; the others are folded away
 _MAX_IMAGE_SIDE = 128  # pixels, so that the page stays below a few MB
 _DPI = 110
-_ANGLE_PAIRS = 4000
 _TRAINING_SAMPLE = 256
 _CHUNK = 256
 
@@ -80,7 +78,7 @@ def make_report(
         _reconstructions(synthesizer, named),
         _paths(synthesizer),
         _samples(synthesizer, named),
-        _sphere_and_losses(synthesizer),
+        _losses(synthesizer),
         _settings(synthesizer),
         _usage(title),
     )
@@ -178,31 +176,17 @@ def _samples(synthesizer: Synthesizer, named: list[str]) -> str:
     )
 
 
-def _sphere_and_losses(synthesizer: Synthesizer) -> str:
-    within, between = angles(synthesizer)
-    means = [
-        f"{values.mean():.0f}° {where}"
-        for values, where in ((within, "within a class"), (between, "between classes"))
-        if len(values)
-    ]
-    found = f"The mean angle between two codes is {' and '.join(means)}. " if means else ""
-    cosine = synthesizer.config.class_cosine
-    start = f"with a cosine of {cosine:g} within a class" if cosine else "with codes anywhere"
-    return (
-        f"<h2>The sphere</h2><p>{found}The fit started {start}.</p>"
-        "<h2>The fit</h2><p>The loss and its parts before weighting, with the moving average over a fiftieth of the "
-        f"steps.</p>{_loss_chart(synthesizer)}"
-    )
-
-
-def _loss_chart(synthesizer: Synthesizer) -> str:
+def _losses(synthesizer: Synthesizer) -> str:
     try:
         chart = plots.plot_losses(synthesizer)
     except ModuleNotFoundError as error:
-        return f"<p>{_escape(error)}</p>"
+        return f"<h2>The fit</h2><p>{_escape(error)}</p>"
     file = io.BytesIO()
     chart.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})  # the version of matplotlib
-    return f'<img src="{data_uri(file.getvalue())}" alt="Loss and its parts over the steps of the fit">'
+    return (
+        "<h2>The fit</h2><p>The loss and its parts before weighting, with the moving average over a fiftieth of the "
+        f'steps.</p><img src="{data_uri(file.getvalue())}" alt="Loss and its parts over the steps of the fit">'
+    )
 
 
 def _settings(synthesizer: Synthesizer) -> str:
@@ -236,16 +220,8 @@ def _usage(title: str) -> str:
 
 
 def nearest(images: Tensor, training: Tensor, *, excluded: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The nearest training image of each image, pixel by pixel.
-
-    Args:
-        images: ``(k, channels, height, width)`` float in ``[0, 1]``.
-        training: ``(m, channels, height, width)`` uint8.
-        excluded: ``(k,)``, for each image a training image that does not count; None for none.
-
-    Returns:
-        Indices of training images, ``(k,)`` int64, and the root mean squared differences of values in ``[0, 1]``,
-        ``(k,)``.
+    """The index of the training image, uint8, nearest to each of ``images``, in ``[0, 1]``, and its root mean squared
+    difference, ``(k,)`` each. Of ``excluded``, ``(k,)``, each image leaves one training image out.
     """
     flat = images.flatten(1)
     exact = partial(torch.cdist, flat, compute_mode="donot_use_mm_for_euclid_dist")
@@ -260,23 +236,6 @@ def usual_distance(training: Tensor) -> float:
     """The median distance of a training image from the nearest other one, over at most 256 of them."""
     chosen = torch.arange(0, len(training), -(-len(training) // _TRAINING_SAMPLE))
     return float(nearest(to_unit(training[chosen]), training, excluded=chosen)[1].median())
-
-
-def angles(synthesizer: Synthesizer) -> tuple[Tensor, Tensor]:
-    """Angles in degrees between two random codes of one class, and between two of different classes.
-
-    Returns:
-        Two tensors of at most 4000 angles each; the first is empty where no class has two images.
-    """
-    codes, generator = synthesizer.codes, torch.Generator().manual_seed(0)
-    first = torch.randint(codes.n_labeled, (_ANGLE_PAIRS,), generator=generator)
-    partners = codes.sample_partners(first, generator=generator)
-    others = torch.randint(codes.n_labeled, (_ANGLE_PAIRS,), generator=generator)
-    is_pair, is_between = partners != first, codes.class_indices[first] != codes.class_indices[others]
-    points = codes.codes.detach()
-    within = geodesic_distance(points[first[is_pair]], points[partners[is_pair]])
-    between = geodesic_distance(points[first[is_between]], points[others[is_between]])
-    return torch.rad2deg(within), torch.rad2deg(between)
 
 
 def _escape(text: object) -> str:

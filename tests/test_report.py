@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import PIL.Image
 import pytest
 import torch
-from conftest import LABELS, quick_fit, smooth_images
+from conftest import quick_fit, smooth_images
 from torch.utils.data import TensorDataset
 
 from glico_augment import report
@@ -128,12 +128,6 @@ def test_a_page_of_many_classes_shows_some_and_hides_none():
         assert said in text
 
 
-def test_a_class_of_one_image_has_no_angles_within():
-    dataset = TensorDataset(smooth_images(2, height=8, width=8), torch.tensor([0, 1]))
-    text = Page(make_report(quick_fit(dataset, batch_size=2, epochs=1))).text
-    assert re.search(r"two codes is \d+° between classes", text)
-
-
 def test_a_fit_without_labels_has_a_page(images):
     text = Page(make_report(quick_fit(images, epochs=1))).text
     assert "images8 without labels" in text
@@ -194,19 +188,6 @@ def test_a_training_image_is_nearest_to_itself_unless_it_is_excluded(images, mon
     expected = brute_force(to_unit(images), images).fill_diagonal_(torch.inf)
     assert torch.equal(indices, expected.argmin(dim=1))
     assert report.usual_distance(images) == pytest.approx(expected.min(dim=1).values.median().item())
-
-
-def test_angles_are_of_pairs_of_one_class_and_of_two(augment):
-    codes = augment.codes.codes.detach().double()
-    all_angles = torch.rad2deg((codes @ codes.T).clamp(-1, 1).acos())
-    is_same = LABELS[:, None] == LABELS
-    within, between = report.angles(augment)
-    expected_within = all_angles[is_same & ~torch.eye(8, dtype=torch.bool)]
-    for found, expected in ((within, expected_within), (between, all_angles[~is_same])):
-        assert len(found) > 1000
-        distance = (found.double()[:, None] - expected).abs().min(dim=1).values
-        assert distance.max() < 0.05
-        assert len(found.round(decimals=2).unique()) == len(expected.round(decimals=2).unique())
 
 
 def test_the_command_writes_a_page_with_the_names_of_files(glico, photos, photos_fit, tmp_path):

@@ -21,15 +21,14 @@ except ImportError:  # Windows, where nobody can remove a file that is open
 
 _SHOWN_CHARACTERS = 20  # of a file's name in that of its partial file, which must not be longer than a name can be
 _LONGEST_SUFFIX = 16
-_SLOTS = 8  # writers of one path at a time whose partial files are found again if they are killed
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Have ``write`` fill a file beside ``path``, then rename it into place.
 
-    Whatever happens, ``path`` is either what it was or whole; an error removes the partial file, and what a killed
-    writer of ``path`` left is removed by the next one. A symbolic link stays one, and the file it names is replaced;
-    a replaced file keeps its permissions.
+    Whatever happens, ``path`` is either what it was or whole; an error removes the partial file, and the next writer of
+    ``path`` that of a killed one, unless others wrote ``path`` beside it. A symbolic link stays one, and the file it
+    names is replaced; a replaced file keeps its permissions.
 
     Args:
         path: the file.
@@ -48,8 +47,11 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
                 if fcntl is None:
                     file.close()
                 partial.replace(target)
-            finally:
+            except BaseException:  # and not in any case: the name may be that of another writer by now
+                if fcntl is None:
+                    file.close()
                 partial.unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise _in_words(path, error) from error
 
@@ -88,59 +90,45 @@ def _may(path: Path, mode: int) -> bool:
 
 
 def _create(target: Path) -> tuple[Path, BinaryIO]:
-    """A new file beside ``target``, open and locked, once those of dead writers are removed."""
+    """A new file beside ``target``, open; where files can be locked it is, and takes the place of a killed writer's."""
     # The suffix stays last: writers of images choose their format by it.
     suffix = target.suffix if len(target.suffix) <= _LONGEST_SUFFIX else ""
     key = hashlib.blake2b(os.fsencode(target.name), digest_size=8).hexdigest()
-    prefix = f".{target.stem[:_SHOWN_CHARACTERS]}.{key}."
-    names = [f"{prefix}{slot}.partial{suffix}" for slot in (*range(_SLOTS), uuid.uuid4().hex)]
-    free = [partial for partial in map(target.with_name, names) if _is_free(partial)]
-    for partial in free:
-        with suppress(FileExistsError):
-            file = partial.open("xb+")
-            with suppress(OSError):  # where there is no such file, its permissions are those of any new one
-                partial.chmod(stat.S_IMODE(target.stat().st_mode))
-            is_taken = False
-            try:
-                _lock(file)
-            except OSError as error:
-                is_taken = isinstance(error, BlockingIOError)  # else files cannot be locked here
-            if not is_taken and _is_at(partial, file):
-                return partial, file
-            file.close()  # another writer took it for abandoned, before it was locked
-    raise OSError("others are writing it")
+    start = f".{target.stem[:_SHOWN_CHARACTERS]}.{key}"
+    partial = target.with_name(f"{start}.partial{suffix}")
+    file = _locked(partial)
+    if file is None:
+        partial = target.with_name(f"{start}.{uuid.uuid4().hex}.partial{suffix}")
+        file = partial.open("xb")
+    with suppress(OSError):  # where there is no such file, its permissions are those of any new one
+        partial.chmod(stat.S_IMODE(target.stat().st_mode))
+    return partial, file
 
 
-def _is_free(partial: Path) -> bool:
-    """Whether there is no such partial file, or no longer, its writer being dead.
+def _locked(partial: Path) -> BinaryIO | None:
+    """The emptied file ``partial``, locked until it is closed; None if its writer lives, or files cannot be locked.
 
     A lock tells, as the system drops it with the process, on whatever machine or in whatever container that ran. A
-    process number in the name, or an age, would not. Where files cannot be locked, none is removed.
+    process number in the name, or an age, would not.
     """
     try:
-        with partial.open("rb+") as file:
-            _lock(file)
-            if _is_at(partial, file):  # and not renamed since it was opened, with another in its place
-                partial.unlink()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def _is_at(path: Path, file: BinaryIO) -> bool:
+        file = partial.open("ab")
+    except OSError:  # of another user, say
+        return None
     try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False
-
-
-def _lock(file: BinaryIO) -> None:
-    """Lock a file until it is closed; raises BlockingIOError if it is locked, OSError where files cannot be locked."""
-    if fcntl is None:
-        raise OSError(errno.ENOSYS, "no locks")
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if fcntl is None:
+            raise OSError(errno.ENOSYS, "no locks")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(partial.stat(), os.fstat(file.fileno())):  # and not renamed since it was opened
+                file.truncate(0)
+                return file
+        file.close()
+    except OSError as error:
+        file.close()
+        if not isinstance(error, BlockingIOError):  # files cannot be locked here
+            partial.unlink(missing_ok=True)
+    return None
 
 
 def _in_words(path: str | Path, error: OSError) -> OSError:

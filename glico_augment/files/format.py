@@ -41,7 +41,7 @@ _REMEDIES = {
 _LENGTH = 8  # bytes that say how long the header is
 _MAX_HEADER = 100_000_000  # bytes, as of the safetensors library
 _FOREIGN = {b"PK\x03\x04": "a zip archive, as of torch.save", b"\x80": "a pickle"}
-_WRONG = (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, OverflowError)
+WRONG = (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, OverflowError)
 
 Content = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors, and the JSON object beside them."""
@@ -64,22 +64,11 @@ def write_file(path: str | Path, tensors: Mapping[str, Tensor], info: dict[str, 
     }
     content = safetensors.torch.save(contiguous, {**metadata, "checksum": checksum(metadata, contiguous)})
 
-    def write(partial: Path) -> None:
-        partial.write_bytes(content)
-
-    write_atomically(path, write)
+    write_atomically(path, lambda partial: partial.write_bytes(content))
 
 
 def read_file(path: str | Path, *, names: Iterable[str] | None = None, kind: str = FITTED) -> Content:
-    """Read a file of :func:`write_file`, all of which is verified whatever is asked for.
-
-    Args:
-        path: the file.
-        names: tensors to return; all if None.
-        kind: what the file must hold.
-
-    Returns:
-        The tensors, on the CPU, and the JSON object, as the current version has them.
+    """Read a file of :func:`write_file`: all of it is verified, and the tensors ``names`` returned, all if None.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -110,7 +99,7 @@ def read_file(path: str | Path, *, names: Iterable[str] | None = None, kind: str
         raise FileFormatError(f"{path} is damaged: the JSON in its header is nested too deeply") from None
     except SafetensorError as error:
         raise FileFormatError(f"{path} {_kind_of_file(start)}: {quoted(str(error))}") from error
-    except _WRONG as error:
+    except WRONG as error:
         raise FileFormatError(f"{path} is damaged: {reason(error)}") from error
     wanted = sorted(tensors if names is None else set(names))
     if missing := [name for name in wanted if name not in tensors]:

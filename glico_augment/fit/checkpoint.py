@@ -29,13 +29,7 @@ class Checkpoint:
 
     While in its context SIGINT and SIGTERM wait for the end of a step; then the checkpoint is written, which is logged,
     and the signal does what it would have done. A second signal acts at once, unless there are several processes, which
-    must end together. Outside of the main thread signals are left alone.
-
-    Args:
-        path: the file.
-        fit: the fit.
-        record: what identifies the fit: images, config and seed.
-        every: steps between writes.
+    must end together. Outside of the main thread signals are left alone. ``every`` counts the steps between writes.
     """
 
     def __init__(self, path: str | Path, fit: Fit, record: FitRecord, *, every: int) -> None:
@@ -48,12 +42,10 @@ class Checkpoint:
         self._handlers: dict[int, _Handler] = {}
 
     def restore(self) -> None:
-        """Continue from the file, if there is one. Every process reads it.
+        """Continue from the file, if there is one, which every process reads.
 
-        Raises:
-            FileFormatError: if it is no checkpoint, or damaged.
-            OSError: if it cannot be read.
-            ValueError: if it is of another fit; the message names the differences.
+        Raises OSError if it cannot be read, FileFormatError if it is no checkpoint or damaged, and ValueError if it is
+        of another fit, with the differences.
         """
         group = self.fit.group
         with group.raising_together():
@@ -91,9 +83,7 @@ class Checkpoint:
     def write(self) -> None:
         """Write the state, unless it is written already; the first of several processes writes.
 
-        Raises:
-            DivergenceError: if the state holds NaN or infinite values.
-            OSError: in all processes, if the file cannot be written.
+        In all of them it raises OSError if the file cannot be written, and DivergenceError for NaN or infinite values.
         """
         if self._written == _numbers(self.fit):
             return
@@ -165,11 +155,7 @@ def state_of(fit: Fit) -> tuple[dict[str, Tensor], dict[str, int]]:
 
 @torch.no_grad()
 def restore(fit: Fit, tensors: dict[str, Tensor], numbers: dict[str, int]) -> None:
-    """Continue from the :func:`state_of` a fit of the same images, config and seed.
-
-    Raises:
-        KeyError, TypeError, ValueError: if it is of another fit.
-    """
+    """Continue from the :func:`state_of` a fit of the same images, config and seed, else KeyError or ValueError."""
     limits = {"steps_done": fit.total_steps, "restarts": MAX_RESTARTS, "is_stopped": 1}
     steps_done, fit.restarts, is_stopped = (
         checks.integer(0, high=limit)(name, numbers[name]) for name, limit in limits.items()

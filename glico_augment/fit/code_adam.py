@@ -12,11 +12,8 @@ class CodeAdam:
     """Adam (Kingma & Ba, ICLR 2015, algorithm 1) in which every row of a matrix keeps time by its own visits.
 
     A code is seen once per pass. Its moments decay, and the bias of their start is corrected, by the number of its own
-    steps, so that a learning rate means the same whatever the number of images. Untouched rows stay put.
-
-    Args:
-        rows: ``(n, d)`` what is optimised, changed in place.
-        betas: decay rates of the first and the second moment, in ``[0, 1)``.
+    steps, so that a learning rate means the same whatever the number of images. Untouched rows stay put. The ``rows``,
+    ``(n, d)``, are changed in place.
     """
 
     def __init__(self, rows: Tensor, betas: tuple[float, float]) -> None:
@@ -40,14 +37,3 @@ class CodeAdam:
     def state(self) -> dict[str, Tensor]:
         """The moments and visits, one row per image."""
         return {"first": self.first, "second": self.second, "visits": self.visits}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Continue from a :meth:`state`.
-
-        Raises:
-            KeyError, RuntimeError: if it is of another number or dimension of rows.
-        """
-        for name, kept in self.state().items():
-            if state[name].shape != kept.shape:
-                raise RuntimeError(f"moments {name} must have shape {tuple(kept.shape)}")
-            kept.copy_(state[name])

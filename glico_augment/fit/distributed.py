@@ -18,12 +18,7 @@ PATIENCE = timedelta(minutes=5)
 
 
 class ProcessGroup:
-    """The place of this process in the default ``torch.distributed`` group; without a group it is the only one.
-
-    Attributes:
-        rank: of this process.
-        size: number of processes.
-    """
+    """The place of this process in the default ``torch.distributed`` group; without a group it is the only one."""
 
     def __init__(self) -> None:
         is_group = dist.is_available() and dist.is_initialized()
@@ -65,11 +60,7 @@ class ProcessGroup:
                 raise ValueError(f"{name} must be the same in all processes, but {rank} has {other}, 0 {values[0]}")
 
     def wait_for_all(self, device: torch.device) -> None:
-        """Wait until all processes are here; times out if some never call ``fit``.
-
-        Raises:
-            RuntimeError: if some are not here within :data:`PATIENCE`, or have ended.
-        """
+        """Wait until all processes are here; RuntimeError if some are not within :data:`PATIENCE`, or have ended."""
         if self.size == 1:
             return
         try:

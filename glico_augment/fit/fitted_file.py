@@ -12,7 +12,7 @@ from glico_augment import checks
 from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.devices import cpu_by_default
 from glico_augment.errors import FileFormatError
-from glico_augment.files.format import check_tensors, read_file, reason, with_prefix, without_prefix, write_file
+from glico_augment.files.format import WRONG, check_tensors, read_file, reason, with_prefix, without_prefix, write_file
 from glico_augment.fit.progress import LOSS_PARTS
 from glico_augment.fit.quality import FitQuality
 from glico_augment.fit.record import FitRecord, Fitted
@@ -20,18 +20,9 @@ from glico_augment.images.identity import fingerprint
 from glico_augment.model.codes import SphereCodes
 from glico_augment.model.model import GLICOModel
 
-_WRONG = (LookupError, TypeError, ValueError, RuntimeError, OverflowError)
-
 
 def save_model(path: str | Path, fitted: Fitted, swap: SwapConfig) -> None:
-    """Write a fitted model to one safetensors file.
-
-    Tensors: ``codes``, ``labels``, ``images``, ``digests``, ``losses``, ``generator.*`` and ``classifier.*``.
-
-    Args:
-        path: the file.
-        fitted: the model, on any device, the labelled images and the record.
-        swap: how the images are to be swapped.
+    """Write a fitted model, on any device, to one safetensors file, as ``docs/files.md`` describes it.
 
     Raises:
         ValueError: if the model is no longer what a fit makes, so that it could not be read again.
@@ -52,7 +43,7 @@ def save_model(path: str | Path, fitted: Fitted, swap: SwapConfig) -> None:
     info = {**record.identity(), "restarts": record.restarts, "quality": quality, "swap": swap.to_json()}
     try:
         _build(tensors, info)
-    except _WRONG as error:
+    except WRONG as error:
         raise ValueError(f"{path} is not written, as it could not be read again: {reason(error)}") from error
     write_file(path, tensors, info)
 
@@ -67,12 +58,12 @@ def load_model(path: str | Path) -> tuple[Fitted, SwapConfig]:
     tensors, info = read_file(path)
     try:
         return _build(tensors, info)
-    except _WRONG as error:
+    except WRONG as error:
         raise FileFormatError(f"{path} is damaged: {reason(error)}") from error
 
 
 def _build(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[Fitted, SwapConfig]:
-    """What :func:`load_model` returns, of the content of a file; raises one of ``_WRONG`` if its parts do not fit."""
+    """What :func:`load_model` returns, of the content of a file; raises one of ``WRONG`` if its parts do not fit."""
     codes = SphereCodes.read(tensors)
     record = _read_record(tensors, info, codes)
     swap = SwapConfig.from_json(info["swap"])
@@ -95,13 +86,11 @@ def _build(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[Fitted, Sw
 
 
 def _read_record(tensors: dict[str, Tensor], info: dict[str, Any], codes: SphereCodes) -> FitRecord:
-    names, shape, seed, restarts = info["class_names"], info["image_shape"], info["seed"], info["restarts"]
+    names = info["class_names"]
     if not (isinstance(names, list) and all(name is None or isinstance(name, str) for name in names)):
         raise TypeError("class_names must be a list of strings and nulls")
-    if not (isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)):
-        raise TypeError("image_shape must be three positive integers")
-    if not isinstance(seed, int) or not isinstance(restarts, int):
-        raise TypeError("seed and restarts must be integers")
+    shape = checks.sequence_of(checks.integer(1), "three positive integers", 3)("image_shape", info["image_shape"])
+    seed, restarts = (checks.integer(0)(name, info[name]) for name in ("seed", "restarts"))
     is_labeled = checks.boolean("is_labeled", info["is_labeled"])
     if not is_labeled and bool(codes.labels.any()):
         raise ValueError("its images have no labels, as it says, and labels")

@@ -67,7 +67,7 @@ class Fit:
 
     Args:
         image_set: images, labelled ones first.
-        config: the hyper-parameters, resolved.
+        config: resolved.
         device: where to compute.
         seed: of the initial weights and codes, the order of the images and the noise.
         finish: makes of a model what :attr:`FitProgress.augment` returns.
@@ -179,7 +179,8 @@ class Fit:
             self._obey(last, saver)
         self.check_finite()  # and so waited for
         self._optimize.forget()
-        self._check_images()
+        if not self.model.reconstruct(torch.zeros(1, dtype=torch.int64, device=self.device)).isfinite().all():
+            raise self.divergence(self.steps_done, "the generator makes NaN")  # of the last step, which no loss saw
 
     def _ask(self, callbacks: list[Callback], saver: Saver | None) -> None:
         """Call the callbacks, unless one has failed already, and note what this process has to tell the others."""
@@ -220,13 +221,7 @@ class Fit:
     def _optimize_eagerly(self, indices: Tensor, noise: Tensor | None, code_lr: Tensor) -> Tensor:
         """Move networks and codes against their gradients, and bring the codes back to the sphere.
 
-        Args:
-            indices: ``(batch,)`` of the images.
-            noise: ``(batch, noise_dim)``, or None for none.
-            code_lr: the learning rate of the codes, a scalar.
-
-        Returns:
-            The loss and its parts, as in the history, ``(3,)``.
+        Returns the loss and its parts, as in the history, ``(3,)``.
         """
         codes = self.model.codes.codes.detach()[indices].requires_grad_()
         parameters = list(self.networks.parameters())
@@ -246,11 +241,7 @@ class Fit:
         return losses
 
     def _backward(self, codes: Tensor, indices: Tensor, noise: Tensor | None) -> Tensor:
-        """Add the gradients of this process's part of a batch to networks and codes.
-
-        Returns:
-            What it adds to the loss and its parts, ``(3,)``.
-        """
+        """Add the gradients of this process's part of a batch; returns what it adds to the loss and its parts."""
         mine = self.group.share(len(indices))
         share = (mine.stop - mine.start) / len(indices)
         if not share:
@@ -294,11 +285,6 @@ class Fit:
         row = dict(zip(LOSS_PARTS, self.history[step].tolist(), strict=True))
         raise self.divergence(step + 1, ", ".join(f"{name} {value:g}" for name, value in row.items()))
 
-    def _check_images(self) -> None:
-        """Raise DivergenceError if the last step broke the generator, which no loss has seen yet."""
-        if not self.model.reconstruct(torch.zeros(1, dtype=torch.int64, device=self.device)).isfinite().all():
-            raise self.divergence(self.steps_done, "the generator makes NaN")
-
     def divergence(self, step: int, shown: str) -> DivergenceError:
         """The error of a step after which ``shown`` is wrong."""
         return DivergenceError(
@@ -323,8 +309,7 @@ class Fit:
 class ShuffledPasses:
     """Endless shuffled passes over a set, cut into batches, which may reach over the end of a pass.
 
-    Attributes:
-        left: ``(k,)`` int64, what is shuffled and not in a batch yet.
+    ``left``, ``(k,)`` int64, is what is shuffled and not in a batch yet.
     """
 
     def __init__(self, n_images: int, batch_size: int, rng: torch.Generator) -> None:

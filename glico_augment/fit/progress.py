@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from torch import Tensor
 
 from glico_augment.fit.quality import FitQuality
 from glico_augment.model.model import GLICOModel
+from glico_augment.optional import progress_bar
 
 LOSS_PARTS = ("loss", "reconstruction", "classification")
 
 logger = logging.getLogger("glico_augment")
 
-_STEPS_TO_ESTIMATE = 20
 _LOSSES_EVERY = 10  # steps; showing a loss waits for the device
 
 
@@ -56,53 +55,29 @@ Callback = Callable[[FitProgress], Any]
 
 
 class ProgressReport:
-    """A callback that shows a running fit: a bar of tqdm, which it closes as a context, and a log of the time to go.
+    """A callback that shows a running fit: a bar of tqdm, which it closes as a context, or a log line at each tenth.
 
-    The log has level INFO. It says after 20 steps how long the fit still takes, and without a bar at each tenth again.
-
-    Args:
-        steps_done: steps made before.
-        total_steps: steps of the whole fit.
-        is_labeled: whether the images have labels; the bar says where they have none, which may be a mistake.
-        has_bar: whether to show a bar.
+    The bar says where the images have no labels, which may be a mistake.
     """
 
     def __init__(self, steps_done: int, total_steps: int, *, is_labeled: bool, has_bar: bool) -> None:
-        self._bar: Any = None
-        self._steps_made = 0
-        self._start = 0.0
-        if not has_bar:
-            return
-        try:
-            from tqdm.auto import tqdm
-        except ImportError:
+        title = "GLICO fit" if is_labeled else "GLICO fit without labels"
+        self._bar = progress_bar(title, total_steps, initial=steps_done) if has_bar else None
+        if has_bar and self._bar is None:
             warnings.warn(
                 "no progress bar: tqdm is not installed (pip install 'glico-augment[progress]', or progress=False); "
                 "logging.basicConfig(level=logging.INFO) shows how far a fit is",
                 UserWarning,
                 stacklevel=5,
             )
-            return
-        title = "GLICO fit" if is_labeled else "GLICO fit without labels"
-        self._bar = tqdm(initial=steps_done, total=total_steps, desc=title, unit="step", dynamic_ncols=True)
 
     def __call__(self, progress: FitProgress) -> None:
         """Show a step."""
-        if self._bar is not None:
-            self._move_bar(progress)
-        now = time.monotonic()
-        self._steps_made += 1
-        if self._steps_made == 1:
-            self._start = now  # the first step is slower than the others
-        is_first = self._steps_made == _STEPS_TO_ESTIMATE
-        is_tenth = self._steps_made > _STEPS_TO_ESTIMATE and progress.step % max(1, progress.total_steps // 10) == 0
-        steps_left = progress.total_steps - progress.step
-        if steps_left and (is_first or (is_tenth and self._bar is None)):
-            seconds = (now - self._start) / (self._steps_made - 1) * steps_left
-            place, loss = (progress.step, progress.total_steps), progress.losses["loss"]
-            logger.info("step %d of %d, loss %.3f: about %s to go", *place, loss, duration(seconds))
-
-    def _move_bar(self, progress: FitProgress) -> None:
+        if self._bar is None:
+            if progress.step % max(1, progress.total_steps // 10) == 0:
+                place = (progress.step, progress.total_steps)
+                logger.info("step %d of %d, loss %.3f", *place, progress.losses["loss"])
+            return
         if progress.step % _LOSSES_EVERY == 0 or progress.step == progress.total_steps:
             restarts = {"restarts": progress.restarts} if progress.restarts else {}
             losses = {name: f"{value:.3f}" for name, value in progress.losses.items()}

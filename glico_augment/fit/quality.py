@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import torch
@@ -42,15 +43,11 @@ class FitQuality:
 
     @classmethod
     def from_json(cls, values: Any, *, n_classes: int, n_images: int) -> FitQuality:
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            KeyError, TypeError, ValueError: if ``values`` is not what :meth:`to_json` makes for such a set.
-        """
+        """The inverse of :meth:`to_json`; KeyError, TypeError or ValueError for what that makes of no such set."""
         r2, per_class, worst = values["r2"], values["per_class"], values["worst"]
         numbers = [r2, *per_class]
-        if not all(isinstance(number, float) and number <= 1 for number in numbers) or len(per_class) != n_classes:
-            raise ValueError("quality must have an r2 of at most 1, and one per class")
+        if len(per_class) != n_classes or not all(isinstance(each, float) and -inf < each <= 1 for each in numbers):
+            raise ValueError("quality must have a finite r2 of at most 1, and one per class")
         if not all(isinstance(index, int) and 0 <= index < n_images for index in worst):
             raise ValueError("quality must name the worst images by their indices")
         return cls(r2, tuple(per_class), tuple(worst))
@@ -63,13 +60,7 @@ class FitQuality:
 
 @torch.no_grad()
 def measure(model: GLICOModel, images: Tensor, *, limit: int | None = None) -> FitQuality:
-    """The quality of a model.
-
-    Args:
-        model: the model, on the device of the images.
-        images: ``(m, channels, height, width)`` uint8, its labelled images at the fitted size.
-        limit: look at this many of them, spread over the set; at all if None.
-    """
+    """The quality of a model on its labelled images, uint8 at the fitted size: all, or ``limit`` over the set."""
     mean = mean_image(images)
     errors, distances = [], []
     looked_at = torch.arange(0, len(images), 1 if limit is None else -(-len(images) // limit), device=images.device)

@@ -19,15 +19,10 @@ _PIXEL_CHUNK = 256
 
 
 class Targets:
-    """Real images, held as uint8, with the features a loss takes of them.
+    """Real images ``(n, channels, height, width)``, held as uint8, with the features a loss takes of them.
 
-    Features are computed once if they are costly and fit into ``cache_bytes``, and batch by batch otherwise.
-
-    Args:
-        images: ``(n, channels, height, width)`` uint8, on the device of the fit.
-        loss: a :class:`FeatureLoss`, or a module ``loss(output, target)``.
-        n_calibration: the loss is calibrated on so many images, the first, which a fit keeps; None for all.
-        cache_bytes: maximal memory for features.
+    Features are computed once if they are costly and fit into ``cache_bytes``, and batch by batch otherwise. The loss
+    is calibrated on the first ``n_calibration`` images, which a fit keeps; on all if None.
     """
 
     def __init__(
@@ -78,12 +73,7 @@ class _UnitBatches:
 class PixelLoss:
     """The absolute and the squared distance of pixels, in units of what predicting the mean image costs.
 
-    Args:
-        images: ``(m, channels, height, width)`` uint8, the labelled images of the fit, on its device.
-        config: its ``pixel_weight`` and ``squared_weight`` are read.
-
-    Attributes:
-        mean_image: of the images, float32 ``(channels, height, width)`` in ``[0, 1]``.
+    ``images`` are the labelled ones of the fit, uint8 ``(m, channels, height, width)``.
     """
 
     def __init__(self, images: Tensor, config: FitConfig) -> None:
@@ -101,11 +91,7 @@ class PixelLoss:
     def __call__(self, outputs: Tensor, targets: Tensor, *, restarts: int) -> Tensor:
         """The loss, a scalar, of images ``(k, channels, height, width)`` in ``[0, 1]`` against real ones.
 
-        Args:
-            outputs: generated images.
-            targets: real images.
-            restarts: how often the fit started again; from the first time on the cross-entropy of pixels replaces the
-                squared distance.
+        Once a fit has started again, the cross-entropy of pixels replaces the squared distance.
         """
         loss = outputs.new_zeros(())
         if self.config.pixel_weight:

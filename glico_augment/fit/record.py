@@ -13,7 +13,6 @@ from glico_augment.config import FitConfig
 from glico_augment.data.image_set import ImageSet
 from glico_augment.fit.progress import LOSS_PARTS
 from glico_augment.fit.quality import FitQuality
-from glico_augment.losses import loss_name
 from glico_augment.model.model import GLICOModel
 
 
@@ -48,7 +47,7 @@ class FitRecord:
     @classmethod
     def of(cls, image_set: ImageSet, config: FitConfig, seed: int) -> FitRecord:
         """The record of a fit about to start."""
-        config = FitConfig.from_json(config.replace(loss=loss_name(config.loss)).to_json())
+        config = FitConfig.from_json(config.to_json())  # a module as loss becomes its name
         return cls(
             config,
             image_set.class_names,

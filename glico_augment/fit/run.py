@@ -33,9 +33,6 @@ from glico_augment.model.model import GLICOModel
 MAX_STEPS = 10**8
 """Of a fit; on images of any size they take weeks."""
 
-_FLOAT = 4  # bytes
-_COPIES = 4  # of a weight: itself, its gradient and two moments
-
 
 @dataclasses.dataclass(frozen=True)
 class FitOptions:
@@ -83,12 +80,9 @@ class FitOptions:
 
 
 def fit_model(dataset: Any, options: FitOptions, *, finish: Callable[[Fitted], Any]) -> Fitted:
-    """Fit a model, on the CPU when done, and record how. Errors and warnings are those of :meth:`GLICOAugment.fit`.
+    """Fit a model, on the CPU when done, and record how; ``finish`` makes the augmentation that a callback sees.
 
-    Args:
-        dataset: the images and their labels.
-        options: how to fit them.
-        finish: makes the augmentation that a callback sees.
+    Errors and warnings are those of :meth:`GLICOAugment.fit`.
     """
     device = choose_device(options.device)
     group = ProcessGroup()
@@ -190,11 +184,7 @@ def check_cost(
     device: torch.device,
     n_processes: int = 1,
 ) -> None:
-    """Refuse a fit, its config resolved, of over :data:`MAX_STEPS` steps or of more memory than ``device`` has.
-
-    Raises:
-        ValueError: what is too large, and which settings make it so.
-    """
+    """Raise ValueError for a fit, its config resolved, of over ``MAX_STEPS`` or more memory than ``device`` has."""
     assert config.batch_size is not None
     assert config.steps is not None
     if config.steps > MAX_STEPS:
@@ -206,23 +196,16 @@ def check_cost(
         with torch.device("meta"):  # shapes without memory
             generator = Generator(config.latent_dim, config.noise_dim, image_shape, config.generator_width)
             classifier = Classifier(image_shape[0], n_classes, config.classifier_width)
-        weights: float = sum(each.numel() for network in (generator, classifier) for each in network.parameters())
+        # A weight is there with its gradient and two moments, a code with its moments.
+        floats: float = 4 * sum(each.numel() for network in (generator, classifier) for each in network.parameters())
         widths = [cast("int", conv.out_channels) for conv in generator.convs]
-        maps: float = sum(width * math.prod(size) for width, size in zip(widths, generator.sizes, strict=True))
+        maps = sum(width * math.prod(size) for width, size in zip(widths, generator.sizes, strict=True))
+        floats += maps * math.ceil(config.batch_size / n_processes) + 3 * n_images * config.latent_dim
     except (RuntimeError, OverflowError, TypeError):  # more elements than torch can count
-        weights = maps = math.inf
-    needs = {
-        "the images: lower image_size or give fewer": n_images * math.prod(image_shape),
-        "the codes: lower latent_dim": 3 * n_images * config.latent_dim * _FLOAT,  # with their moments
-        "the networks: lower latent_dim, noise_dim, generator_width, classifier_width or image_size": (
-            weights * _COPIES * _FLOAT
-        ),
-        "the images of a step: lower batch_size, generator_width or image_size": (
-            maps * math.ceil(config.batch_size / n_processes) * _FLOAT
-        ),
-    }
-    most = max(needs, key=lambda name: needs[name])
-    check_memory(sum(needs.values()), f"a fit of {n_images} images", f"most of it for {most}", memory=memory_of(device))
+        floats = math.inf
+    remedy = "lower image_size, batch_size, latent_dim, noise_dim, generator_width or classifier_width"
+    needed = n_images * math.prod(image_shape) + 4 * floats
+    check_memory(needed, f"a fit of {n_images} images", remedy, memory=memory_of(device))
 
 
 def _check_classes(image_set: ImageSet, unlabeled: Any) -> None:

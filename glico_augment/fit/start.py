@@ -25,17 +25,9 @@ def initial_model(
 ) -> GLICOModel:
     """Codes about one prototype per class, He-normal weights, a generator that draws about the mean image, on the CPU.
 
-    The background is the mean image and the last layer starts a tenth as large. From images that start elsewhere, the
-    first steps of a wide generator without normalisation can run to one colour and not return: on white strokes they
-    find black.
-
-    Args:
-        labels: ``(m,)`` of the labelled images.
-        n_unlabeled: how many images there are beside.
-        config: resolved.
-        image_shape: ``(channels, height, width)``.
-        mean_image: that of the labelled images, ``image_shape``, in ``[0, 1]``.
-        generator: CPU source of all randomness.
+    The background is the mean image, in ``[0, 1]``, and the last layer starts a tenth as large. From images that start
+    elsewhere, the first steps of a wide generator without normalisation can run to one colour and not return: on white
+    strokes they find black.
     """
     codes = initial_codes(labels, n_unlabeled, config.latent_dim, config.class_cosine, generator)
     model = GLICOModel(codes, config, image_shape)

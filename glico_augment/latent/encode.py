@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -26,6 +26,7 @@ from glico_augment.images.values import promote_channels, to_unit
 from glico_augment.losses import FeatureLoss, build_loss
 from glico_augment.model import sphere
 from glico_augment.model.model import GLICOModel
+from glico_augment.optional import progress_bar
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 _PIXELS_PER_PASS = 2**19  # half of what a pass without gradients takes
@@ -56,14 +57,8 @@ class Encoding:
 class Comparison:
     """The reconstruction loss of a fit, with the generator frozen, and without a fit around it.
 
-    Args:
-        fitted_images: ``(m, channels, height, width)`` uint8, on the device to work on; they calibrate the
-            loss.
-        record: of the fit.
-        loss: the module it was fitted with, where it was one; None builds the loss that the settings name.
-
-    Raises:
-        ValueError: if it was fitted with a module and none is given.
+    It is calibrated on the ``fitted_images``, uint8 on the device to work on. ``loss`` is the module it was fitted
+    with, where it was one, or else ValueError is raised.
     """
 
     def __init__(self, fitted_images: Tensor, record: FitRecord, loss: nn.Module | None = None) -> None:
@@ -74,11 +69,7 @@ class Comparison:
         self.restarts = record.restarts
 
     def with_targets(self, targets: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """``loss(outputs, rows)``, a scalar: the loss of images that are to be ``targets[rows]``.
-
-        Args:
-            targets: ``(k, channels, height, width)`` float in ``[0, 1]``; their features are taken once.
-        """
+        """``loss(outputs, rows)``, a scalar: the loss of images that are to be ``targets[rows]``, in ``[0, 1]``."""
         loss = self.loss
         with torch.no_grad():
             features = loss.features(targets) if isinstance(loss, FeatureLoss) else []
@@ -124,18 +115,6 @@ def encode(
     uniformly, the same for every image, so that a code does not depend on the other images. From each start Adam takes
     ``steps`` steps at a rate that falls to 0 as a cosine, with a projection onto the sphere after each. The best of all
     starts and ends is returned, so that no code is worse than those it started from.
-
-    Args:
-        synthesizer: the fit.
-        images: whose codes to find.
-        layout: where a sample has its image.
-        steps: of each start, at least 0.
-        starts: per image, at least 1.
-        lr: learning rate of Adam at the first step.
-        loss: the module that the fit was made with, if it was one.
-        device: where to work; None for the best at hand.
-        seed: of the random starts.
-        progress: show a bar, where tqdm is installed.
     """
     steps, starts = checks.integer(0)("steps", steps), checks.integer(1)("starts", starts)
     lr, seed = checks.positive("lr", lr), checks.integer(0)("seed", seed)
@@ -191,7 +170,9 @@ def _encode(
     _, height, width = model.generator.image_shape
     batches = torch.arange(len(images)).split(max(1, _PIXELS_PER_PASS // (height * width * starts)))
     codes = []
-    with _bar(len(batches) * steps, progress) as advance:
+    bar = progress_bar("GLICO encode", len(batches) * steps) if progress else None
+    advance = (lambda: None) if bar is None else bar.update
+    with contextlib.nullcontext() if bar is None else bar:
         for batch in batches:
             targets = to_unit(to_device(images[batch], device))
             near = model.codes.codes.detach()[_nearest(targets, fitted_images, n_near)]
@@ -256,16 +237,3 @@ def _judge(codes: Tensor, made: Tensor, images: Tensor, mean: Tensor) -> Encodin
     )
     distance = distance.clamp(min=ROUNDING * mean.numel())
     return Encoding(codes.cpu(), made, float(1 - error.sum() / distance.sum()), (1 - error / distance).float())
-
-
-@contextlib.contextmanager
-def _bar(total: int, enabled: bool) -> Iterator[Callable[[], Any]]:
-    """What is to be called after each step; it moves a bar of tqdm, where that is installed."""
-    bar: Any = contextlib.nullcontext()
-    if enabled:
-        with contextlib.suppress(ImportError):
-            from tqdm.auto import tqdm
-
-            bar = tqdm(total=total, desc="GLICO encode", unit="step", dynamic_ncols=True)
-    with bar as shown:
-        yield (lambda: None) if shown is None else shown.update

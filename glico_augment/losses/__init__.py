@@ -1,8 +1,7 @@
 """Reconstruction losses: compare generated with real images by features of both."""
 
-from glico_augment.losses.feature_loss import FeatureLoss
+from glico_augment.losses.feature_loss import FeatureLoss, build_loss
 from glico_augment.losses.laplacian import LaplacianLoss
 from glico_augment.losses.perceptual import PerceptualLoss, RandomPerceptualLoss
-from glico_augment.losses.registry import build_loss, loss_name
 
-__all__ = ["FeatureLoss", "LaplacianLoss", "PerceptualLoss", "RandomPerceptualLoss", "build_loss", "loss_name"]
+__all__ = ["FeatureLoss", "LaplacianLoss", "PerceptualLoss", "RandomPerceptualLoss", "build_loss"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
 
-from glico_augment.config import FitConfig
+from glico_augment.config import LOSSES, FitConfig
 
 
 class FeatureLoss(nn.Module):
@@ -91,3 +93,20 @@ class FeatureLoss(nn.Module):
         with torch.no_grad():
             target_features = self.features(targets.detach())
         return self.compare(self.features(outputs), target_features)
+
+
+def build_loss(config: FitConfig, image_shape: tuple[int, int, int]) -> nn.Module:
+    """The reconstruction loss of images ``(channels, height, width)`` that ``config.loss`` names, or a copy of it.
+
+    Raises:
+        FileNotFoundError: if pretrained weights are neither in the cache nor to be downloaded.
+        ValueError: if the loss cannot compare such images.
+    """
+    if isinstance(config.loss, nn.Module):
+        return copy.deepcopy(config.loss)  # it is moved and calibrated
+    if config.loss not in LOSSES:
+        raise ValueError(f"loss {config.loss} was a module of its user's; pass that module as loss= again")
+    module, name = LOSSES[config.loss]
+    loss: FeatureLoss = getattr(import_module(f"glico_augment.losses.{module}"), name).from_config(config)
+    loss.check_images(image_shape)
+    return loss

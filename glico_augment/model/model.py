@@ -21,11 +21,7 @@ _PATHS = {"slerp": sphere.slerp, "lerp": sphere.lerp}
 class GLICOModel(nn.Module):
     """Codes ``{z_i}``, generator ``G`` and classifier ``F`` of one training set, without its images.
 
-    Args:
-        codes: the codes and labels.
-        config: for the widths and dimensions of the networks.
-        image_shape: ``(channels, height, width)``.
-        device: of the networks; ``"meta"`` leaves them without storage, to be loaded.
+    On the device ``"meta"`` the networks are without storage, to be loaded.
     """
 
     def __init__(
@@ -58,30 +54,12 @@ class GLICOModel(nn.Module):
         return std * torch.randn(shape, device=self.device, dtype=self.codes.codes.dtype, generator=generator)
 
     @torch.no_grad()
-    def interpolate(
-        self, anchors: Tensor, partners: Tensor, ratios: Tensor, noise: Tensor | None, interpolation: str = "slerp"
-    ) -> Tensor:
-        """Images between those of two codes, ``G([slerp(z_i, z_j, r), ε])``.
-
-        Args:
-            anchors: ``(k,)`` indices ``i``.
-            partners: ``(k,)`` indices ``j``.
-            ratios: ``(k,)`` ``r`` in ``[0, 1]``.
-            noise: ``(k, noise_dim)`` or None for none.
-            interpolation: ``"slerp"`` or ``"lerp"``.
-
-        Returns:
-            ``(k, channels, height, width)`` float32 in ``[0, 1]``.
-        """
-        return self.walk(self.codes(anchors), self.codes(partners), ratios, noise, interpolation)
-
-    @torch.no_grad()
     def walk(
         self, starts: Tensor, ends: Tensor, ratios: Tensor, noise: Tensor | None, interpolation: str = "slerp"
     ) -> Tensor:
-        """As :meth:`interpolate`, between any points of the sphere, ``(k, latent_dim)`` each.
+        """Images between two points of the sphere, ``(k, latent_dim)`` each, ``G([slerp(z_i, z_j, r), ε])``.
 
-        ``ratios`` may be a field ``(k, height, width)`` over the first feature map of the generator.
+        ``ratios`` in ``[0, 1]`` are ``(k,)``, or a field ``(k, height, width)`` over the generator's first feature map.
         """
         if ratios.ndim == 3:
             starts, ends = starts[:, None, None], ends[:, None, None]
@@ -94,12 +72,7 @@ class GLICOModel(nn.Module):
 
     @torch.no_grad()
     def generate(self, codes: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The generator's images of any codes, ``(k, latent_dim)`` to ``(k, channels, height, width)``, in passes.
-
-        Args:
-            codes: unit vectors on the model's device.
-            noise: ``(k, noise_dim)``, or None for none.
-        """
+        """The generator's images of any codes, ``(k, latent_dim)`` to ``(k, channels, height, width)``, in passes."""
         _, height, width = self.generator.image_shape
         size = max(1, _PIXELS_PER_PASS // (height * width))
         noises = itertools.repeat(None) if noise is None else noise.split(size)

@@ -117,15 +117,9 @@ def sample_uniform(
 
 
 def sample_around(points: Tensor, std: float, *, generator: torch.Generator | None = None) -> Tensor:
-    """Add Gaussian noise to points and return to the sphere: LASIUM-N (Khodadadeh et al., ICLR 2021).
+    """Add Gaussian noise to points ``(k, d)`` and return to the sphere: LASIUM-N (Khodadadeh et al., ICLR 2021).
 
-    Args:
-        points: ``(k, d)`` unit vectors.
-        std: ``σ`` in units in which the entries of a point have variance one, that is ``σ / √d`` on the unit sphere.
-        generator: source of randomness on the device of the points; torch's global one if None.
-
-    Returns:
-        ``(k, d)`` unit vectors.
+    ``std`` is ``σ`` in units in which the entries of a point have variance one, ``σ / √d`` on the unit sphere.
     """
     wide = _at_least_float32(points)
     noise = torch.randn(wide.shape, dtype=wide.dtype, device=wide.device, generator=generator)
@@ -133,16 +127,9 @@ def sample_around(points: Tensor, std: float, *, generator: torch.Generator | No
 
 
 def sample_away(points: Tensor, min_angle: float, *, generator: torch.Generator | None = None) -> Tensor:
-    """For each point draw one uniformly from all that are at least an angle away, as LASIUM-RO does
-    (Khodadadeh et al., ICLR 2021).
+    """For each of ``(k, d)`` points draw one uniformly from all at least ``min_angle``, in ``[0, π)``, away: LASIUM-RO.
 
-    Args:
-        points: ``(k, d)`` unit vectors, ``d`` at least 2.
-        min_angle: radians in ``[0, π)``.
-        generator: source of randomness on the device of the points; torch's global one if None.
-
-    Returns:
-        ``(k, d)`` unit vectors.
+    Source: Khodadadeh et al., ICLR 2021.
     """
     wide = _at_least_float32(points)
     # An angle has density sin^(d−2), drawn by inversion on a grid: no rejection sampling, however small the cap.

@@ -21,12 +21,7 @@ _CHUNK = 1024
 
 
 class Photographs(NamedTuple):
-    """The labelled images of a fit and what the generator makes of them, ``G([z_i, 0])``, on one device.
-
-    Attributes:
-        images: ``(m, channels, height, width)`` uint8.
-        reconstructions: of the same shape, float16 in ``[0, 1]``.
-    """
+    """The labelled images of a fit, uint8, and what the generator makes of them, ``G([z_i, 0])``, float16."""
 
     images: Tensor
     reconstructions: Tensor
@@ -40,11 +35,9 @@ class Photographs(NamedTuple):
 
 
 class Correction(NamedTuple):
-    """What makes a synthetic image of two photographs, for ``k`` images.
+    """What makes a synthetic image of two photographs, for ``k`` images, by the code indices of both.
 
     Attributes:
-        anchors: ``(k,)`` int64 code indices.
-        partners: ``(k,)`` int64 code indices.
         ratios: ``(k, 1, h, w)`` the share of the partner's photograph; 0 where there is none (``"noise"``,
             ``"random-out"``).
         delta: ``(k, channels, height, width)`` the correction ``Δ`` at the fitted size; 0 at both ends of a path
@@ -71,13 +64,8 @@ class Correction(NamedTuple):
 
 
 def carried(first: Tensor, second: Tensor, ratios: Tensor, delta: Tensor) -> Tensor:
-    """``(1 − r)·x_i + r·x_j + Δ``, clamped to ``[0, 1]``.
-
-    Args:
-        first: photographs of the anchors, ``(k, channels, height, width)`` in ``[0, 1]``, of any size.
-        second: those of the partners, of the same shape.
-        ratios: ``(k, 1, h, w)``, see :class:`Correction`.
-        delta: ``(k, channels, h, w)``, alike.
+    """``(1 − r)·x_i + r·x_j + Δ``, clamped to ``[0, 1]``, of photographs ``(k, channels, height, width)`` of any size,
+    with ratios and delta of a :class:`Correction`.
     """
     size = (first.shape[-2], first.shape[-1])
     return (_blend(first, second, ratios) + _enlarged(delta, size)).clamp_(0, 1)

@@ -39,13 +39,7 @@ class SwapParams:
 
 
 def path_params(anchors: Tensor, partners: Tensor, ratios: Tensor) -> SwapParams:
-    """The parameters of images along paths without noise, one after the other.
-
-    Args:
-        anchors: ``(k,)`` code indices.
-        partners: ``(k,)`` code indices.
-        ratios: ``(steps,)`` of every path.
-    """
+    """The parameters of images along paths between codes ``(k,)``, without noise, at ``ratios`` of every path."""
     steps, count = len(ratios), len(anchors)
     is_known = torch.ones(count * steps, dtype=torch.bool, device=anchors.device)
     starts, ends = (each.repeat_interleave(steps) for each in (anchors, partners))
@@ -78,18 +72,10 @@ def draw_params(
     anchors: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> SwapParams:
-    """Draw the parameters of images that are swapped.
+    """Draw the parameters of images that are swapped, on the device of model and labels ``(k,)``.
 
-    Args:
-        model: whose codes to mix; all is drawn on its device.
-        labels: ``(k,)`` integers on that device.
-        swap: its ``sampler`` and ``max_ratio``; ``p`` is for :func:`draw_rows`.
-        noise_std: ``σ`` of the noise.
-        anchors: ``(k,)`` code indices to start from; −1, or None for all, draws a random code of the class.
-        generator: source of randomness of a model on the CPU; torch's global ones if None.
-
-    Raises:
-        ValueError: for the sampler ``"other-class"`` where there is one class only.
+    ``anchors``, ``(k,)``, are code indices to start from; −1, or None for all, draws a random code of the class. The
+    sampler ``"other-class"`` raises ValueError where there is one class only.
     """
     chosen, is_known = draw_anchors(model, labels, anchors, generator=generator)
     partners, ends = chosen, None

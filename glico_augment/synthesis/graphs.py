@@ -34,14 +34,9 @@ class SwapGraphs:
     def __call__(
         self, make: _Make, labels: Tensor, anchors: Tensor | None, *, settings: Hashable, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """What ``make`` returns for labels and anchors on a CUDA device, ``(k,)`` each, ``k`` at least 1.
+        """What ``make`` of these ``settings`` returns for labels and anchors, ``(k,)``, on a CUDA device.
 
-        Args:
-            make: to images and bools, each alone in its row; draws from torch's global generator.
-            labels: integers.
-            anchors: int64, or None.
-            settings: of ``make``; a graph is of one.
-            size: ``(height, width)`` of the images.
+        It makes images of ``size`` and bools, each alone in its row, and draws from torch's global generator.
         """
         count, padded = len(labels), rounded_up(len(labels))
         if padded * size[0] * size[1] > _MAX_PIXELS:
@@ -57,7 +52,7 @@ class SwapGraphs:
                     self._graphs.clear()
                     self._memories.clear()
                 if place not in self._memories:
-                    self._memories[place] = GraphMemory.of(labels.device)
+                    self._memories[place] = GraphMemory(labels.device)
                 self._graphs[key] = CapturedStep(make, is_wanted=True, warm_up=1, memory=self._memories[place])
             images, is_known = self._graphs[key](*inputs)
             return images[:count].clone(), is_known[:count].clone()

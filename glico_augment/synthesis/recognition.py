@@ -20,12 +20,7 @@ _LOOK_AT_SOME = 500
 
 
 class Recognizer:
-    """Finds the codes of images that were fitted, by the digest of their pixels and their label.
-
-    Args:
-        record: of the fit.
-        codes: of the fit.
-    """
+    """Finds the codes of images that were fitted, by the digest of their pixels and their label."""
 
     def __init__(self, record: FitRecord, codes: SphereCodes) -> None:
         labels = codes.labels.tolist()

@@ -163,13 +163,7 @@ class Synthesizer(nn.Module):
     def make_params(
         self, labels: Tensor, *, anchors: Tensor | None = None, generator: torch.Generator | None = None
     ) -> SwapParams:
-        """Draw the random parameters of synthetic images, on the device of the labels.
-
-        Args:
-            labels: ``(k,)`` integers.
-            anchors: ``(k,)`` codes to start from; −1, or None for all, for a random one of the class.
-            generator: source of randomness on the CPU; the global ones of torch if None.
-        """
+        """Draw the random parameters of synthetic images, on the device of the labels; see :func:`draw_params`."""
         self.check_sampler()
         model = self.model_on(labels.device)
         return draw_params(model, labels, self.swap, self.noise_std, anchors=anchors, generator=generator)
@@ -193,9 +187,7 @@ class Synthesizer(nn.Module):
     def transform(self, params: SwapParams, *, carry: bool | None = None) -> Tensor:
         """The synthetic images of ``params``, float32 ``(k, channels, height, width)`` in ``[0, 1]``.
 
-        Args:
-            params: what was drawn.
-            carry: in place of the setting of this name, if not None.
+        ``carry`` is in place of the setting of this name, if not None.
         """
         device = params.anchors.device
         photographs = self.photographs_on(device) if (self.carry if carry is None else carry) else None
@@ -209,10 +201,6 @@ class Synthesizer(nn.Module):
 
     def make(self, labels: Tensor, *, anchors: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw and make one image per label: :meth:`make_params` and :meth:`transform`, on CUDA as one graph.
-
-        Args:
-            labels: ``(k,)`` integers.
-            anchors: ``(k,)`` codes to start from; −1, or None for all, for a random one of the class.
 
         Returns:
             Images ``(k, channels, height, width)`` float32 in ``[0, 1]``, and whether each label was fitted, ``(k,)``

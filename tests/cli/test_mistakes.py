@@ -17,7 +17,7 @@ import pytest
         ("fit {train} -o {tmp}/a.safetensors --checkpoint {tmp}/no/c", "there is no folder"),
         ("fit {train} -o {tmp}/a.safetensors --epochs 3 --steps 3", "got epochs=3 and steps=3"),
         ("fit {train} -o {tmp}/a.safetensors --epochs 100000000000000", "Lower epochs=, steps= or min_steps="),
-        ("fit {train} -o {tmp}/a.safetensors --image-size 1000000", "lower batch_size, generator_width or image_size"),
+        ("fit {train} -o {tmp}/a.safetensors --image-size 1000000", "lower image_size, batch_size"),
         ("fit {train} -o {tmp}/a.safetensors --batch-size 9", "batch_size must be at most the 8 images"),
         ("fit {train} -o {tmp}/a.safetensors --per-class 9", "class 'cat' has 4"),
         ("fit {train} -o {tmp}/a.safetensors --device abacus", "device must be"),

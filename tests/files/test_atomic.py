@@ -127,22 +127,42 @@ def test_many_writers_of_one_path_at_a_time_all_succeed(path):
 
 @needs_posix
 def test_a_writer_that_ends_while_another_looks_at_its_partial_file_does_not_cost_a_third_its_own(path, monkeypatch):
-    lock = atomic._lock
+    flock = atomic.fcntl.flock
     partial, first = atomic._create(path)
+    first.write(b"first")
+    first.flush()
     third = []
 
-    def lock_late(file):
+    def lock_late(*arguments):
         """Between the look and the lock the first writer ends, and a third begins with a file of the same name."""
-        monkeypatch.setattr(atomic, "_lock", lock)
+        monkeypatch.setattr(atomic.fcntl, "flock", flock)
         partial.replace(path)
         first.close()
         third.append(atomic._create(path))
-        lock(file)
+        flock(*arguments)
 
-    monkeypatch.setattr(atomic, "_lock", lock_late)
-    atomic._is_free(partial)
+    monkeypatch.setattr(atomic.fcntl, "flock", lock_late)
+    second, file = atomic._create(path)
+    file.close()
     [(name, file)] = third
-    assert name == partial
+    assert name == partial != second
+    assert name.exists()
+    assert path.read_text() == "first"
+    file.close()
+
+
+@needs_posix
+def test_a_writer_that_has_renamed_its_file_leaves_the_next_one_its_own(path, monkeypatch):
+    replace, others = Path.replace, []
+
+    def replace_and_begin(partial, target):
+        replace(partial, target)
+        monkeypatch.setattr(Path, "replace", replace)
+        others.append(atomic._create(path))
+
+    monkeypatch.setattr(Path, "replace", replace_and_begin)
+    write(path)
+    [(name, file)] = others
     assert name.exists()
     file.close()
 

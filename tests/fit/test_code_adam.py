@@ -1,4 +1,3 @@
-import pytest
 import torch
 
 from glico_augment.fit.code_adam import CodeAdam
@@ -52,14 +51,9 @@ def test_it_goes_on_from_its_state_to_the_same_bits():
             if step == split:
                 state = {name: value.clone() for name, value in adam.state().items()}
                 adam = CodeAdam(rows, BETAS)
-                adam.restore(state)
+                for name, value in adam.state().items():
+                    value.copy_(state[name])
             adam.step(torch.tensor([1, 4]), gradient[:2], 0.1)
         return rows
 
     assert torch.equal(run(3), run(-1))
-
-
-def test_the_state_of_other_rows_is_refused():
-    adam = CodeAdam(torch.ones(5, 3), BETAS)
-    with pytest.raises(RuntimeError, match=r"moments first must have shape \(5, 3\)"):
-        adam.restore(CodeAdam(torch.ones(4, 3), BETAS).state())

@@ -64,8 +64,12 @@ def test_it_survives_json_and_other_json_is_refused():
     quality = FitQuality(0.5, (0.25, -1.5), (3, 0))
     values = json.loads(json.dumps(quality.to_json()))
     assert FitQuality.from_json(values, n_classes=2, n_images=4) == quality
-    changes = ({"r2": 1.5}, {"r2": "0.5"}, {"r2": float("nan")}, {"per_class": [0.5]}, {"worst": [4]}, {"worst": [0.5]})
-    for change in changes:
+    refused = {
+        "r2": (1.5, "0.5", float("nan"), float("-inf")),
+        "per_class": ([0.5], [0.5, float("-inf")]),
+        "worst": ([4], [0.5]),
+    }
+    for change in ({name: value} for name, wrong in refused.items() for value in wrong):
         with pytest.raises(ValueError, match="quality must"):
             FitQuality.from_json(values | change, n_classes=2, n_images=4)
     with pytest.raises((KeyError, TypeError)):

@@ -39,7 +39,7 @@ def make(augment, monkeypatch):
     stream = types.SimpleNamespace(cuda_stream=0)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
-    monkeypatch.setattr(graphs.GraphMemory, "of", lambda device: object())
+    monkeypatch.setattr(graphs, "GraphMemory", lambda device: object())
     monkeypatch.setattr(graphs, "CapturedStep", Rehearsed)
     monkeypatch.setattr("glico_augment.synthesis.synthesizer.can_capture", lambda device: True)
     augment.max_ratio, augment.noise_std = 0.0, 0.0  # so that an image is the reconstruction of its anchor
