@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from glico_augment.config import DEFAULT_SIDE
 from glico_augment.data.class_names import ClassNames, check_class_names, names_of_classes
 from glico_augment.data.reading import Sample, Unreadable, read_sample, read_samples
 from glico_augment.data.samples import PLAIN, SampleLayout
+from glico_augment.errors import warn
 from glico_augment.images import values
 from glico_augment.images.identity import digests, fingerprint
 
@@ -165,12 +165,10 @@ def _warn_if_random(dataset: Any, layout: SampleLayout, samples: Sequence[Sample
     """Warn if reading some images again gives other images."""
     for sample in samples[:: -(-len(samples) // _READ_TWICE)]:
         if read_sample(dataset, sample.index, layout, digests, with_label=False)[0] != sample.digests:
-            warnings.warn(
+            warn(
                 f"reading image {sample.index} twice gave two different images: the dataset applies a random "
                 "transform. Fit on the plain images and give the transform to wrap(), so that each code belongs to one "
                 "image",
-                UserWarning,
-                stacklevel=5,
             )
             return
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from glico_augment.errors import warn
 from glico_augment.fit.quality import FitQuality
 from glico_augment.model.model import GLICOModel
 
@@ -76,11 +76,9 @@ class ProgressReport:
         try:
             from tqdm.auto import tqdm
         except ImportError:
-            warnings.warn(
+            warn(
                 "no progress bar: tqdm is not installed (pip install 'glico-augment[progress]', or progress=False); "
                 "logging.basicConfig(level=logging.INFO) shows how far a fit is",
-                UserWarning,
-                stacklevel=5,
             )
             return
         title = "GLICO fit" if is_labeled else "GLICO fit without labels"

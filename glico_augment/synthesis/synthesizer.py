@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ from glico_augment import checks
 from glico_augment.capture import can_capture
 from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.data.labels import as_integers
+from glico_augment.errors import warn
 from glico_augment.fit.quality import FitQuality
 from glico_augment.fit.record import FitRecord, Fitted
 from glico_augment.model.classifier import Classifier
@@ -226,10 +226,8 @@ class Synthesizer(nn.Module):
         if not self._has_warned_unknown and not bool(is_known.all()):
             self._has_warned_unknown = True
             unknown = int(labels[int(is_known.int().argmin())])
-            warnings.warn(
+            warn(
                 f"label {unknown} was not in the set GLICO was fitted on; images of such labels pass through unchanged",
-                UserWarning,
-                stacklevel=4,
             )
         return is_known
 
