@@ -298,6 +298,7 @@ class GLICOAugment(Synthesizer):
         real_transform: Any = None,
         bank: SyntheticBank | None = None,
         class_names: ClassNames | None = None,
+        unfitted: str = "raise",
         image_key: Key | None = None,
         label_key: Key | None = None,
         labels_getter: LabelsGetter | None = None,
@@ -315,6 +316,7 @@ class GLICOAugment(Synthesizer):
             real_transform=real_transform,
             bank=bank,
             class_names=class_names,
+            unfitted=unfitted,
         )
 
     def encode(self, images: Any, **options: Unpack[EncodeOptions]) -> Encoding:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
+from glico_augment import checks
 from glico_augment.data.class_names import ClassNames, check_class_names, first_difference, names_of_classes
 from glico_augment.data.image_set import check_dataset
 from glico_augment.data.labels import read_label
@@ -20,9 +21,10 @@ from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.partners import PartnerReader
 from glico_augment.synthesis.carry import Correction, carried
 from glico_augment.synthesis.draw import draw_anchors, draw_rows
-from glico_augment.synthesis.recognition import Recognizer, find_overlap, warn_of_overlap
+from glico_augment.synthesis.recognition import Recognizer, check_overlap, find_overlap
 from glico_augment.synthesis.synthesizer import Synthesizer
 
+UNFITTED = ("raise", "swap")
 _OF_THE_DATASET = ("targets", "classes", "class_to_idx", "samples", "imgs", "features")
 
 
@@ -53,15 +55,17 @@ class GLICODataset(Dataset[Any]):
         target_transform: applied to each label.
         bank: images made ahead, to take from instead of running the generator.
         class_names: names in the order of the labels, or by label, where the dataset has none.
+        unfitted: ``"raise"``; or ``"swap"`` for images that were not fitted, none of which may be scored on: what they
+            are swapped for shows their label.
 
     Warns:
-        UserWarning: if less than half of the images were fitted, or fitted images are not among them.
+        UserWarning: if an image was not fitted, or fitted images are not among them.
 
     Raises:
         TypeError: unless ``dataset`` is map-style and has samples with an image and an integer label, and transforms
             can be called.
-        ValueError: if an image is normalised or otherwise out of range, the bank is of another fit, or the class
-            names contradict those of the fit.
+        ValueError: if none of the images was fitted, one was fitted under another label, is normalised or otherwise
+            out of range, the bank is of another fit, or the class names contradict those of the fit.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class GLICODataset(Dataset[Any]):
         real_transform: Callable[..., Any] | None = None,
         bank: SyntheticBank | None = None,
         class_names: ClassNames | None = None,
+        unfitted: str = "raise",
     ) -> None:
         if not isinstance(augment, Synthesizer):
             raise TypeError(f"augment must be a fitted GLICOAugment; got {type(augment).__name__}")
@@ -96,7 +101,7 @@ class GLICODataset(Dataset[Any]):
         if target_transform is not None:
             self.layout.replace_label(first, label)
         overlap = find_overlap(dataset, self.layout, self._recognizer, augment.codes.n_labeled, whole=False)
-        warn_of_overlap(overlap)
+        check_overlap(overlap, unfitted=checks.choice(UNFITTED)("unfitted", unfitted))
         self._partners = PartnerReader(dataset, self.layout, self._recognizer, overlap, augment.images)
         if augment.carry:  # once for all workers
             augment.photographs_on("cpu")
