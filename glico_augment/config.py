@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from glico_augment import checks
@@ -335,6 +335,25 @@ class SwapConfig(_Config):
         """
         published: dict[str, Any] = {"p": 0.5, "max_ratio": 0.4, "cells": 1, "carry": False, "interpolation": "slerp"}
         return cls(**published, noise_std=0.15, sampler="same-class").replace(**overrides)
+
+    def to_numbers(self) -> tuple[float, ...]:
+        """Each setting as a number: a name as its place among the choices, None as infinity."""
+        choices = [field.metadata["choices"] for field in dataclasses.fields(self)]
+        values = [getattr(self, name) for name in self.names()]
+        return tuple(
+            math.inf if value is None else float(names.index(value) if names else value)
+            for value, names in zip(values, choices, strict=True)
+        )
+
+    @classmethod
+    def from_numbers(cls, numbers: Iterable[float]) -> Self:
+        """The inverse of :meth:`to_numbers`."""
+        values: dict[str, Any] = {}
+        for field, number in zip(dataclasses.fields(cls), numbers, strict=True):
+            names, default = field.metadata["choices"], field.default
+            kind: Callable[[float], Any] = float if default is None else type(default)
+            values[field.name] = names[int(number)] if names else None if number == math.inf else kind(number)
+        return cls(**values)
 
     @property
     def description(self) -> str:

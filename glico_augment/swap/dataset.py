@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from glico_augment import checks
+from glico_augment.config import SwapConfig
 from glico_augment.data.class_names import ClassNames, check_class_names, first_difference, names_of_classes
 from glico_augment.data.image_set import check_dataset
 from glico_augment.data.labels import read_label
@@ -48,9 +49,10 @@ class GLICODataset(Dataset[Any]):
 
     Args:
         dataset: the images. A random transform of its own would keep images from being recognised.
-        augment: the fitted augmentation; its settings may be changed at any time in the same process.
+        augment: the fitted augmentation. Its settings may be changed at any time, there or as attributes of the
+            dataset, ``dataset.p = 0``; workers see it.
         layout: where a sample has its image and its label.
-        transform: applied to each image, v1 or v2; may be set later.
+        transform: applied to each image, v1 or v2; may be set later, before workers start.
         real_transform: applied before it to those images that were not swapped.
         target_transform: applied to each label.
         bank: images made ahead, to take from instead of running the generator.
@@ -192,7 +194,15 @@ class GLICODataset(Dataset[Any]):
                 "this dataset, renumber its labels with its target_transform, or say with class_names= what they mean"
             )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in SwapConfig.names():
+            setattr(self.augment, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def __getattr__(self, name: str) -> Any:
+        if name in SwapConfig.names() and "augment" in self.__dict__:
+            return getattr(self.augment, name)
         if name in _OF_THE_DATASET and "dataset" in self.__dict__:
             return getattr(self.dataset, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
