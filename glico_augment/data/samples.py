@@ -97,6 +97,20 @@ class SampleLayout:
         inner = sample[1]
         return _put(sample, 1, _put(inner, _label_key(inner), label) if isinstance(inner, Mapping) else label)
 
+    def append(self, sample: Any, name: str, value: Any) -> Any:
+        """The sample with one more entry: the last of a tuple or list, under ``name`` in a mapping.
+
+        Raises:
+            ValueError: if a mapping has an entry of that name.
+        """
+        if isinstance(sample, Mapping):
+            if name in sample:
+                raise ValueError(f"the samples have an entry {name!r} already: rename it")
+            return _put(sample, name, value)
+        if isinstance(sample, list):
+            return [*sample, value]
+        return (*sample, value) if isinstance(sample, tuple) else (sample, value)
+
     def find(self, sample: Any, labels: Any) -> tuple[Any, Callable[[Any], Any]]:
         """The image, list of images or batch in a sample of any structure, and what puts another in its place.
 

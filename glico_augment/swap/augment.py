@@ -298,6 +298,7 @@ class GLICOAugment(Synthesizer):
         real_transform: Any = None,
         bank: SyntheticBank | None = None,
         class_names: ClassNames | None = None,
+        return_swapped: bool = False,
         unfitted: str = "raise",
         image_key: Key | None = None,
         label_key: Key | None = None,
@@ -316,6 +317,7 @@ class GLICOAugment(Synthesizer):
             real_transform=real_transform,
             bank=bank,
             class_names=class_names,
+            return_swapped=return_swapped,
             unfitted=unfitted,
         )
 

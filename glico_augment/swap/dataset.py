@@ -26,6 +26,7 @@ from glico_augment.synthesis.recognition import Recognizer, check_overlap, find_
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 UNFITTED = ("raise", "swap")
+_SWAPPED = "swapped"
 _OF_THE_DATASET = ("targets", "classes", "class_to_idx", "samples", "imgs", "features")
 
 
@@ -57,6 +58,8 @@ class GLICODataset(Dataset[Any]):
         target_transform: applied to each label.
         bank: images made ahead, to take from instead of running the generator.
         class_names: names in the order of the labels, or by label, where the dataset has none.
+        return_swapped: whether a sample ends in whether its image was swapped, a bool: the last item of a tuple, the
+            entry ``"swapped"`` of a mapping.
         unfitted: ``"raise"``; or ``"swap"`` for images that were not fitted, none of which may be scored on: what they
             are swapped for shows their label.
 
@@ -81,6 +84,7 @@ class GLICODataset(Dataset[Any]):
         real_transform: Callable[..., Any] | None = None,
         bank: SyntheticBank | None = None,
         class_names: ClassNames | None = None,
+        return_swapped: bool = False,
         unfitted: str = "raise",
     ) -> None:
         if not isinstance(augment, Synthesizer):
@@ -93,6 +97,7 @@ class GLICODataset(Dataset[Any]):
         self.target_transform = _check_transform("target_transform", target_transform)
         self.real_transform = _check_transform("real_transform", real_transform)
         self.bank = _check_bank(bank, augment)
+        self.return_swapped = checks.boolean("return_swapped", return_swapped)
         augment.check_sampler()
         self._recognizer = Recognizer(augment.record, augment.codes)
         self._check_names(class_names)
@@ -102,6 +107,8 @@ class GLICODataset(Dataset[Any]):
         convert.to_uint8(image)
         if target_transform is not None:
             self.layout.replace_label(first, label)
+        if return_swapped:
+            self.layout.append(first, _SWAPPED, False)
         overlap = find_overlap(dataset, self.layout, self._recognizer, augment.codes.n_labeled, whole=False)
         check_overlap(overlap, unfitted=checks.choice(UNFITTED)("unfitted", unfitted))
         self._partners = PartnerReader(dataset, self.layout, self._recognizer, overlap, augment.images)
@@ -133,6 +140,8 @@ class GLICODataset(Dataset[Any]):
             sample = self.layout.replace(sample, image)
             if self.target_transform is not None:
                 sample = self.layout.replace_label(sample, self.target_transform(label))
+            if self.return_swapped:
+                sample = self.layout.append(sample, _SWAPPED, position in synthetic)
             samples.append(sample)
         return samples
 
