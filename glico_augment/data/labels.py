@@ -21,9 +21,9 @@ def read_label(label: Any) -> int:
     item = _item(label)
     if _is_int(item):
         return _in_64_bits(int(item))
-    shown = f"a tensor of {label.dtype} {tuple(label.shape)}" if isinstance(label, Tensor) else repr(label)
+    shown = f"a tensor of {item.dtype} {tuple(item.shape)}" if isinstance(item, Tensor) else repr(item)
     raise TypeError(
-        f"labels must be integers, got {shown} ({type(label).__name__}). Number the classes 0, 1, 2, … "
+        f"labels must be integers, got {shown} ({type(item).__name__}). Number the classes 0, 1, 2, … "
         "(target_transform does it in torchvision's datasets)"
     )
 
