@@ -12,6 +12,7 @@ from glico_augment.data.class_names import first_difference, names_of_classes
 from glico_augment.data.image_set import ImageSet, check_dataset, read_image_set
 from glico_augment.data.samples import SampleLayout
 from glico_augment.data.sources import as_dataset
+from glico_augment.devices import cpu_by_default
 from glico_augment.errors import warn
 from glico_augment.fit.quality import MIN_R2, measure
 from glico_augment.fit.record import Fitted
@@ -23,6 +24,7 @@ from glico_augment.synthesis.recognition import Recognizer, find_overlap
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 
+@cpu_by_default()
 def restricted(synthesizer: Synthesizer, dataset: Any, layout: SampleLayout) -> Fitted:
     """The fit with the labelled images of ``dataset`` alone; see :meth:`GLICOAugment.restrict`.
 
@@ -39,6 +41,7 @@ def restricted(synthesizer: Synthesizer, dataset: Any, layout: SampleLayout) -> 
     return _with_images(synthesizer.fitted, codes, images[kept], record.digests[kept])
 
 
+@cpu_by_default()
 def extended(synthesizer: Synthesizer, dataset: Any, layout: SampleLayout, **options: Any) -> Fitted:
     """The fit with further labelled images, of classes that were fitted; see :meth:`GLICOAugment.extend`."""
     model, images, record = synthesizer.fitted
