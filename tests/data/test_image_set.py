@@ -1,4 +1,5 @@
 import dataclasses
+import multiprocessing
 import re
 from pathlib import Path
 
@@ -447,3 +448,16 @@ def test_a_random_transform_is_warned_of_with_the_remedy():
 def test_labels_and_samples_are_read_one_by_one():
     assert [read_label(label) for label in (3, np.uint8(3), torch.tensor(3), np.array(3))] == [3] * 4
     assert SampleLayout().split(("image", 1)) == SampleLayout().split(["image", 1]) == ("image", 1)
+
+
+def read_with_workers(queue):
+    queue.put(read_image_set(pairs(), num_workers=2).labels.tolist())
+
+
+def test_a_daemonic_process_which_may_start_none_reads_without_workers():
+    processes = multiprocessing.get_context("fork")
+    queue = processes.Queue()
+    process = processes.Process(target=read_with_workers, args=(queue,), daemon=True)
+    process.start()
+    assert queue.get(timeout=60) == LABELS
+    process.join()
