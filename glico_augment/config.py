@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from glico_augment import checks
@@ -367,25 +367,36 @@ class SwapConfig(_Config):
         }[self.sampler]
 
 
-def split_overrides(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_overrides(
+    overrides: Mapping[str, Any], arguments: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings among ``overrides`` of a :class:`FitConfig` and of a :class:`SwapConfig`; ``noise_std`` is of both.
 
     Raises:
-        TypeError: for a name that is a setting of neither.
+        TypeError: for a name that is a setting of neither; ``arguments`` are further names that may be meant.
     """
-    check_names(overrides, list(dict.fromkeys([*FitConfig.names(), *SwapConfig.names()])))
+    check_names(overrides, list(dict.fromkeys([*FitConfig.names(), *SwapConfig.names()])), arguments)
     fit, swap = (
         {name: overrides[name] for name in overrides if name in each.names()} for each in (FitConfig, SwapConfig)
     )
     return fit, swap
 
 
-def check_names(overrides: Mapping[str, Any], known: list[str]) -> None:
+def check_names(overrides: Mapping[str, Any], known: list[str], arguments: Sequence[str] = ()) -> None:
     """Raise TypeError for a name that is not ``known``, with the nearest one and all that are."""
     unknown = sorted(name for name in overrides if name not in known)
-    if not unknown:
-        return
-    near = [match for name in unknown for match in difflib.get_close_matches(name, known, 1)]
-    guess = f" (did you mean {', '.join(near)}?)" if near else ""
-    names = ", ".join(checks.shown(name).strip("'\"") for name in unknown)
-    raise TypeError(f"unknown setting {names}{guess}; the settings are: {', '.join(known)}")
+    if unknown:
+        names = ", ".join(checks.shown(name).strip("'\"") for name in unknown)
+        guess = did_you_mean(unknown, [*known, *arguments])
+        raise TypeError(f"unknown setting {names}{guess}; the settings are: {', '.join(known)}")
+
+
+def did_you_mean(unknown: Sequence[str], known: Sequence[str]) -> str:
+    """Which of the ``known`` names may be meant, as a question in brackets; empty where none is near.
+
+    A name is near that has most letters in common, or a part between underscores: ``size`` is of ``image_size``.
+    """
+    near = []
+    for name in unknown:
+        near += difflib.get_close_matches(name, known, 1) or [each for each in known if name in each.split("_")]
+    return f" (did you mean {', '.join(near)}?)" if near else ""

@@ -5,7 +5,7 @@ from conftest import LABELS, QUICK, quick_fit, smooth_images
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from glico_augment import FitQuality
@@ -154,6 +154,20 @@ def test_a_wrong_setting_is_refused_at_fit(settings, labels, message):
 def test_what_is_no_image_is_refused(features, bad):
     with pytest.raises(ValueError, match=r"NaN|empty|one image alone"):
         features.transform(bad)
+
+
+def test_the_augmentation_in_a_pipeline_says_what_to_take_instead(features):
+    rows, labels = IMAGES.flatten(1).numpy() / 255, LABELS.numpy()
+    model = make_pipeline(features.augment_, LogisticRegression())
+    for use in (
+        lambda: model.fit(rows, labels),
+        lambda: make_pipeline(features.augment_, LogisticRegression()).fit(IMAGES.numpy(), labels),
+        lambda: clone(model),
+        lambda: cross_val_score(model, rows, labels, cv=2, error_score="raise"),
+    ):
+        with pytest.raises(TypeError, match=r"no transformer of scikit-learn.*GLICOFeatures of glico_augment\.sklearn"):
+            use()
+    assert "GLICOAugment(p=" in repr(model)
 
 
 def test_a_fit_that_has_not_learned_its_images_has_no_features(features, monkeypatch):

@@ -199,7 +199,8 @@ def find_labels(sample: Any) -> Any:
     elif not isinstance(sample, Mapping):
         raise ValueError(
             "GLICOAugment swaps within a class and needs the label: call augment(image, label) or "
-            f"augment(images, labels); got a {type(sample).__name__} alone"
+            f"augment(images, labels); got {type(sample).__name__} alone. Where a pipeline passes images alone, as "
+            "batch_tfms of fastai and the sequences of kornia and torch do, swap before it: augment.wrap(dataset)"
         )
     return sample[_label_key(sample)] if isinstance(sample, Mapping) else sample
 
@@ -261,7 +262,7 @@ def _item(sample: Any, key: Key, name: str) -> Any:
     try:
         return sample[key]
     except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"{name}={key!r} is not in a sample that is a {_shown(sample)}") from error
+        raise ValueError(f"{name}={key!r} is not in the sample, {_shown(sample)}") from error
 
 
 def _shown(sample: Any) -> str:

@@ -112,6 +112,10 @@ class LocalStyle(nn.Module):
         self._has_checked_values = False
 
     def __getattr__(self, name: str) -> Any:
+        if name == "available_keys":  # asked for by albumentations
+            raise AttributeError(
+                "LocalStyle is no transform of albumentations: call it before the Compose, image = style(image)"
+            )
         return self._numbers.read()[_SETTINGS.index(name)] if name in _SETTINGS else super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:

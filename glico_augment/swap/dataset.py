@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
+from torchvision.transforms import v2
 
 from glico_augment import checks
 from glico_augment.config import SwapConfig
@@ -224,7 +225,23 @@ def _check_transform(name: str, transform: Any) -> Any:
     if transform is not None and not callable(transform):
         what = "a label" if name == "target_transform" else "an image"
         raise TypeError(f"{name} must be a function or transform of {what}, or None; got {transform!r}")
+    for part in _parts(transform):
+        if isinstance(part, (v2.CutMix, v2.MixUp, Synthesizer)):
+            raise TypeError(
+                f"{name} is called with one image at a time, and {type(part).__name__} needs a batch and its labels: "
+                "apply it to the batches of the DataLoader, in its collate_fn or in the training loop"
+            )
     return transform
+
+
+def _parts(transform: Any) -> Iterator[Any]:
+    """A transform, and those that it is composed of."""
+    yield transform
+    within = getattr(transform, "transforms", None)
+    if within is None and isinstance(transform, nn.Module) and not isinstance(transform, Synthesizer):
+        within = transform.children()
+    for part in within if isinstance(within, Iterable) else ():
+        yield from _parts(part)
 
 
 def _check_bank(bank: Any, augment: Synthesizer) -> SyntheticBank | None:

@@ -67,6 +67,11 @@ class Synthesizer(nn.Module):
         self._has_warned_unknown = False
 
     def __getattr__(self, name: str) -> Any:
+        if name == "available_keys":  # asked for by albumentations
+            raise AttributeError(
+                f"{type(self).__name__} is no transform of albumentations: call it before the Compose, which is given "
+                "to augment.wrap(dataset, transform=Compose(…))"
+            )
         return getattr(self.swap, name) if name in _SWAP_SETTINGS else super().__getattr__(name)
 
     # The value is annotated as that of nn.Module, by which a type checker finds a misspelt setting.
