@@ -81,7 +81,8 @@ def style(dataset, augment, path):
 
 def restrict(dataset, augment, path):
     part = augment.restrict(Subset(dataset, range(5)))
-    return {"codes": part.codes.codes, "made": part.reconstruct(), "r2": torch.tensor(part.quality.r2, device="cpu", dtype=torch.float64)}
+    r2 = torch.tensor(part.quality.r2, device="cpu", dtype=torch.float64)
+    return {"codes": part.codes.codes, "made": part.reconstruct(), "r2": r2}
 
 
 def extend(dataset, augment, path):
