@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from glico_augment import checks
@@ -326,6 +326,25 @@ class SwapConfig(_Config):
         published: dict[str, Any] = {"p": 0.5, "max_ratio": 0.4, "cells": 1, "carry": False, "interpolation": "slerp"}
         return cls(**published, noise_std=0.15, sampler="same-class").replace(**overrides)
 
+    def to_numbers(self) -> tuple[float, ...]:
+        """Each setting as a number: a name as its place among the choices, None as infinity."""
+        choices = [field.metadata["choices"] for field in dataclasses.fields(self)]
+        values = [getattr(self, name) for name in self.names()]
+        return tuple(
+            math.inf if value is None else float(names.index(value) if names else value)
+            for value, names in zip(values, choices, strict=True)
+        )
+
+    @classmethod
+    def from_numbers(cls, numbers: Iterable[float]) -> Self:
+        """The inverse of :meth:`to_numbers`."""
+        values: dict[str, Any] = {}
+        for field, number in zip(dataclasses.fields(cls), numbers, strict=True):
+            names, default = field.metadata["choices"], field.default
+            kind: Callable[[float], Any] = float if default is None else type(default)
+            values[field.name] = names[int(number)] if names else None if number == math.inf else kind(number)
+        return cls(**values)
+
     @property
     def largest_ratio(self) -> float:
         """:attr:`max_ratio`, or what None stands for."""
@@ -345,24 +364,35 @@ class SwapConfig(_Config):
         }[self.sampler]
 
 
-def split_overrides(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_overrides(
+    overrides: Mapping[str, Any], arguments: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings among ``overrides`` of a :class:`FitConfig` and of a :class:`SwapConfig`; ``noise_std`` is of both.
 
-    A name that is a setting of neither raises TypeError.
+    A name that is a setting of neither raises TypeError; ``arguments`` are further names that may be meant.
     """
-    check_names(overrides, list(dict.fromkeys([*FitConfig.names(), *SwapConfig.names()])))
+    check_names(overrides, list(dict.fromkeys([*FitConfig.names(), *SwapConfig.names()])), arguments)
     fit, swap = (
         {name: overrides[name] for name in overrides if name in each.names()} for each in (FitConfig, SwapConfig)
     )
     return fit, swap
 
 
-def check_names(overrides: Mapping[str, Any], known: list[str]) -> None:
+def check_names(overrides: Mapping[str, Any], known: list[str], arguments: Sequence[str] = ()) -> None:
     """Raise TypeError for a name that is not ``known``, with the nearest one and all that are."""
     unknown = sorted(name for name in overrides if name not in known)
-    if not unknown:
-        return
-    near = [match for name in unknown for match in difflib.get_close_matches(name, known, 1)]
-    guess = f" (did you mean {', '.join(near)}?)" if near else ""
-    names = ", ".join(checks.shown(name).strip("'\"") for name in unknown)
-    raise TypeError(f"unknown setting {names}{guess}; the settings are: {', '.join(known)}")
+    if unknown:
+        names = ", ".join(checks.shown(name).strip("'\"") for name in unknown)
+        guess = did_you_mean(unknown, [*known, *arguments])
+        raise TypeError(f"unknown setting {names}{guess}; the settings are: {', '.join(known)}")
+
+
+def did_you_mean(unknown: Sequence[str], known: Sequence[str]) -> str:
+    """Which of the ``known`` names may be meant, as a question in brackets; empty where none is near.
+
+    A name is near that has most letters in common, or a part between underscores: ``size`` is of ``image_size``.
+    """
+    near = []
+    for name in unknown:
+        near += difflib.get_close_matches(name, known, 1) or [each for each in known if name in each.split("_")]
+    return f" (did you mean {', '.join(near)}?)" if near else ""

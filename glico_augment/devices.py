@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -70,10 +70,14 @@ def _shown(count: float) -> str:
 _CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-def cpu_by_default() -> AbstractContextManager[Any]:
-    """A context in which tensors are made on the CPU where no device is named, whatever torch's default device is."""
+@contextmanager
+def cpu_by_default() -> Iterator[None]:
+    """A context, or a decorator, in which tensors are made on the CPU where no device is named, whatever torch's
+    default device is.
+    """
     is_default = torch.get_default_device().type == "cpu"  # and then nothing is to be paid for
-    return nullcontext() if is_default else torch.device("cpu")
+    with nullcontext() if is_default else torch.device("cpu"):
+        yield
 
 
 def to_device(rows: Tensor, device: torch.device) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from glico_augment.devices import cpu_by_default
 from glico_augment.files.atomic import write_atomically
 from glico_augment.fit.fitted_file import save_model
 from glico_augment.optional import import_optional
@@ -28,6 +29,7 @@ _IN_REPOSITORY = re.compile(r"hf://(?P<name>[\w.-]+/[\w.-]+?)(@(?P<revision>[^/]
 _COLUMNS, _MAX_ROWS, _MAX_NAMES = 8, 8, 50
 
 
+@cpu_by_default()
 def save(synthesizer: Synthesizer, folder: str | Path, name: str = "user/name") -> Path:
     """Write ``glico.safetensors``, ``samples.png`` and, unless there is one, a model card ``README.md``.
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from glico_augment import __version__
+from glico_augment.devices import cpu_by_default
 from glico_augment.files.atomic import write_atomically
 from glico_augment.files.format import FORMAT_VERSION
 from glico_augment.images.values import to_unit
@@ -63,6 +64,7 @@ def check_name(path: str | Path) -> None:
         raise ValueError(f"the report is one HTML page; give a name that ends in .html, not {Path(path).name}")
 
 
+@cpu_by_default()
 def make_report(
     synthesizer: Synthesizer, *, title: str = "fit.safetensors", names: Mapping[int, str] | None = None
 ) -> str:

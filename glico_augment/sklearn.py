@@ -24,6 +24,11 @@ from sklearn.utils.validation import check_is_fitted  # noqa: E402
 _IMAGES_PER_PASS = 256
 
 
+def _is_missing(labels: np.ndarray) -> np.ndarray:
+    """Which of ``n`` labels are None, NaN or the NA of pandas, ``(n,)`` bool."""
+    return np.array([label is None or (label != label) is not False for label in labels.tolist()], dtype=bool)
+
+
 class GLICOFeatures(TransformerMixin, BaseEstimator):
     """Fit GLICO to images and describe each by its code, and by the activations of a layer of the generator.
 
@@ -34,8 +39,8 @@ class GLICOFeatures(TransformerMixin, BaseEstimator):
         image_shape: ``(channels, height, width)`` of the images where they come as rows of a matrix ``(n, features)``;
             None for those that come as images.
         config: of the fit; None for the defaults.
-        unlabeled: the value of ``y`` that marks images without a label, as −1 does in ``sklearn.semi_supervised``; None
-            for none.
+        unlabeled: the value of ``y`` that marks images without a label, as −1 does in ``sklearn.semi_supervised``; NaN
+            for missing values; None for none.
         layer: index of the layer of the generator, possibly negative, whose channels, averaged over the pixels, are
             appended to the codes; None for none.
         steps, starts: of :meth:`GLICOAugment.encode`.
@@ -80,8 +85,8 @@ class GLICOFeatures(TransformerMixin, BaseEstimator):
 
         Args:
             X: ``n`` images: uint8, or float in ``[0, 1]``; a tensor, an array, a sequence, or a matrix whose rows have
-                ``image_shape``.
-            y: ``n`` labels of any type; None, or fewer than two classes, for a fit without labels.
+                ``image_shape``, which may be sparse.
+            y: ``n`` labels of any type, none missing; None, or fewer than two classes, for a fit without labels.
 
         Raises:
             TypeError, ValueError: for images, labels or settings that cannot be fitted.
@@ -93,7 +98,16 @@ class GLICOFeatures(TransformerMixin, BaseEstimator):
         labels = np.zeros(len(images)) if y is None else np.asarray(y)
         if labels.shape != (len(images),):
             raise ValueError(f"y must be {len(images)} labels, one per image; got shape {labels.shape}")
-        has_label = np.full(len(images), True) if self.unlabeled is None else labels != self.unlabeled
+        is_missing = _is_missing(labels)
+        if self.unlabeled is None:
+            has_label = np.full(len(images), True)
+        else:
+            has_label = ~is_missing if _is_missing(np.asarray([self.unlabeled]))[0] else labels != self.unlabeled
+        if is_missing[has_label].any():
+            raise ValueError(
+                "y has missing values (NaN or None): leave these images out, or say that they have no label, with "
+                "GLICOFeatures(unlabeled=float('nan')) or another value that marks them"
+            )
         classes = np.unique(labels[has_label])
         if len(classes) < 2:
             self.augment_ = GLICOAugment.fit(images, **options)
@@ -153,7 +167,7 @@ class GLICOFeatures(TransformerMixin, BaseEstimator):
         """The images of ``X``, by index."""
         if self.image_shape is None:
             return as_images(X)
-        rows = X if isinstance(X, Tensor) else np.asarray(X)
+        rows = X if isinstance(X, Tensor) else np.asarray(X.toarray() if hasattr(X, "toarray") else X)
         size = int(np.prod(self.image_shape))
         if rows.ndim != 2 or rows.shape[1] != size:
             raise ValueError(

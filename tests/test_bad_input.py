@@ -16,6 +16,7 @@ from conftest import LABELS, QUICK, smooth_images
 from torch import nn
 from torch.utils.data import IterableDataset, TensorDataset
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from glico_augment import (
     FitConfig,
@@ -143,7 +144,7 @@ FITTED = [
     (fit([*PAIRS, (torch.zeros(5, 4, 4), 0)]), ValueError, "channels"),
     (fit([(tv_tensors.Mask(IMAGES[0]), 0), *PAIRS]), ValueError, "does not support Mask"),
     (fit([{"image": IMAGES[0], "y": 0}]), ValueError, "no key with 'label' .*pass label_key="),
-    (fit([{"image": IMAGES[0], "label": 0}], image_key="x"), ValueError, "image_key='x' is not in a sample"),
+    (fit([{"image": IMAGES[0], "label": 0}], image_key="x"), ValueError, "image_key='x' is not in the sample"),
     (fit(Path("no/such/folder")), FileNotFoundError, "no such folder"),
     (in_folder("train/a/1.png", "test/a/1.png"), ValueError, r"parts of a data set and no classes: give .*train"),
     (in_folder("1.png", "2.png"), ValueError, "expected one folder per class"),
@@ -154,6 +155,10 @@ FITTED = [
 # How it is fitted.
 SETTINGS = [
     (fit(epoch=3), TypeError, "unknown setting epoch.*; the settings are: .*epochs"),
+    (fit(size=32), TypeError, r"unknown setting size \(did you mean batch_size, image_size\?\)"),
+    (fit(imagesize=32), TypeError, r"unknown setting imagesize \(did you mean image_size\?\)"),
+    (fit(num_worker=2), TypeError, r"unknown setting num_worker \(did you mean num_workers\?\)"),
+    (fit(labelkey="y"), TypeError, r"unknown setting labelkey \(did you mean label_key\?\)"),
     (fit(config={"epochs": 3}), TypeError, "config must be a FitConfig, or None"),
     (fit(swap={"p": 1}), TypeError, "swap must be a SwapConfig, or None"),
     (fit(callback=5), TypeError, "callback must be"),
@@ -207,6 +212,8 @@ SETTINGS = [
 # How it is used.
 USED = [
     (set_("probability", 0.3), AttributeError, "no setting 'probability'; a swap has p, max_ratio"),
+    (set_("max_ration", 0.3), AttributeError, r"no setting 'max_ration' \(did you mean max_ratio\?\); a swap has p"),
+    (set_("ratio", 0.3), AttributeError, r"no setting 'ratio' \(did you mean max_ratio\?\)"),
     (set_("p", 2), ValueError, r"p must be a number in \[0, 1\]"),
     (set_("noise_std", -1), ValueError, "noise_std must be"),
     (call(IMAGES[0]), ValueError, r"call augment\(image, label\)"),
@@ -229,11 +236,20 @@ USED = [
     (wrap(transform=5), TypeError, "transform must be a function or transform of an image, or None; got 5"),
     (wrap(real_transform="flip"), TypeError, "real_transform must be"),
     (wrap(target_transform={0: 1}), TypeError, "target_transform must be a function or transform of a label"),
+    (wrap(transform=v2.CutMix(num_classes=41)), TypeError, "transform is called with one image.*CutMix needs a batch"),
+    (wrap(transform=v2.Compose([v2.RandomApply([v2.MixUp(num_classes=41)])])), TypeError, "MixUp needs a batch.*loop"),
+    (wrap(transform=nn.Sequential(v2.CutMix(num_classes=41))), TypeError, "CutMix needs a batch"),
+    (wrap(real_transform=v2.CutMix(num_classes=41)), TypeError, "real_transform is called .*collate_fn"),
+    (lambda a, f: a.wrap(DATASET, v2.Compose([a])), TypeError, "GLICOAugment needs a batch and its labels"),
     (wrap(class_names=5), TypeError, "class_names must be a list"),
     (wrap(label_key=1.5), TypeError, "label_key must be a key"),
     (lambda a, f: GLICODataset(DATASET, a.model), TypeError, "augment must be a fitted GLICOAugment"),
     (lambda a, f: a.wrap(DATASET)["x"], TypeError, "integer|index"),
-    (of("restrict", [(IMAGES[0], 77)]), ValueError, "none of the 1 images was fitted"),
+    (of("restrict", [(IMAGES[0], 77)]), ValueError, "image 0 .*has label 77 and was fitted under label 3"),
+    (call(tv_tensors.Image(IMAGES[0])), ValueError, r"got Image alone.*fastai.*kornia.*augment\.wrap\(dataset\)"),
+    (lambda a, f: nn.Sequential(a)(IMAGES), ValueError, r"got Tensor alone.*augment\.wrap\(dataset\)"),
+    (of("fit_transform", IMAGES, LABELS), TypeError, "no transformer of scikit-learn.*GLICOFeatures of glico_augment"),
+    (of("restrict", [(UNIT, 3)]), ValueError, "none of the 1 images was fitted"),
     (of("encode", torch.zeros(2, 7, 12, 10)), ValueError, "image 0 has 7 channels.*the 3 of the fit"),
     (of("extend", [(torch.zeros(7, 12, 10), 3)]), ValueError, "has 7 channels.*the 3 of the fit"),
     (of("extend", [(UNIT * torch.nan, 3)]), ValueError, "NaN or infinite pixels"),

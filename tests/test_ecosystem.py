@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from glico_augment import LocalStyle
+
 pytestmark = pytest.mark.filterwarnings("ignore")  # what other libraries warn of is theirs
 
 TO_TENSOR = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
@@ -182,3 +184,28 @@ def test_jupyter(augment):
     assert "data:image/png;base64," in shown["text/html"]
     assert f"{augment.quality.r2:.3f}" in shown["text/html"]
     assert shown["text/plain"] == repr(augment)
+
+
+def test_in_the_batch_transforms_of_others_the_augmentation_says_what_to_use(augment, train):
+    sequence = pytest.importorskip("kornia.augmentation").AugmentationSequential
+    batch = torch.stack([TO_TENSOR(image) for image, _ in train])
+    with pytest.raises(ValueError, match=r"got Tensor alone\. Where .*augment\.wrap\(dataset\)"):
+        sequence(augment)(batch)
+
+
+def test_in_the_batch_transforms_of_fastai_the_augmentation_says_what_to_use(augment, train):
+    fastai = pytest.importorskip("fastai.vision.all")
+    batch = fastai.TensorImage(torch.stack([TO_TENSOR(image) for image, _ in train]))
+    with pytest.raises(ValueError, match=r"got TensorImage alone\. Where .*batch_tfms of fastai.*augment\.wrap\("):
+        fastai.Pipeline([augment])((batch, fastai.TensorCategory(train.targets)))
+
+
+def test_in_compose_of_albumentations_both_transforms_say_what_to_do(augment, train):
+    compose = pytest.importorskip("albumentations").Compose
+    with pytest.raises(
+        AttributeError, match=r"GLICOAugment is no transform of albumentations: .*wrap\(dataset, transf"
+    ):
+        compose([augment])
+    with pytest.raises(AttributeError, match="LocalStyle is no transform of albumentations: call it before"):
+        compose([LocalStyle(train)])
+    assert not hasattr(augment, "available_keys")

@@ -5,7 +5,7 @@ from conftest import LABELS, QUICK, quick_fit, smooth_images
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from glico_augment import FitQuality
@@ -77,6 +77,42 @@ def test_labels_may_be_words_missing_or_absent(features):
     np.testing.assert_array_equal(found, partly.augment_.codes.codes[[5, 6, 7, 0, 1, 2, 3, 4]].numpy())
 
 
+NUMBERS = [0, 0, 0, 1, 1, 1, None, None]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([np.nan if each is None else float(each) for each in NUMBERS]),
+        np.array([None if each is None else "ab"[each] for each in NUMBERS], dtype=object),
+        np.array([np.nan if each is None else "ab"[each] for each in NUMBERS], dtype=object),
+    ],
+    ids=["floats", "None", "words"],
+)
+def test_missing_labels_are_refused_or_have_no_label(labels):
+    with pytest.raises(ValueError, match=r"y has missing values .*unlabeled=float\('nan'\)"):
+        GLICOFeatures(**QUICKLY).fit(IMAGES, labels)
+    with pytest.raises(ValueError, match="y has missing values"):
+        GLICOFeatures(unlabeled=-1, **QUICKLY).fit(IMAGES, labels)
+    augment = GLICOFeatures(unlabeled=float("nan"), **QUICKLY).fit(IMAGES, labels).augment_
+    assert (augment.codes.n_labeled, len(augment.codes), augment.codes.labels.tolist()) == (6, 8, [0, 0, 0, 1, 1, 1])
+
+
+def test_missing_labels_of_a_data_frame_are_refused():
+    pandas = pytest.importorskip("pandas")
+    for kind in ("Int64", "string", object):
+        labels = pandas.Series(NUMBERS, dtype=object).map({0: "1", 1: "2"}).astype(kind)
+        with pytest.raises(ValueError, match="y has missing values"):
+            GLICOFeatures(**QUICKLY).fit(IMAGES, labels)
+
+
+def test_rows_of_a_sparse_matrix_are_images(features):
+    sparse = pytest.importorskip("scipy.sparse")
+    rows = sparse.csr_matrix(IMAGES.flatten(1).numpy() / 255)
+    other = clone(features).set_params(image_shape=(3, 12, 10)).fit(rows, LABELS)
+    np.testing.assert_array_equal(other.transform(rows), features.transform(IMAGES))
+
+
 def test_the_fit_is_that_of_the_library(features):
     same = quick_fit(list(IMAGES), labels=LABELS, epochs=2)
     assert torch.equal(same.codes.codes, features.augment_.codes.codes)
@@ -118,6 +154,20 @@ def test_a_wrong_setting_is_refused_at_fit(settings, labels, message):
 def test_what_is_no_image_is_refused(features, bad):
     with pytest.raises(ValueError, match=r"NaN|empty|one image alone"):
         features.transform(bad)
+
+
+def test_the_augmentation_in_a_pipeline_says_what_to_take_instead(features):
+    rows, labels = IMAGES.flatten(1).numpy() / 255, LABELS.numpy()
+    model = make_pipeline(features.augment_, LogisticRegression())
+    for use in (
+        lambda: model.fit(rows, labels),
+        lambda: make_pipeline(features.augment_, LogisticRegression()).fit(IMAGES.numpy(), labels),
+        lambda: clone(model),
+        lambda: cross_val_score(model, rows, labels, cv=2, error_score="raise"),
+    ):
+        with pytest.raises(TypeError, match=r"no transformer of scikit-learn.*GLICOFeatures of glico_augment\.sklearn"):
+            use()
+    assert "GLICOAugment(p=" in repr(model)
 
 
 def test_a_fit_that_has_not_learned_its_images_has_no_features(features, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -16,6 +17,8 @@ EXIT_INPUT, EXIT_STOPPED, EXIT_PIPE = 1, 130, 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``glico``; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a redirected log may have an encoding that lacks "²"
     try:
         try:
             args = build_parser().parse_args(arguments)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import tarfile
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, pil_loader
 from glico_augment.checks import shown
 from glico_augment.data.reading import Sample, read_sample, read_samples
 from glico_augment.data.samples import PLAIN
+from glico_augment.errors import warn
 from glico_augment.images.pil import load_image
 
 _TRAINING = ("train", "training")
@@ -59,7 +59,7 @@ class ClassFolders(ImageFolder):
                 "FOLDER/<class>/<image>"
             )
         if loose:
-            warnings.warn(f"images in no class folder are left out: {_some(loose)}", stacklevel=2)
+            warn(f"images in no class folder are left out: {_some(loose)}")
         if empty := [name for name in names if next(_image_files(root / name), None) is None]:
             raise FileNotFoundError(
                 f"class folders without images: {_some(empty)}; fill or remove them (images are {_SUFFIXES})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from glico_augment.config import MAX_SIDE
 from glico_augment.data.class_names import ClassNames, check_class_names, names_of_classes
 from glico_augment.data.reading import Sample, Unreadable, read_sample, read_samples
 from glico_augment.data.samples import PLAIN, SampleLayout
+from glico_augment.errors import warn
 from glico_augment.images import values
 from glico_augment.images.identity import digests, fingerprint
 
@@ -90,7 +90,8 @@ def read_image_set(
 
     Raises:
         TypeError, ValueError: as :func:`check_dataset` and :func:`read_samples`; and for images that cannot be brought
-            to one size and number of channels. With ``"skip"``, if no image of a class can be read.
+            to one size and number of channels, and negative labels without a name beside named classes. With
+            ``"skip"``, if no image of a class can be read.
     """
     checks.choice(ON_ERROR)("on_error", on_error)
     check_dataset(dataset, "dataset")
@@ -114,6 +115,7 @@ def read_image_set(
     distinct = labels.unique().tolist()
     if is_labeled:
         _check_every_class(names, skipped, distinct)
+        _check_no_unlabeled(names, labels)
     _warn_if_random(dataset, layout, samples)
     if unlabeled is not None:
         check_dataset(unlabeled, "unlabeled")
@@ -161,16 +163,27 @@ def _check_every_class(names: Mapping[int, str], skipped: Sequence[Unreadable], 
             raise ValueError(f"none of the images of class {name!r} could be read; {shown(str(each.error))}")
 
 
+def _check_no_unlabeled(names: Mapping[int, str], labels: Tensor) -> None:
+    """Raise ValueError for a negative label without a name where others have one: it may stand for "no label"."""
+    nameless = [label for label in labels.unique().tolist() if label < 0 and label not in names]
+    if names and nameless:
+        count = int((labels == nameless[0]).sum())
+        raise ValueError(
+            f"{count} of {len(labels)} images have label {nameless[0]}, which has no name among the classes "
+            f"({', '.join(map(shown, list(names.values())[:3]))}, …). Does it mark images without a label? Give those "
+            "to unlabeled=, or leave them out, with Subset of torch.utils.data. If it is a class, name it: "
+            f"class_names={{{nameless[0]}: …}}"
+        )
+
+
 def _warn_if_random(dataset: Any, layout: SampleLayout, samples: Sequence[Sample]) -> None:
     """Warn if reading some images again gives other images."""
     for sample in samples[:: -(-len(samples) // _READ_TWICE)]:
         if read_sample(dataset, sample.index, layout, digests, with_label=False)[0] != sample.digests:
-            warnings.warn(
+            warn(
                 f"reading image {sample.index} twice gave two different images: the dataset applies a random "
                 "transform. Fit on the plain images and give the transform to wrap(), so that each code belongs to one "
                 "image",
-                UserWarning,
-                stacklevel=5,
             )
             return
 

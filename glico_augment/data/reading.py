@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def read_samples(
         dataset: map-style.
         layout: where a sample has its image and its label.
         size: ``(height, width)`` to bring images to; None leaves them.
-        num_workers: processes that read; 0 for this one.
+        num_workers: processes that read; 0 for this one, as in a daemonic process.
         with_labels: whether labels are read.
         name: what an image is called in messages.
         unreadable: takes the images that cannot be read, which are left out; None raises instead.
@@ -96,6 +97,8 @@ def read_samples(
     """
     use = functools.partial(_canonical, size=size)
     read_one = functools.partial(_try_to_read, dataset, layout=layout, use=use, with_label=with_labels, name=name)
+    if multiprocessing.current_process().daemon:
+        num_workers = 0  # it may start none
     indices: Any = range(len(dataset))
     # Samples are read where they are collated: in the workers. The generator keeps the loader from drawing its seed
     # from torch's global one.

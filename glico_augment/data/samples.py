@@ -97,6 +97,20 @@ class SampleLayout:
         inner = sample[1]
         return _put(sample, 1, _put(inner, _label_key(inner), label) if isinstance(inner, Mapping) else label)
 
+    def append(self, sample: Any, name: str, value: Any) -> Any:
+        """The sample with one more entry: the last of a tuple or list, under ``name`` in a mapping.
+
+        Raises:
+            ValueError: if a mapping has an entry of that name.
+        """
+        if isinstance(sample, Mapping):
+            if name in sample:
+                raise ValueError(f"the samples have an entry {name!r} already: rename it")
+            return _put(sample, name, value)
+        if isinstance(sample, list):
+            return [*sample, value]
+        return (*sample, value) if isinstance(sample, tuple) else (sample, value)
+
     def find(self, sample: Any, labels: Any) -> tuple[Any, Callable[[Any], Any]]:
         """The image, list of images or batch in a sample of any structure, and what puts another in its place.
 
@@ -185,7 +199,8 @@ def find_labels(sample: Any) -> Any:
     elif not isinstance(sample, Mapping):
         raise ValueError(
             "GLICOAugment swaps within a class and needs the label: call augment(image, label) or "
-            f"augment(images, labels); got a {type(sample).__name__} alone"
+            f"augment(images, labels); got {type(sample).__name__} alone. Where a pipeline passes images alone, as "
+            "batch_tfms of fastai and the sequences of kornia and torch do, swap before it: augment.wrap(dataset)"
         )
     return sample[_label_key(sample)] if isinstance(sample, Mapping) else sample
 
@@ -247,7 +262,7 @@ def _item(sample: Any, key: Key, name: str) -> Any:
     try:
         return sample[key]
     except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"{name}={key!r} is not in a sample that is a {_shown(sample)}") from error
+        raise ValueError(f"{name}={key!r} is not in the sample, {_shown(sample)}") from error
 
 
 def _shown(sample: Any) -> str:

@@ -23,7 +23,7 @@ def as_dataset(dataset: Any, labels: Any = None) -> Any:
     Args:
         dataset: a dataset; the path of a folder with one folder per class, see :class:`ClassFolders`; or ``n`` images:
             a tensor, an array or a sequence of what a dataset may have as image.
-        labels: None; or ``n`` integers: a tensor, an array or a sequence.
+        labels: None; or ``n`` integers: a tensor, an array, a sequence or a column of a table.
 
     Raises:
         OSError, TypeError, ValueError: for what is none of these, and for another number of labels than of images.
@@ -32,6 +32,8 @@ def as_dataset(dataset: Any, labels: Any = None) -> Any:
         if isinstance(dataset, (str, os.PathLike)):
             return ClassFolders(Path(dataset))
         return as_images(dataset) if isinstance(dataset, (Tensor, np.ndarray)) else dataset
+    if hasattr(labels, "__array__") and hasattr(labels, "__len__") and not isinstance(labels, Tensor):
+        labels = np.asarray(labels)  # a column of a table counts its rows otherwise than by their places
     if isinstance(labels, (str, bytes)) or not isinstance(labels, (Tensor, np.ndarray, Sequence)):
         raise TypeError(
             f"the second argument of fit is the labels of images, fit(images, labels); got {labels!r}. Settings are "

@@ -32,6 +32,7 @@ FORMAT_VERSION = 5
 FITTED = "fitted"
 CHECKPOINT = "checkpoint"
 STYLE = "style"
+_SHOWN = {FITTED: "a fit", CHECKPOINT: "a checkpoint", STYLE: "a style"}
 
 _REMEDIES = {
     FITTED: "read it with GLICOAugment.load",
@@ -198,11 +199,11 @@ def _check_metadata(path: Path, metadata: Mapping[str, str], kind: str) -> int:
             f"{start}and a checkpoint is continued by the release that wrote it: delete it to fit anew"
         )
     if found != kind:
-        shown_kind = found if found in _REMEDIES else quoted(found)
+        holds = _SHOWN.get(found or "", quoted(found))
         remedy = _REMEDIES.get(found or "", "it is damaged, or not of this library")
         if kind == CHECKPOINT:
             remedy = "choose another checkpoint= path, so that the file is not overwritten"
-        raise FileFormatError(f"{path} holds a {shown_kind}, expected a {kind}: {remedy}")
+        raise FileFormatError(f"{path} holds {holds}, expected {_SHOWN[kind]}: {remedy}")
     return version
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from glico_augment.errors import warn
 from glico_augment.fit.quality import FitQuality
 from glico_augment.model.model import GLICOModel
 from glico_augment.optional import progress_bar
@@ -64,11 +64,9 @@ class ProgressReport:
         title = "GLICO fit" if is_labeled else "GLICO fit without labels"
         self._bar = progress_bar(title, total_steps, initial=steps_done) if has_bar else None
         if has_bar and self._bar is None:
-            warnings.warn(
+            warn(
                 "no progress bar: tqdm is not installed (pip install 'glico-augment[progress]', or progress=False); "
                 "logging.basicConfig(level=logging.INFO) shows how far a fit is",
-                UserWarning,
-                stacklevel=5,
             )
 
     def __call__(self, progress: FitProgress) -> None:

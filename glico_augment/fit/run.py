@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,6 +18,7 @@ from glico_augment.data.class_names import ClassNames
 from glico_augment.data.image_set import ON_ERROR, ImageSet, check_dataset, read_image_set
 from glico_augment.data.samples import SampleLayout
 from glico_augment.devices import check_memory, choose_device, cpu_by_default, memory_of
+from glico_augment.errors import warn
 from glico_augment.files.atomic import check_writable
 from glico_augment.fit.checkpoint import Checkpoint
 from glico_augment.fit.distributed import ProcessGroup
@@ -107,7 +107,7 @@ def fit_model(dataset: Any, options: FitOptions, *, finish: Callable[[Fitted], A
         n_classes = len(image_set.class_names)
         check_cost(config, len(image_set), image_set.image_shape, n_classes, device=device, n_processes=group.size)
         if group.is_first and (looks := _look_alike(image_set)):
-            warnings.warn(looks, UserWarning, stacklevel=3)
+            warn(looks)
     record = FitRecord.of(image_set, config, options.seed)
 
     def keep(model: GLICOModel, quality: FitQuality) -> Fitted:
@@ -131,9 +131,9 @@ def fit_model(dataset: Any, options: FitOptions, *, finish: Callable[[Fitted], A
             total = len(skipped) + len(image_set)
             lines = "\n  ".join(skipped)
             message = f"{len(skipped)} of {total} images were skipped:\n  {lines}"
-            warnings.warn(message, UserWarning, stacklevel=3)
+            warn(message)
         if quality.is_poor:
-            warnings.warn(_poor(quality, fit), UserWarning, stacklevel=3)
+            warn(_poor(quality, fit))
     return keep(fit.model.cpu(), quality)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -16,6 +15,7 @@ from glico_augment.data.reading import Sample, read_samples
 from glico_augment.data.samples import PLAIN, SampleLayout
 from glico_augment.data.sources import as_images
 from glico_augment.devices import choose_device, cpu_by_default, to_device
+from glico_augment.errors import warn
 from glico_augment.fit.code_adam import CodeAdam
 from glico_augment.fit.loop import learning_rate_factor
 from glico_augment.fit.quality import ROUNDING
@@ -120,11 +120,9 @@ def encode(
     lr, seed = checks.positive("lr", lr), checks.integer(0)("seed", seed)
     chosen_device = choose_device(device)
     if synthesizer.quality.is_poor:
-        warnings.warn(
+        warn(
             f"the generator has not learned its images: R² is {synthesizer.quality.r2:.2f} of its reconstructions, so "
             "that the codes it finds for others say little. Fit longer or at a lower rate",
-            UserWarning,
-            stacklevel=3,
         )
     with torch.inference_mode(False), torch.no_grad(), cpu_by_default():
         targets = _read(as_images(images), layout, synthesizer.record)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from typing import Any
 
 import torch
@@ -13,6 +12,8 @@ from glico_augment.data.class_names import first_difference, names_of_classes
 from glico_augment.data.image_set import ImageSet, check_dataset, read_image_set
 from glico_augment.data.samples import SampleLayout
 from glico_augment.data.sources import as_dataset
+from glico_augment.devices import cpu_by_default
+from glico_augment.errors import warn
 from glico_augment.fit.quality import MIN_R2, measure
 from glico_augment.fit.record import Fitted
 from glico_augment.images.identity import fingerprint
@@ -23,6 +24,7 @@ from glico_augment.synthesis.recognition import Recognizer, find_overlap
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 
+@cpu_by_default()
 def restricted(synthesizer: Synthesizer, dataset: Any, layout: SampleLayout) -> Fitted:
     """The fit with the labelled images of ``dataset`` alone; see :meth:`GLICOAugment.restrict`.
 
@@ -39,17 +41,16 @@ def restricted(synthesizer: Synthesizer, dataset: Any, layout: SampleLayout) -> 
     return _with_images(synthesizer.fitted, codes, images[kept], record.digests[kept])
 
 
+@cpu_by_default()
 def extended(synthesizer: Synthesizer, dataset: Any, layout: SampleLayout, **options: Any) -> Fitted:
     """The fit with further labelled images, of classes that were fitted; see :meth:`GLICOAugment.extend`."""
     model, images, record = synthesizer.fitted
     new = _new_images(synthesizer, as_dataset(dataset), layout)
     encoding = encode(synthesizer, new.images, **options)
     if encoding.r2 < MIN_R2 <= synthesizer.quality.r2:
-        warnings.warn(
+        warn(
             f"the generator does not draw the new images: R² is {encoding.r2:.2f}, and below {MIN_R2:g} a swap costs "
             "accuracy. Fit on all images instead",
-            UserWarning,
-            stacklevel=3,
         )
     n_labeled = model.codes.n_labeled
 
@@ -74,9 +75,13 @@ def _new_images(synthesizer: Synthesizer, dataset: Any, layout: SampleLayout) ->
     names = names_of_classes(dataset, label_key=layout.label_key) if record.is_labeled else None
     if names and (difference := first_difference(record.names_by_label(codes.classes), names)):
         raise ValueError(f"the classes of the fit and of the dataset are numbered differently: {difference}")
-    fitted = set(zip(record.digests.tolist(), codes.labels.tolist(), strict=False))
-    pairs = zip(read.digests.tolist(), read.labels.tolist(), strict=True)
-    rows = torch.tensor([row for row, pair in enumerate(pairs) if pair not in fitted], dtype=torch.int64)
+    recognizer = Recognizer(record, codes)
+    new = []
+    for row, (its_digest, label) in enumerate(zip(read.digests.tolist(), read.labels.tolist(), strict=True)):
+        recognizer.check_label(its_digest, label, f"image {row} of the dataset")
+        if not recognizer.codes_with(its_digest, label):
+            new.append(row)
+    rows = torch.tensor(new, dtype=torch.int64)
     if len(rows) == 0:
         raise ValueError(f"all {len(read)} images were fitted under their labels already: there is none to add")
     return dataclasses.replace(read, images=read.images[rows], labels=read.labels[rows], digests=read.digests[rows])

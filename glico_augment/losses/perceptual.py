@@ -173,7 +173,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     except _UNREADABLE as error:
         raise ValueError(f"{path} is not a readable state dict of tensors: {error}") from error
     if not isinstance(state, dict):
-        raise ValueError(f"{path} is not a state dict but a {type(state).__name__}")
+        raise ValueError(f"{path} is no state dict but of the type {type(state).__name__}")
     return state
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from glico_augment import checks
 from glico_augment.data.labels import as_integers
+from glico_augment.devices import cpu_by_default
 from glico_augment.images.values import resize, to_unit
 from glico_augment.optional import import_optional
 from glico_augment.pictures.grids import data_uri, make_pixels, to_png
@@ -93,6 +94,7 @@ def with_ends(first: Tensor, between: Tensor, last: Tensor) -> Tensor:
     return torch.cat([first[:, None], rows, last[:, None]], dim=1).flatten(0, 1)
 
 
+@cpu_by_default()
 def plot_paths(
     augment: Synthesizer,
     pairs: Sequence[tuple[int, int]] | None = None,
@@ -132,6 +134,7 @@ def plot_paths(
     return figure
 
 
+@cpu_by_default()
 def plot_reconstructions(augment: Synthesizer, indices: Any = None) -> Figure:
     """Training images above what the generator makes of their codes, without noise.
 
@@ -154,6 +157,7 @@ def plot_reconstructions(augment: Synthesizer, indices: Any = None) -> Figure:
     return figure
 
 
+@cpu_by_default()
 def plot_samples(
     augment: Synthesizer,
     n_per_class: int = 8,
@@ -179,6 +183,7 @@ def plot_samples(
     return _image_figure(images, [augment.classes[position] for position in positions.tolist()], [""] * n_per_class)
 
 
+@cpu_by_default()
 def plot_losses(augment: Synthesizer) -> Figure:
     """The loss and its parts before weighting over the steps of the fit, and the moving average of each.
 
@@ -201,6 +206,7 @@ def plot_losses(augment: Synthesizer) -> Figure:
     return figure
 
 
+@cpu_by_default()
 def to_html(augment: Synthesizer) -> str:
     """The HTML that a notebook shows: the settings, synthetic images of the first 4 classes, and the quality."""
     positions = positions_of(augment, at_most=_HTML_ROWS)

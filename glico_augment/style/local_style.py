@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from glico_augment.devices import to_device
 from glico_augment.errors import FileFormatError
 from glico_augment.files.format import STYLE, read_file, reason, write_file
 from glico_augment.images import convert, values
+from glico_augment.shared import SharedNumbers
 from glico_augment.style.transfer import GRID, match_channels, style_of, transfer_style
 
+_SETTINGS = ("p", "max_ratio")
 _ROUNDING = 1e-4  # of a mean or standard deviation of many float32 values
 
 
@@ -69,8 +72,8 @@ class LocalStyle(nn.Module):
         grid: cells per side, at least 1; no more than the pixels per side of any image of the set.
         image_key: see :meth:`GLICOAugment.fit`.
 
-    ``p`` and ``max_ratio`` are attributes that may be set at any time. Workers of a ``DataLoader`` have them as they
-    were when the workers started.
+    ``p`` and ``max_ratio`` are attributes that may be set at any time; workers of a ``DataLoader`` see it, those of
+    before as well.
 
     Attributes:
         styles: ``(n, 2, channels, grid, grid)`` float32 on the CPU, means before standard deviations.
@@ -90,6 +93,7 @@ class LocalStyle(nn.Module):
     p: float
     max_ratio: float
     styles: Tensor
+    _numbers: SharedNumbers
 
     def __init__(
         self,
@@ -101,13 +105,28 @@ class LocalStyle(nn.Module):
         image_key: Key | None = None,
     ) -> None:
         super().__init__()
+        self._numbers = SharedNumbers((0, 0))
         self.p, self.max_ratio = p, max_ratio
         # No buffer: moving or casting the network it is part of leaves the styles as they are.
         self.styles = _read_styles(dataset, checks.integer(1)("grid", grid), SampleLayout(image_key))
         self._has_checked_values = False
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "available_keys":  # asked for by albumentations
+            raise AttributeError(
+                "LocalStyle is no transform of albumentations: call it before the Compose, image = style(image)"
+            )
+        return self._numbers.read()[_SETTINGS.index(name)] if name in _SETTINGS else super().__getattr__(name)
+
     def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, checks.proportion(name, value) if name in ("p", "max_ratio") else value)
+        if name in _SETTINGS:
+            settings = dict(zip(_SETTINGS, self._numbers.read(), strict=True))
+            self._numbers.write((settings | {name: checks.proportion(name, value)}).values())
+        else:
+            super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_numbers": copy.copy(self._numbers)}  # a copy has its own, a worker shares them
 
     def forward(self, *inputs: Any) -> Any:
         """Change the image, or each image of the batch, of a sample.
@@ -176,6 +195,7 @@ class LocalStyle(nn.Module):
         tensors, info = read_file(path, names=["styles"], kind=STYLE)
         style = cls.__new__(cls)
         nn.Module.__init__(style)
+        style._numbers = SharedNumbers((0, 0))
         try:
             style.p, style.max_ratio = info["p"], info["max_ratio"]
             style.styles = _check_styles(tensors["styles"])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from glico_augment import hub
-from glico_augment.config import FitConfig, SwapConfig, split_overrides
+from glico_augment.config import FitConfig, SwapConfig, did_you_mean, split_overrides
 from glico_augment.data.class_names import ClassNames
 from glico_augment.data.folders import ClassFolders, folder_as_fitted
 from glico_augment.data.samples import ImagesAlone, Key, LabelsGetter, SampleLayout
@@ -62,7 +63,7 @@ class GLICOAugment(Synthesizer):
     Args:
         fitted: codes and networks, the labelled images, and how they were made.
         swap: how images are swapped; None for the defaults. Its fields, ``p``, ``max_ratio`` and the others, are
-            attributes that may be set at any time; workers of a ``DataLoader`` keep the values of when they started.
+            attributes that may be set at any time; workers of a ``DataLoader`` see it, those of before as well.
         layout: where a sample has its image and its label; None looks where ``v2.CutMix`` looks.
         settings: fields of ``swap`` to change.
 
@@ -161,7 +162,8 @@ class GLICOAugment(Synthesizer):
             RuntimeError: in a process group, if not all processes call it within five minutes. What one of them raises
                 while it reads, calls back or writes is raised by all.
         """
-        fit_overrides, swap_overrides = split_overrides(overrides)
+        arguments = [name for name in inspect.signature(cls.fit).parameters if name != "overrides"]
+        fit_overrides, swap_overrides = split_overrides(overrides, arguments)
         if swap is not None and not isinstance(swap, SwapConfig):
             raise TypeError(f"swap must be a SwapConfig, or None; got {swap!r}")
         has_sampler, has_cells = (swap is not None or name in swap_overrides for name in ("sampler", "cells"))
@@ -302,6 +304,8 @@ class GLICOAugment(Synthesizer):
         real_transform: Any = None,
         bank: SyntheticBank | None = None,
         class_names: ClassNames | None = None,
+        return_swapped: bool = False,
+        unfitted: str = "raise",
         image_key: Key | None = None,
         label_key: Key | None = None,
         labels_getter: LabelsGetter | None = None,
@@ -319,6 +323,8 @@ class GLICOAugment(Synthesizer):
             real_transform=real_transform,
             bank=bank,
             class_names=class_names,
+            return_swapped=return_swapped,
+            unfitted=unfitted,
         )
 
     def encode(self, images: Any, **options: Unpack[EncodeOptions]) -> Encoding:
@@ -389,13 +395,25 @@ class GLICOAugment(Synthesizer):
     plot_losses = plots.plot_losses
     _repr_html_ = plots.to_html
 
+    def fit_transform(self, *inputs: Any, **options: Any) -> NoReturn:
+        """Raise TypeError: in a pipeline of scikit-learn stands :class:`glico_augment.sklearn.GLICOFeatures`."""
+        raise TypeError(
+            "GLICOAugment is no transformer of scikit-learn, whose pipelines do not change images while they train: "
+            "take GLICOFeatures of glico_augment.sklearn, or fit on images made ahead, augment.synthesize(labels)"
+        )
+
+    get_params = fit_transform  # asked for where a pipeline is cloned
+
     def _with(self, fitted: Fitted) -> Self:
         return type(self)(fitted, self.swap, layout=self.layout)
 
     # The value is annotated as that of nn.Module, by which a type checker finds a misspelt setting.
     def __setattr__(self, name: str, value: Tensor | nn.Module) -> None:
         if type(self) is GLICOAugment and not (name.startswith("_") or name in _ATTRIBUTES):
-            raise AttributeError(f"GLICOAugment has no setting {name!r}; a swap has {', '.join(SwapConfig.names())}")
+            known = SwapConfig.names()
+            raise AttributeError(
+                f"GLICOAugment has no setting {name!r}{did_you_mean([name], known)}; a swap has {', '.join(known)}"
+            )
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:

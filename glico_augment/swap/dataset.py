@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
+from torchvision.transforms import v2
 
+from glico_augment import checks
+from glico_augment.config import SwapConfig
 from glico_augment.data.class_names import ClassNames, check_class_names, first_difference, names_of_classes
 from glico_augment.data.image_set import check_dataset
 from glico_augment.data.labels import read_label
@@ -20,9 +23,11 @@ from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.partners import PartnerReader
 from glico_augment.synthesis.carry import Correction, carried
 from glico_augment.synthesis.draw import draw_anchors, draw_rows
-from glico_augment.synthesis.recognition import Recognizer, find_overlap, warn_of_overlap
+from glico_augment.synthesis.recognition import Recognizer, check_overlap, find_overlap
 from glico_augment.synthesis.synthesizer import Synthesizer
 
+UNFITTED = ("raise", "swap")
+_SWAPPED = "swapped"
 _OF_THE_DATASET = ("targets", "classes", "class_to_idx", "samples", "imgs", "features")
 
 
@@ -46,22 +51,27 @@ class GLICODataset(Dataset[Any]):
 
     Args:
         dataset: the images. A random transform of its own would keep images from being recognised.
-        augment: the fitted augmentation; its settings may be changed at any time in the same process.
+        augment: the fitted augmentation. Its settings may be changed at any time, there or as attributes of the
+            dataset, ``dataset.p = 0``; workers see it.
         layout: where a sample has its image and its label.
-        transform: applied to each image, v1 or v2; may be set later.
+        transform: applied to each image, v1 or v2; may be set later, before workers start.
         real_transform: applied before it to those images that were not swapped.
         target_transform: applied to each label.
         bank: images made ahead, to take from instead of running the generator.
         class_names: names in the order of the labels, or by label, where the dataset has none.
+        return_swapped: whether a sample ends in whether its image was swapped, a bool: the last item of a tuple, the
+            entry ``"swapped"`` of a mapping.
+        unfitted: ``"raise"``; or ``"swap"`` for images that were not fitted, none of which may be scored on: what they
+            are swapped for shows their label.
 
     Warns:
-        UserWarning: if less than half of the images were fitted, or fitted images are not among them.
+        UserWarning: if an image was not fitted, or fitted images are not among them.
 
     Raises:
         TypeError: unless ``dataset`` is map-style and has samples with an image and an integer label, and transforms
             can be called.
-        ValueError: if an image is normalised or otherwise out of range, the bank is of another fit, or the class
-            names contradict those of the fit.
+        ValueError: if none of the images was fitted, one was fitted under another label, is normalised or otherwise
+            out of range, the bank is of another fit, or the class names contradict those of the fit.
     """
 
     def __init__(
@@ -75,6 +85,8 @@ class GLICODataset(Dataset[Any]):
         real_transform: Callable[..., Any] | None = None,
         bank: SyntheticBank | None = None,
         class_names: ClassNames | None = None,
+        return_swapped: bool = False,
+        unfitted: str = "raise",
     ) -> None:
         if not isinstance(augment, Synthesizer):
             raise TypeError(f"augment must be a fitted GLICOAugment; got {type(augment).__name__}")
@@ -86,6 +98,7 @@ class GLICODataset(Dataset[Any]):
         self.target_transform = _check_transform("target_transform", target_transform)
         self.real_transform = _check_transform("real_transform", real_transform)
         self.bank = _check_bank(bank, augment)
+        self.return_swapped = checks.boolean("return_swapped", return_swapped)
         augment.check_sampler()
         self._recognizer = Recognizer(augment.record, augment.codes)
         self._check_names(class_names)
@@ -95,8 +108,10 @@ class GLICODataset(Dataset[Any]):
         convert.to_uint8(image)
         if target_transform is not None:
             self.layout.replace_label(first, label)
+        if return_swapped:
+            self.layout.append(first, _SWAPPED, False)
         overlap = find_overlap(dataset, self.layout, self._recognizer, augment.codes.n_labeled, whole=False)
-        warn_of_overlap(overlap)
+        check_overlap(overlap, unfitted=checks.choice(UNFITTED)("unfitted", unfitted))
         self._partners = PartnerReader(dataset, self.layout, self._recognizer, overlap, augment.images)
         if augment.carry:  # once for all workers
             augment.photographs_on("cpu")
@@ -126,6 +141,8 @@ class GLICODataset(Dataset[Any]):
             sample = self.layout.replace(sample, image)
             if self.target_transform is not None:
                 sample = self.layout.replace_label(sample, self.target_transform(label))
+            if self.return_swapped:
+                sample = self.layout.append(sample, _SWAPPED, position in synthetic)
             samples.append(sample)
         return samples
 
@@ -187,7 +204,15 @@ class GLICODataset(Dataset[Any]):
                 "this dataset, renumber its labels with its target_transform, or say with class_names= what they mean"
             )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in SwapConfig.names():
+            setattr(self.augment, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def __getattr__(self, name: str) -> Any:
+        if name in SwapConfig.names() and "augment" in self.__dict__:
+            return getattr(self.augment, name)
         if name in _OF_THE_DATASET and "dataset" in self.__dict__:
             return getattr(self.dataset, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -200,7 +225,23 @@ def _check_transform(name: str, transform: Any) -> Any:
     if transform is not None and not callable(transform):
         what = "a label" if name == "target_transform" else "an image"
         raise TypeError(f"{name} must be a function or transform of {what}, or None; got {transform!r}")
+    for part in _parts(transform):
+        if isinstance(part, (v2.CutMix, v2.MixUp, Synthesizer)):
+            raise TypeError(
+                f"{name} is called with one image at a time, and {type(part).__name__} needs a batch and its labels: "
+                "apply it to the batches of the DataLoader, in its collate_fn or in the training loop"
+            )
     return transform
+
+
+def _parts(transform: Any) -> Iterator[Any]:
+    """A transform, and those that it is composed of."""
+    yield transform
+    within = getattr(transform, "transforms", None)
+    if within is None and isinstance(transform, nn.Module) and not isinstance(transform, Synthesizer):
+        within = transform.children()
+    for part in within if isinstance(within, Iterable) else ():
+        yield from _parts(part)
 
 
 def _check_bank(bank: Any, augment: Synthesizer) -> SyntheticBank | None:

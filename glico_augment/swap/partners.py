@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from typing import Any
 
 from torch import Tensor
 
 from glico_augment.data.reading import read_sample
 from glico_augment.data.samples import SampleLayout
+from glico_augment.errors import warn
 from glico_augment.fit.progress import logger
 from glico_augment.images import convert
 from glico_augment.images.values import to_unit
@@ -69,10 +69,8 @@ class PartnerReader:
             return photograph
         if not self._has_warned:
             self._has_warned = True
-            warnings.warn(
+            warn(
                 f"image {index} of the dataset is no longer the one that was fitted, which is mixed in at the size of "
                 "the fit instead. Wrap the dataset again if it has changed; give random transforms to wrap()",
-                UserWarning,
-                stacklevel=2,
             )
         return fitted

@@ -27,12 +27,13 @@ def swap_images(maker: Synthesizer, images: Any, labels: Any, *, check: bool) ->
         return swap_list(maker, images, labels)
     if isinstance(images, Tensor) and images.ndim == 4:
         return swap_batch(maker, images, labels, check=check)
-    if isinstance(images, Tensor) and images.ndim == 3 and isinstance(labels, Tensor) and labels.ndim == 1:
+    is_image = isinstance(images, Tensor) and images.ndim == 3
+    if is_image and isinstance(labels, Tensor) and labels.ndim == 1 and len(labels) != 1:
         raise ValueError(
             f"one image {tuple(images.shape)} came with {len(labels)} labels; a batch has shape (k, C, H, W), one of "
             "grey images as well: images[:, None]"
         )
-    return swap_list(maker, [images], [labels])[0]
+    return swap_list(maker, [images], [read_label(labels)])[0]
 
 
 def labels_alone(image: Any) -> Any:
@@ -43,18 +44,16 @@ def labels_alone(image: Any) -> Any:
     return torch.zeros(len(image), dtype=torch.int64, device="cpu") if is_batch else 0
 
 
-def swap_list(maker: Synthesizer, images: Sequence[Any], raw_labels: Sequence[Any]) -> list[Any]:
+def swap_list(maker: Synthesizer, images: Sequence[Any], raw_labels: Any) -> list[Any]:
     """Swap images of any kind and size, each with its own coin, in one generator pass.
 
     Raises:
         TypeError: for images of another kind, or labels that are no integers.
         ValueError: for normalised images, or labels and images of different numbers.
     """
-    if len(images) != len(raw_labels):
-        raise ValueError(f"got {len(images)} images but {len(raw_labels)} labels")
+    labels = check_labels(raw_labels, images).cpu()
     for image in images:
         convert.check_image(image)
-    labels = torch.tensor([read_label(label) for label in raw_labels], dtype=torch.int64, device="cpu")
     is_known = maker.find_known(labels)
     rows = [row for row in draw_rows(len(images), maker.p).tolist() if is_known[row]]
     swapped = list(images)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from glico_augment.data.reading import read_sample
 from glico_augment.data.samples import SampleLayout
+from glico_augment.errors import warn
 from glico_augment.fit.record import FitRecord
 from glico_augment.images.identity import digest
 from glico_augment.model.codes import SphereCodes
@@ -25,10 +25,11 @@ class Recognizer:
     def __init__(self, record: FitRecord, codes: SphereCodes) -> None:
         labels = codes.labels.tolist()
         self.channels = record.image_shape[0]
+        self.classes = frozenset(labels)
         self._digests = record.digests.tolist()
-        self._codes_of: dict[tuple[int, int], list[int]] = {}
-        for code, digest_and_label in enumerate(zip(record.digests[: len(labels)].tolist(), labels, strict=True)):
-            self._codes_of.setdefault(digest_and_label, []).append(code)
+        self._codes_by_label: dict[int, dict[int, list[int]]] = {}
+        for code, (its_digest, label) in enumerate(zip(self._digests, labels, strict=False)):  # the labelled ones
+            self._codes_by_label.setdefault(its_digest, {}).setdefault(label, []).append(code)
 
     def codes_of(self, image: Any, label: int) -> list[int]:
         """The codes of an image that was fitted under its label: none for any other, several for identical images."""
@@ -36,7 +37,17 @@ class Recognizer:
 
     def codes_with(self, its_digest: int, label: int) -> list[int]:
         """The codes of a fitted image by its digest."""
-        return self._codes_of.get((its_digest, label), [])
+        return self._codes_by_label.get(its_digest, {}).get(label, [])
+
+    def check_label(self, its_digest: int, label: int, name: str) -> None:
+        """Raise ValueError if a fitted image, by its digest, was fitted under other labels than ``label`` alone."""
+        fitted = self._codes_by_label.get(its_digest, {label: []})
+        if label not in fitted:
+            raise ValueError(
+                f"{name} has label {label} and was fitted under label {next(iter(fitted))}: the labels are not those "
+                "of the fit, and a swap would show another class. Renumber them as they were when it was fitted, with "
+                "the target_transform of the dataset say, or fit on this dataset"
+            )
 
     def is_of(self, image: Any, code: int) -> bool:
         """Whether an image is the fitted one of a code."""
@@ -59,7 +70,8 @@ class Overlap:
 
     Attributes:
         n_looked_at: images of the dataset that were looked at.
-        n_fitted: how many of them were fitted under their label.
+        n_fitted: how many of them were fitted.
+        n_swapped: how many of them a swap would change, as their label was fitted.
         places: the labelled codes whose image is among them, and the index of the first such image.
         n_codes: labelled codes of the fit.
         is_whole: whether every image was looked at.
@@ -67,6 +79,7 @@ class Overlap:
 
     n_looked_at: int
     n_fitted: int
+    n_swapped: int
     places: dict[int, int]
     n_codes: int
     is_whole: bool
@@ -86,39 +99,58 @@ def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_c
     """Look at the images of a dataset, at all of them if ``whole`` or if they are at most 2,000, else at 500.
 
     Raises:
-        TypeError, ValueError: for a sample without an image and an integer label; the message names the index.
+        TypeError, ValueError: for a sample without an image and an integer label, and for an image that was fitted
+            under another label; the message names the index.
     """
     count = len(dataset)
     is_whole = whole or count <= _LOOK_AT_ALL
     indices = range(count) if is_whole else torch.linspace(0, count - 1, _LOOK_AT_SOME, device="cpu").long().tolist()
     places: dict[int, int] = {}
-    n_fitted = 0
+    n_fitted = n_swapped = 0
     for index in indices:
         its_digest, label = read_sample(
             dataset, index, layout, lambda image: digest(image, recognizer.channels), with_label=True
         )
+        recognizer.check_label(its_digest, label, f"image {index} of the dataset")
         codes = recognizer.codes_with(its_digest, label)
         n_fitted += bool(codes)
+        n_swapped += label in recognizer.classes
         for code in codes:
             places.setdefault(code, index)
-    return Overlap(len(indices), n_fitted, places, n_codes, is_whole)
+    return Overlap(len(indices), n_fitted, n_swapped, places, n_codes, is_whole)
 
 
-def warn_of_overlap(overlap: Overlap) -> None:
-    """Warn if most images of the dataset were not fitted, and if fitted images are not in it."""
-    if 2 * overlap.n_fitted < overlap.n_looked_at:
-        warnings.warn(
-            f"of {overlap.n_looked_at} images looked at, {overlap.n_fitted} were fitted: the others are swapped for "
-            "images that start from a random image of their class. Is it another dataset than the fitted one, or does "
-            "it apply a transform of its own? Wrap the images that were fitted, and give the transform to wrap()",
-            UserWarning,
-            stacklevel=5,
+def check_overlap(overlap: Overlap, *, unfitted: str) -> None:
+    """Raise ValueError or warn where images would be swapped that were not fitted, and warn of fitted ones that lack.
+
+    Args:
+        overlap: of the fit and the dataset to be swapped.
+        unfitted: ``"raise"``, or ``"swap"`` to say nothing of images that were not fitted.
+
+    Raises:
+        ValueError: if not one image was fitted.
+    """
+    looked_at, fitted = overlap.n_looked_at, overlap.n_fitted
+    if unfitted == "raise" and not fitted:
+        raise ValueError(
+            f"none of the {looked_at} images looked at was fitted. {_READS_THE_LABEL} Give a test set to its "
+            "DataLoader as it is. If these are the training images, fit on them, and give their transforms to wrap(). "
+            "unfitted='swap' swaps them nevertheless"
         )
-    elif overlap.n_absent:
-        warnings.warn(
+    if unfitted == "raise" and fitted < overlap.n_swapped:
+        warn(
+            f"of {looked_at} images looked at, {fitted} were fitted. {_READS_THE_LABEL} Wrap the images that were "
+            "fitted, and give their transforms to wrap(); unfitted='swap' swaps the others without this warning"
+        )
+    if overlap.n_absent and 2 * fitted >= looked_at:
+        warn(
             f"{overlap.n_absent} of the {overlap.n_codes} fitted images ({overlap.n_absent / overlap.n_codes:.0%}) are "
             "not in this dataset, and are mixed into the images of those that are. If they are to validate or test on, "
-            "that is a leak: fit on the training images alone, or take augment.restrict(dataset).wrap(dataset)",
-            UserWarning,
-            stacklevel=5,
+            "that is a leak: fit on the training images alone, or take augment.restrict(dataset).wrap(dataset)"
         )
+
+
+_READS_THE_LABEL = (
+    "An image that was not fitted is swapped for a synthetic one of the class that its label names, which gives the "
+    "label away: a validation or test score of such images is worth nothing."
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from functools import partial
 from typing import Any
 
@@ -14,12 +13,14 @@ from glico_augment import checks
 from glico_augment.capture import can_capture
 from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.data.labels import as_integers
+from glico_augment.errors import warn
 from glico_augment.fit.quality import FitQuality
 from glico_augment.fit.record import FitRecord, Fitted
 from glico_augment.model.classifier import Classifier
 from glico_augment.model.codes import SphereCodes
 from glico_augment.model.generator import Generator
 from glico_augment.model.model import GLICOModel
+from glico_augment.shared import SharedNumbers
 from glico_augment.synthesis.carry import Correction, Photographs
 from glico_augment.synthesis.draw import SwapParams, draw_params, path_params
 from glico_augment.synthesis.graphs import SwapGraphs
@@ -38,12 +39,12 @@ class Synthesizer(nn.Module):
     Attributes:
         images: ``(m, channels, height, width)`` uint8, the labelled images at the fitted size.
         record: of the fit.
-        swap: the settings. Its fields are attributes of the synthesizer as well, which may be set at any time.
+        swap: the settings. Its fields are attributes of the synthesizer as well, which may be set at any time: workers
+            of a ``DataLoader`` see it, those of before as well.
     """
 
     images: Tensor
     record: FitRecord
-    swap: SwapConfig
     p: float
     cells: int
     carry: bool
@@ -55,7 +56,8 @@ class Synthesizer(nn.Module):
     def __init__(self, fitted: Fitted, swap: SwapConfig) -> None:
         super().__init__()
         model, self.images, self.record = fitted
-        self.swap = swap
+        self._numbers = SharedNumbers(swap.to_numbers())
+        self._last_swap = self._numbers.read(), swap
         # In a dict the models are no submodules: there are no parameters, and moving or casting the network that this
         # is part of leaves them as they are.
         self._models = {_CPU: model.to(_CPU).requires_grad_(False).eval()}
@@ -64,6 +66,11 @@ class Synthesizer(nn.Module):
         self._has_warned_unknown = False
 
     def __getattr__(self, name: str) -> Any:
+        if name == "available_keys":  # asked for by albumentations
+            raise AttributeError(
+                f"{type(self).__name__} is no transform of albumentations: call it before the Compose, which is given "
+                "to augment.wrap(dataset, transform=Compose(…))"
+            )
         return getattr(self.swap, name) if name in _SWAP_SETTINGS else super().__getattr__(name)
 
     # The value is annotated as that of nn.Module, by which a type checker finds a misspelt setting.
@@ -77,7 +84,20 @@ class Synthesizer(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         # A pickle goes to worker processes and other machines, where another device may not exist.
         on_cpu = {device: held for device, held in self._photographs.items() if device == _CPU}
-        return {**self.__dict__, "_models": {_CPU: self.model}, "_photographs": on_cpu}
+        settings = copy.copy(self._numbers)  # a copy has its own, a worker process shares them
+        return {**self.__dict__, "_models": {_CPU: self.model}, "_photographs": on_cpu, "_numbers": settings}
+
+    @property
+    def swap(self) -> SwapConfig:
+        """The settings of the swap."""
+        numbers = self._numbers.read()
+        if numbers != self._last_swap[0]:
+            self._last_swap = numbers, SwapConfig.from_numbers(numbers)
+        return self._last_swap[1]
+
+    @swap.setter
+    def swap(self, swap: SwapConfig) -> None:
+        self._numbers.write(swap.to_numbers())
 
     @property
     def noise_std(self) -> float:
@@ -222,10 +242,8 @@ class Synthesizer(nn.Module):
         if not self._has_warned_unknown and not bool(is_known.all()):
             self._has_warned_unknown = True
             unknown = int(labels[int(is_known.int().argmin())])
-            warnings.warn(
+            warn(
                 f"label {unknown} was not in the set GLICO was fitted on; images of such labels pass through unchanged",
-                UserWarning,
-                stacklevel=4,
             )
         return is_known
 

@@ -1,5 +1,6 @@
 """The commands that read a fitted file: inspect, sample and interpolate."""
 
+import io
 import json
 import os
 import re
@@ -172,3 +173,21 @@ def test_grey_files_fitted_as_rgb_are_found_by_report_and_interpolate(glico, tmp
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert all(each.relative_to(folder).as_posix() in page for each in folder.rglob("*.png"))
     assert glico("interpolate", path, "-o", tmp_path / "grid.png", "--data", folder)[0] == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1251", "cp932", "gbk"])
+def test_an_output_that_is_not_utf_8_has_replaced_signs(encoding, photos_fit, monkeypatch):
+    for arguments in (["inspect", str(photos_fit)], ["fit", "--help"]):
+        output = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(sys, "stdout", output)
+        code = 0
+        try:
+            code = main(arguments)
+        except SystemExit as ended:
+            code = ended.code
+        monkeypatch.undo()
+        assert code == 0, arguments
+        output.flush()
+        text = output.buffer.getvalue().decode(encoding)
+        assert "?" in text or arguments[0] == "fit"
+        assert "settings" in text or "quality" in text

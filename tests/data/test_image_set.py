@@ -1,4 +1,5 @@
 import dataclasses
+import multiprocessing
 import re
 from pathlib import Path
 
@@ -175,6 +176,35 @@ def test_workers_read_the_same_set_and_neither_touches_the_global_generator(fold
     for field in dataclasses.fields(alone):
         first, second = getattr(alone, field.name), getattr(together, field.name)
         assert torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
+
+
+class Splits(Dataset):
+    """Images of named classes, some of them without a label, as in STL10's "train+unlabeled"."""
+
+    classes = ("airplane", "bird")
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return IMAGES[index], self.labels[index]
+
+
+def test_a_negative_label_beside_named_classes_is_asked_about():
+    for labels, said in (
+        ([0, 1, -1, 0, 1, -1], "2 of 6 images have label -1"),
+        ([-1] * 6, "6 of 6"),
+        ([0, -100], "1 "),
+    ):
+        with pytest.raises(ValueError, match=rf"{said}.*\(airplane, bird, …\).*without a label\? .*unlabeled="):
+            read_image_set(Splits(labels))
+    read = read_image_set(Splits([0, 1, -1]), class_names={-1: "neither", 0: "airplane", 1: "bird"})
+    assert read.class_names == ("neither", "airplane", "bird")
+    assert read_image_set(pairs(labels=[-1, 1] * 3)).class_names == (None, None)
+    assert read_image_set(Splits([0, 1]), unlabeled=Splits([-1, -1])).labels.tolist() == [0, 1]
 
 
 def test_the_fingerprint_changes_with_image_label_and_order_and_not_otherwise():
@@ -421,3 +451,16 @@ def test_a_random_transform_is_warned_of_with_the_remedy():
 def test_labels_and_samples_are_read_one_by_one():
     assert [read_label(label) for label in (3, np.uint8(3), torch.tensor(3), np.array(3))] == [3] * 4
     assert SampleLayout().split(("image", 1)) == SampleLayout().split(["image", 1]) == ("image", 1)
+
+
+def read_with_workers(queue):
+    queue.put(read_image_set(pairs(), num_workers=2).labels.tolist())
+
+
+def test_a_daemonic_process_which_may_start_none_reads_without_workers():
+    processes = multiprocessing.get_context("fork")
+    queue = processes.Queue()
+    process = processes.Process(target=read_with_workers, args=(queue,), daemon=True)
+    process.start()
+    assert queue.get(timeout=60) == LABELS
+    process.join()

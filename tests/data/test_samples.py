@@ -52,7 +52,7 @@ def test_one_label_is_found_in_any_pair_or_mapping(sample):
 
 @pytest.mark.parametrize("sample", [IMAGES, PIL.Image.new("L", (3, 3)), (IMAGES,), [], "image", None])
 def test_an_image_alone_is_refused_with_the_call_that_was_meant(sample):
-    with pytest.raises(ValueError, match=rf"augment\(image, label\).*got a {type(sample).__name__} alone"):
+    with pytest.raises(ValueError, match=rf"augment\(image, label\).*got {type(sample).__name__} alone"):
         find_labels(sample)
 
 
@@ -163,9 +163,9 @@ def test_keys_and_positions_choose_among_several():
         (
             SampleLayout(image_key="x"),
             {"image": PLAIN, "label": 1},
-            "image_key='x' is not in a sample that is a dict w",
+            "image_key='x' is not in the sample, dict w",
         ),
-        (SampleLayout(label_key=5), (PLAIN, 1), "label_key=5 is not in a sample that is a tuple of 2 items"),
+        (SampleLayout(label_key=5), (PLAIN, 1), "label_key=5 is not in the sample, tuple of 2 items"),
     ],
 )
 def test_what_is_missing_or_may_be_meant_twice_is_said_with_the_key_to_pass(layout, sample, message):

@@ -160,8 +160,8 @@ DIGITS = "9" * 5000
         ({"format_version": "one"}, "has no valid format version .*'one'.*: it is damaged"),
         ({"format_version": ""}, "has no valid format version .*: it is damaged"),
         ({"format_version": "²"}, "has no valid format version .*: it is damaged"),
-        ({"kind": CHECKPOINT}, "holds a checkpoint, expected a fitted: a checkpoint is continued by the fit"),
-        ({"kind": "\x1b[2Jfitted"}, r"holds a '\\x1b\[2Jfitted', expected a fitted: it is damaged"),
+        ({"kind": CHECKPOINT}, "holds a checkpoint, expected a fit: a checkpoint is continued by the fit"),
+        ({"kind": "\x1b[2Jfitted"}, r"holds '\\x1b\[2Jfitted', expected a fit: it is damaged"),
         ({"info": '{"a": ' + DIGITS + "}"}, "is damaged: .*digits"),
         ({"info": '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"}, "is damaged: .*nested too deeply"),
         ({"info": "{not json"}, "is damaged: Expecting property name"),
@@ -268,7 +268,7 @@ def test_the_context_of_the_caller_changes_nothing(whole, context):
 
 
 def test_a_fitted_file_is_no_checkpoint(whole):
-    with pytest.raises(FileFormatError, match="holds a fitted, expected a checkpoint: choose another checkpoint= path"):
+    with pytest.raises(FileFormatError, match="holds a fit, expected a checkpoint: choose another checkpoint= path"):
         read_file(whole, kind=CHECKPOINT)
 
 

@@ -143,7 +143,7 @@ def test_a_pickle_of_anything_else_is_refused_and_not_unpickled(tmp_path, suffix
             {"features.0.weight": torch.zeros(64, 3, 3, 3)},
             r"expected features\.0\.bias of shape \(64,\), found nothing",
         ),
-        ([torch.zeros(3)], "is not a state dict but a list"),
+        ([torch.zeros(3)], "is no state dict but of the type list"),
     ],
 )
 def test_a_file_of_something_else_is_refused_with_what_was_expected(tmp_path, state, message):

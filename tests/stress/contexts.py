@@ -7,6 +7,7 @@ import contextlib
 import torch
 from conftest import LABELS, quick_fit
 from mutants import bits
+from torch.utils.data import Subset
 
 from glico_augment import GLICOAugment, LocalStyle, SyntheticBank
 
@@ -78,7 +79,25 @@ def style(dataset, augment, path):
     return {"styles": LocalStyle.load(path).styles, "batch": made(dataset.tensors[0])}
 
 
-USES = {use.__name__: use for use in (fit, load, swap, bank, style)}
+def restrict(dataset, augment, path):
+    part = augment.restrict(Subset(dataset, range(5)))
+    r2 = torch.tensor(part.quality.r2, device="cpu", dtype=torch.float64)
+    return {"codes": part.codes.codes, "made": part.reconstruct(), "r2": r2}
+
+
+def extend(dataset, augment, path):
+    # Read where no context reaches, as images on a disk are.
+    new = [(image.numpy(), int(label)) for image, label in zip(255 - dataset.tensors[0], LABELS, strict=True)]
+    more = augment.extend(new, steps=2, starts=2, progress=False, device="cpu")
+    return {"codes": more.codes.codes, "made": more.reconstruct()}
+
+
+def plot(dataset, augment, path):
+    figures = [augment.plot_reconstructions(), augment.plot_paths(), augment.plot_samples(), augment.plot_losses()]
+    return {"n": torch.tensor([len(figure.axes) for figure in figures], device="cpu")}
+
+
+USES = {use.__name__: use for use in (fit, load, swap, bank, style, restrict, extend, plot)}
 
 
 def outcome(use, context, dataset, augment, path):

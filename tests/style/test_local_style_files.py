@@ -84,17 +84,17 @@ def test_a_file_of_another_kind_is_refused_with_what_to_do(tmp_path, style, augm
     augment.save(tmp_path / "fitted")
     write_file(tmp_path / "checkpoint", {"styles": STYLES}, {}, kind=CHECKPOINT)
     write_file(tmp_path / "other", {"styles": STYLES}, {}, kind="novel")
-    with pytest.raises(FileFormatError, match=r"holds a style, expected a fitted: read it with LocalStyle\.load"):
+    with pytest.raises(FileFormatError, match=r"holds a style, expected a fit: read it with LocalStyle\.load"):
         GLICOAugment.load(tmp_path / "style")
     with pytest.raises(FileFormatError, match="holds a style, expected a checkpoint: choose another checkpoint="):
         read_file(tmp_path / "style", kind=CHECKPOINT)
-    for name, remedy in [
-        ("fitted", "read it with GLICOAugment.load"),
-        ("checkpoint", r"a checkpoint is continued by the fit\(\) call"),
+    for name, holds, remedy in [
+        ("fitted", "a fit", "read it with GLICOAugment.load"),
+        ("checkpoint", "a checkpoint", r"a checkpoint is continued by the fit\(\) call"),
     ]:
-        with pytest.raises(FileFormatError, match=f"holds a {name}, expected a style: {remedy}"):
+        with pytest.raises(FileFormatError, match=f"holds {holds}, expected a style: {remedy}"):
             LocalStyle.load(tmp_path / name)
-    with pytest.raises(FileFormatError, match="holds a 'novel', expected a style: it is damaged, or not of this"):
+    with pytest.raises(FileFormatError, match="holds 'novel', expected a style: it is damaged, or not of this"):
         LocalStyle.load(tmp_path / "other")
 
 

@@ -30,7 +30,7 @@ GOOD = torch.rand(3, 8, 8)
         (
             [GOOD, ()],
             ValueError,
-            "image 1 could not be read: image_key=0 is not in a sample that is a tuple of 0 items",
+            "image 1 could not be read: image_key=0 is not in the sample, tuple of 0 items",
         ),
         ([GOOD, {"a": GOOD, "b": GOOD}], ValueError, "image 1 could not be read: .*found 2 among .*pass image_key="),
         ([GOOD, OSError("disk on fire")], TypeError, "image 1 could not be read: an image must be .* got OSError"),

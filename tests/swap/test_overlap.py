@@ -7,7 +7,7 @@ import torch
 from conftest import LABELS, quick_fit, smooth_images
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from glico_augment import GLICOAugment
+from glico_augment import GLICOAugment, GLICODataset
 from glico_augment.synthesis import recognition
 
 
@@ -33,21 +33,65 @@ def test_the_fitted_set_is_wrapped_without_a_word(augment, dataset):
         augment.wrap(dataset)
 
 
-@pytest.mark.parametrize(("count", "is_said"), [(4, True), (5, False)])
-def test_less_than_half_of_the_images_recognised_is_said(augment, images, count, is_said):
-    mixed = torch.cat([smooth_images(8 - count, seed=9), images[:count]])
-    data = TensorDataset(
-        torch.cat([mixed, smooth_images(1, seed=10)]), torch.cat([LABELS[: 8 - count], LABELS[:count], LABELS[:1]])
-    )
-    message = rf"of 9 images looked at, {count} were fitted" if is_said else "are not in this dataset"
-    with pytest.warns(UserWarning, match=message):
+WORTHLESS = "gives the label away: a validation or test score of such images is worth nothing"
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_of_images_that_were_not_fitted_it_is_said_what_a_score_is_worth(augment, images, count):
+    strangers = smooth_images(3, seed=9)
+    data = TensorDataset(torch.cat([strangers, images[:count]]), torch.cat([LABELS[:3], LABELS[:count]]))
+    with pytest.warns(UserWarning, match=f"of {3 + count} images looked at, {count} were fitted.*{WORTHLESS}"):
         augment.wrap(data)
 
 
-def test_a_random_transform_of_the_dataset_is_said(augment, images):
-    flipping = [(image.flip(-1), int(label)) for image, label in zip(images, LABELS, strict=True)]
-    with pytest.warns(UserWarning, match=r"8 images looked at, 0 were fitted.*give the transform to wrap\(\)"):
-        augment.wrap(flipping)
+def test_a_set_of_which_no_image_was_fitted_is_refused_and_what_to_give_is_said(augment, images):
+    test_set = TensorDataset(smooth_images(8, seed=9), LABELS)
+    message = rf"none of the 8 images looked at was fitted.*{WORTHLESS}.*test set to its DataLoader as it is.*unfitted="
+    with pytest.raises(ValueError, match=message):
+        augment.wrap(test_set)
+    with pytest.raises(ValueError, match=message):
+        GLICODataset(test_set, augment)
+    flipped = [(image.flip(-1), int(label)) for image, label in zip(images, LABELS, strict=True)]
+    with pytest.raises(ValueError, match=r"give their transforms to wrap\(\)"):
+        augment.wrap(flipped)
+
+
+def test_images_that_were_fitted_without_labels_are_a_test_set_as_well(dataset):
+    others = TensorDataset(smooth_images(4, seed=9), LABELS[:4])
+    with pytest.raises(ValueError, match=WORTHLESS):
+        quick_fit(dataset, unlabeled=others, epochs=1).wrap(others)
+
+
+def test_those_who_mean_it_swap_images_that_were_not_fitted_without_a_word(augment, images):
+    augment.p = 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wrapped = augment.wrap(TensorDataset(smooth_images(8, seed=9), LABELS), unfitted="swap")
+        augment.wrap(
+            TensorDataset(torch.cat([images, smooth_images(1, seed=9)]), LABELS[[*range(8), 0]]), unfitted="swap"
+        )
+    assert not torch.equal(wrapped[0][0], smooth_images(8, seed=9)[0])
+    with pytest.raises(ValueError, match="unfitted must be one of 'raise', 'swap'; got 'ignore'"):
+        augment.wrap(TensorDataset(images, LABELS), unfitted="ignore")
+
+
+@pytest.mark.parametrize("numbers", [LABELS.roll(3), LABELS + 1, LABELS.where(LABELS != 40, 3)], ids=str)
+def test_labels_that_are_numbered_otherwise_than_at_the_fit_are_refused(augment, images, numbers):
+    renumbered = TensorDataset(images, numbers)
+    message = r"image \d of the dataset has label -?\d+ and was fitted under label -?\d+: .*target_transform"
+    for call in (augment.wrap, augment.restrict, lambda data: augment.wrap(data, unfitted="swap")):
+        with pytest.raises(ValueError, match=message):
+            call(renumbered)
+    with pytest.raises(ValueError, match=message):
+        augment.extend(TensorDataset(images, LABELS.roll(3)), progress=False)
+
+
+def test_an_image_that_was_fitted_under_two_labels_is_found_under_both(images):
+    twins = TensorDataset(images[[0, 0, 1, 1]], torch.tensor([5, 6, 6, 5]))
+    augment = quick_fit(twins, epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        augment.wrap(twins)
 
 
 def test_fitted_images_that_are_absent_are_counted(augment, dataset):

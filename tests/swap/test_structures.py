@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 import torch
 from conftest import LABELS, QUICK, quick_fit
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 
 from glico_augment import GLICOAugment
@@ -76,6 +76,36 @@ def test_the_target_transform_puts_its_label_where_the_label_was(augment, images
     assert [wrapped[index]["id"] for index in range(8)] == list(range(8))
     with pytest.raises(ValueError, match="give label_key instead"):
         augment.wrap(rows, target_transform=int, labels_getter=lambda sample: sample["label"])
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_a_sample_says_whether_its_image_was_swapped(name, images, dataset):
+    make, keys = STRUCTURES[name]
+    rows = Rows(images, make)
+    augment = quick_fit(rows, epochs=1, **keys)
+    torch.manual_seed(0)
+    wrapped = augment.wrap(rows, return_swapped=True)
+    told = []
+    for index in [*range(8)] * 4:
+        sample, was_swapped = wrapped[index], None
+        *_, was_swapped = sample.values() if isinstance(sample, dict) else sample
+        assert not isinstance(sample, dict) or sample["swapped"] is was_swapped
+        told.append(was_swapped)
+        image, real = augment.layout.image(sample), augment.layout.image(rows[index])
+        assert was_swapped is not np.array_equal(np.asarray(image), np.asarray(real))
+        assert augment.layout.labels(sample) == augment.layout.labels(rows[index])
+    assert set(told) == {True, False}
+    assert len(wrapped[:2][0]) == len(rows[0]) + 1
+
+
+def test_images_alone_say_it_too_and_a_name_that_is_taken_is_refused(augment, images):
+    alone = quick_fit(images, epochs=1, p=1.0)
+    assert alone.wrap(images, return_swapped=True)[0][1] is True
+    rows = Rows(images, lambda i, y, n: {"image": i, "label": y, "swapped": n})
+    with pytest.raises(ValueError, match="the samples have an entry 'swapped' already: rename it"):
+        augment.wrap(rows, return_swapped=True)
+    batch = next(iter(DataLoader(augment.wrap(Rows(images, lambda i, y, n: (i, y)), return_swapped=True), 8)))
+    assert batch[2].dtype == torch.bool
 
 
 def test_a_mapping_of_lists_is_swapped_image_by_image(augment, images):
