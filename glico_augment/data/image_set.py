@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,9 +85,12 @@ def read_image_set(
         class_names: see :func:`check_class_names`; None takes those of the dataset.
         image_size: side in pixels or ``(height, width)`` to bring images to. None keeps a common size, and takes
             64 × 64 where sizes differ.
-        channels: to bring images to, those of a fit; None takes those of the image that has most.
+        channels: to bring images to, those of a fit; None takes their own, or those of RGB where they differ.
         num_workers: processes that read; 0 for this one.
         on_error: ``"raise"``, or ``"skip"`` to leave out images that cannot be read.
+
+    Warns:
+        UserWarning: if images of different channels are read as RGB, and if reading one twice gives two images.
 
     Raises:
         TypeError, ValueError: as :func:`check_dataset` and :func:`read_samples`; and for images that cannot be brought
@@ -205,7 +209,8 @@ class _Collector:
                 f"images are {height} × {width} pixels; a generator of that size needs gigabytes and hours. Pass "
                 f"image_size=64 or so (or image_size=({height}, {width}) to insist)"
             )
-        channels = self.channels or max(len(image) for image in self.images)
+        counts = Counter(len(image) for image in self.images)
+        channels = self.channels or values.common_channels(counts)
         stacked = torch.empty(len(self.images), channels, height, width, dtype=torch.uint8)
         for index, image in enumerate(self.images):
             if len(image) != channels and not {len(image), channels} <= set(values.COLOUR_CHANNELS):
@@ -215,4 +220,12 @@ class _Collector:
                 )
             stacked[index] = values.promote_channels(image[None], channels)[0]
             self.images[index] = torch.empty(0)
+        if self.channels is None and len(counts) > 1:
+            kinds = ", ".join(f"{count} with {found}" for found, count in sorted(counts.items()))
+            warnings.warn(
+                f"images have different numbers of channels ({kinds}): all are read as RGB, grey as equal channels and "
+                "without transparency. Convert them before, if they are to be something else",
+                UserWarning,
+                stacklevel=6,
+            )
         return stacked

@@ -34,7 +34,7 @@ def read_label(label: Any) -> int:
 def as_integers(name: str, values: Any) -> Tensor:
     """A sequence, array or tensor of integers as int64 ``(k,)`` on the CPU."""
     try:
-        tensor = torch.as_tensor(values, device="cpu")
+        tensor = torch.as_tensor(values, device="cpu").as_subclass(Tensor)
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} must be integers, got {quoted(values)}") from None
     if len(tensor.shape) > 0 and tensor.numel() == 0:

@@ -70,7 +70,7 @@ def plain(image: Any, channels: int) -> Any:
     height, width = size_of(image)
     if isinstance(image, np.ndarray):
         is_last = image.ndim == 2 or _is_channels_last(image)
-        template = np.empty_like(image, shape=(height, width, other) if is_last else (other, height, width))
+        template: Any = np.empty_like(image, shape=(height, width, other) if is_last else (other, height, width))
     else:
         template = as_type_of(image.as_subclass(Tensor).new_empty(other, height, width), image)
     return like(to_float(image), template)
@@ -153,9 +153,9 @@ def like(image: Tensor, template: Any) -> Any:
         tensor = _array_to_tensor(template)
         shape = tensor.shape if tensor.ndim == 3 else (1, *tensor.shape)
         array = bring(image, shape, tensor.dtype).cpu().numpy()
-        made = np.empty_like(template)  # of its type
-        made[...] = (array.transpose(1, 2, 0) if _is_channels_last(template) else array).reshape(template.shape)
-        return made
+        of_its_type = np.empty_like(template)
+        of_its_type[...] = (array.transpose(1, 2, 0) if _is_channels_last(template) else array).reshape(template.shape)
+        return of_its_type
     shape = template.shape if template.ndim == 3 else (1, *template.shape)
     made = bring(image, shape, template.dtype)
     tensor = made.clone(memory_format=torch.contiguous_format) if made is image else made.contiguous()

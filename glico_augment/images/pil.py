@@ -75,7 +75,12 @@ def plain(image: PIL.Image.Image, channels: int | None = None) -> PIL.Image.Imag
         made = PIL.Image.fromarray(grey)
     else:
         made = image.convert("LA") if image.mode == "La" else image
-    return _with_metadata(made if made.mode == mode else made.convert(mode), image)
+    return _with_metadata(made if made.mode == mode else made.convert(mode), image, {"transparency"})
+
+
+def copied(image: PIL.Image.Image) -> PIL.Image.Image:
+    """A copy with the same type and metadata; of an open file the image in it."""
+    return _with_metadata(image.copy(), image, set())
 
 
 def check_mode(image: PIL.Image.Image) -> None:
@@ -142,7 +147,9 @@ def _byte_mode(image: PIL.Image.Image) -> str:
 
 def like(image: Tensor, template: PIL.Image.Image) -> PIL.Image.Image:
     """A synthetic image ``(channels, height, width)`` in the type, mode and size of ``template``, with its metadata."""
-    return _with_metadata(_in_mode_of(template, image), template)
+    # The transparency of a palette is a number of that palette, and one with alpha has its own.
+    lost = {"transparency"} if template.mode == "P" else set()
+    return _with_metadata(_in_mode_of(template, image), template, lost)
 
 
 def _in_mode_of(template: PIL.Image.Image, image: Tensor) -> PIL.Image.Image:
@@ -180,13 +187,10 @@ def _as_palette(image: PIL.Image.Image, template: PIL.Image.Image) -> PIL.Image.
     return image.quantize(palette=palette, dither=PIL.Image.Dither.NONE)
 
 
-def _with_metadata(made: PIL.Image.Image, template: PIL.Image.Image) -> PIL.Image.Image:
+def _with_metadata(made: PIL.Image.Image, template: PIL.Image.Image, lost: set[str]) -> PIL.Image.Image:
     """An image with what a transform may act on of the one it stands for: its type, EXIF, colour profile and notes."""
-    lost = set()
-    if made.mode != template.mode or made.mode == "P":
-        lost.add("transparency")  # a number of the template's palette, or read as alpha
     if len({_PROFILES.get(mode, mode) for mode in (made.mode, template.mode)}) > 1:
-        lost.add("icc_profile")
+        lost = {*lost, "icc_profile"}
     made.info = {name: value for name, value in template.info.items() if name not in lost}
     with suppress(Exception):  # of EXIF that cannot be read: it is in the info of both
         exif, own = template.getexif(), made.getexif()

@@ -25,10 +25,12 @@ REMEDY = (
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize ``(k, C, H, W)`` images to ``(height, width)``, bilinear with antialiasing; uint8 stays uint8."""
-    if tuple(images.shape[-2:]) == tuple(size):
+    if images.shape[-2:] == size:
         return images
-    # Elsewhere torch has no such kernel for bytes, and to a width of one pixel it gives other colours.
-    if images.dtype == torch.uint8 and images.device.type == "cpu" and size[1] > 1:
+    if size[1] == 1 < size[0]:  # all rows of a single column come out alike, those of a row do not
+        return resize(images.mT, (1, size[0])).mT
+    # Elsewhere torch has no such kernel for bytes, and it fails at a single pixel.
+    if images.dtype == torch.uint8 and images.device.type == "cpu" and size != (1, 1):
         return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
     resized = F.interpolate(images.float(), size, mode="bilinear", align_corners=False, antialias=True)
     return resized.round_().clamp_(0, 255).to(torch.uint8) if images.dtype == torch.uint8 else resized

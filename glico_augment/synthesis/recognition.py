@@ -12,7 +12,9 @@ from torch import Tensor
 from glico_augment.data.reading import read_sample
 from glico_augment.data.samples import SampleLayout
 from glico_augment.fit.record import FitRecord
+from glico_augment.images.convert import channels_of
 from glico_augment.images.identity import digest
+from glico_augment.images.values import common_channels
 from glico_augment.model.codes import SphereCodes
 
 _LOOK_AT_ALL = 2000  # of a larger dataset some are looked at, which costs no more than a few seconds
@@ -34,6 +36,10 @@ class Recognizer:
         self._codes_of: dict[tuple[int, int], list[int]] = {}
         for code, digest_and_label in enumerate(zip(record.digests[: len(labels)].tolist(), labels, strict=True)):
             self._codes_of.setdefault(digest_and_label, []).append(code)
+
+    def look_at(self, image: Any) -> tuple[int, int]:
+        """The digest of an image and its channels."""
+        return digest(image, self.channels), channels_of(image)
 
     def codes_of(self, image: Any, label: int) -> list[int]:
         """The codes of an image that was fitted under its label: none for any other, several for identical images."""
@@ -68,6 +74,7 @@ class Overlap:
         places: the labelled codes whose image is among them, and the index of the first such image.
         n_codes: labelled codes of the fit.
         is_whole: whether every image was looked at.
+        channels: in which the images of the dataset are handed on, see :func:`values.common_channels`.
     """
 
     n_looked_at: int
@@ -75,6 +82,7 @@ class Overlap:
     places: dict[int, int]
     n_codes: int
     is_whole: bool
+    channels: int
 
     @property
     def codes(self) -> Tensor:
@@ -97,16 +105,16 @@ def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_c
     is_whole = whole or count <= _LOOK_AT_ALL
     indices = range(count) if is_whole else torch.linspace(0, count - 1, _LOOK_AT_SOME, device="cpu").long().tolist()
     places: dict[int, int] = {}
+    channels = set()
     n_fitted = 0
     for index in indices:
-        its_digest, label = read_sample(
-            dataset, index, layout, lambda image: digest(image, recognizer.channels), with_label=True
-        )
+        (its_digest, found), label = read_sample(dataset, index, layout, recognizer.look_at, with_label=True)
+        channels.add(found)
         codes = recognizer.codes_with(its_digest, label)
         n_fitted += bool(codes)
         for code in codes:
             places.setdefault(code, index)
-    return Overlap(len(indices), n_fitted, places, n_codes, is_whole)
+    return Overlap(len(indices), n_fitted, places, n_codes, is_whole, common_channels(channels))
 
 
 def warn_of_overlap(overlap: Overlap) -> None:
