@@ -67,7 +67,7 @@ def plain(image: PIL.Image.Image, channels: int | None = None) -> PIL.Image.Imag
     check_mode(image)
     is_deep = _is_deep(image)
     own = "F" if image.mode == "F" else "I;16" if is_deep else _byte_mode(image)
-    mode = own if channels in (None, PIL.Image.getmodebands(own)) else _MODE_OF[channels]
+    mode = own if channels in (None, PIL.Image.getmodebands(own)) else _MODE_OF.get(channels, own)
     if image.mode == mode:
         return image
     if is_deep:
