@@ -134,7 +134,7 @@ def read_splits(root: Path | None, image_size: int | tuple[int, int] | None) -> 
     count, memory = len(train) + len(test), memory_of(torch.device("cpu"))
     check_memory(count * height * width, f"a demo with {count} images", "lower --image-size", memory=memory)
     few = read_image_set(train, image_size=image_size)
-    many = read_image_set(test, image_size=few.image_shape[1:])
+    many = read_image_set(test, image_size=few.image_shape[1:], channels=few.image_shape[0])
     return Splits(TensorDataset(few.images, few.labels), TensorDataset(many.images, many.labels), names)
 
 

@@ -6,17 +6,19 @@ import copy
 import os
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import PIL.Image
+import PIL.ImageFile
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS, pil_loader
+from torchvision.datasets.folder import pil_loader
 
 from glico_augment.checks import shown
 from glico_augment.data.reading import Sample, read_sample, read_samples
@@ -26,30 +28,33 @@ from glico_augment.images.pil import load_image
 
 _TRAINING = ("train", "training")
 _SPLITS = (*_TRAINING, "test", "testing", "val", "valid", "validation")
-_SUFFIXES = f"files ending in {', '.join(IMG_EXTENSIONS)}"
 _RECOGNISED = 20  # images that a loader is chosen by
 
 
 class ClassFolders(ImageFolder):
-    """The images of ``FOLDER/<class>/<image>``, in any subfolders, in torchvision's order and in their own mode.
+    """The images of ``FOLDER/<class>/<image>``, in any subfolders, in torchvision's order, read by :func:`load_image`.
 
-    Hidden files and folders are left out.
+    Files of every format that Pillow reads; hidden files and folders are left out. Links to folders are followed, but
+    a folder that links lead to more than once is read once.
+
+    Warns:
+        UserWarning: of other files that are left out.
 
     Raises:
         FileNotFoundError, NotADirectoryError: if there is no such folder, or a class has no images.
-        ValueError: if it does not hold one folder per class.
+        ValueError: if it does not hold one folder per class, or one folder is two classes.
     """
 
     def __init__(self, folder: Path) -> None:
         _check_is_folder(folder)
-        # Relative to the folder, which may lie in a hidden one.
-        super().__init__(folder, loader=load_image, is_valid_file=lambda path: _is_image(os.path.relpath(path, folder)))
+        super().__init__(folder, loader=load_image)
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         """The visible folders, each of which must hold an image."""
         root = Path(directory)
         names = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        loose = [entry.name for entry in root.iterdir() if entry.is_file() and _is_image(entry.name)]
+        files = [entry.name for entry in root.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+        loose = sorted(filter(_is_image, files))
         _check_splits(root, names)
         if len(names) < 2:
             found = f"one folder, {shown(names[0])}" if names else "no folders"
@@ -60,15 +65,32 @@ class ClassFolders(ImageFolder):
             )
         if loose:
             warn(f"images in no class folder are left out: {_some(loose)}")
-        if empty := [name for name in names if next(_image_files(root / name), None) is None]:
-            raise FileNotFoundError(
-                f"class folders without images: {_some(empty)}; fill or remove them (images are {_SUFFIXES})"
-            )
         return names, {name: label for label, name in enumerate(names)}
+
+    @staticmethod
+    def make_dataset(directory: str | Path, class_to_idx: dict[str, int], *_: Any, **__: Any) -> list[tuple[str, int]]:
+        """The file and label of each image, in torchvision's order."""
+        folders = {name: Path(directory, name) for name in class_to_idx}
+        name_of = {os.path.realpath(folder): name for name, folder in folders.items()}
+        if twice := [name for name, folder in folders.items() if name_of[os.path.realpath(folder)] != name]:
+            raise ValueError(f"the class folder {shown(twice[0])} is a link to another, or the other to it: remove it")
+        visited = {os.path.realpath(directory), *name_of}
+        own = {path for folder in folders.values() for path in _real_folders(folder)}
+        found = {name: _files(folder, visited, own) for name, folder in folders.items()}
+        if empty := {name: others for name, (images, others) in found.items() if not images}:
+            others = [path for each in empty.values() for path in each]
+            raise FileNotFoundError(
+                f"class folders without images: {_some([*empty])}; fill or remove them{_left_out(others)}"
+            )
+        _warn_of_left_out(Path(directory), [path for _, others in found.values() for path in others])
+        return [(path, class_to_idx[name]) for name, (images, _) in found.items() for path in images]
 
 
 class ImageFiles(Dataset[PIL.Image.Image]):
-    """The visible image files of a folder and its subfolders, of the types that ``ImageFolder`` reads, without labels.
+    """The image files of a folder and its subfolders, as of one class of :class:`ClassFolders`, without labels.
+
+    Warns:
+        UserWarning: of other files that are left out.
 
     Raises:
         FileNotFoundError, NotADirectoryError: if there is no such folder, or no image in it.
@@ -77,9 +99,11 @@ class ImageFiles(Dataset[PIL.Image.Image]):
     def __init__(self, folder: Path) -> None:
         _check_is_folder(folder)
         self.loader: Callable[[str], PIL.Image.Image] = load_image
-        self.samples = [(str(path), None) for path in _image_files(folder)]
-        if not self.samples:
-            raise FileNotFoundError(f"no images in {shown(str(folder))}; expected {_SUFFIXES}")
+        images, others = _files(folder, {os.path.realpath(folder)}, _real_folders(folder))
+        self.samples = [(path, None) for path in images]
+        if not images:
+            raise FileNotFoundError(f"no images in {shown(str(folder))}{_left_out(others)}")
+        _warn_of_left_out(folder, others)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -134,11 +158,58 @@ def random_per_class(labels: Tensor, names: Sequence[str], count: int, *, seed: 
     return torch.cat(chosen)
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
-    """The visible image files of a folder and its subfolders, in order."""
+def _real_folders(folder: Path) -> set[str]:
+    """The real paths of a folder and its visible subfolders, no link followed."""
+    found = set()
+    for root, folders, _ in os.walk(os.path.realpath(folder)):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found.add(root)
+    return found
+
+
+def _files(folder: Path, visited: set[str], own: set[str]) -> tuple[list[str], list[str]]:
+    """The visible images of a folder and its subfolders, in torchvision's order, and its other visible files.
+
+    Args:
+        folder: to look into; links are followed.
+        visited: the real paths of folders not to enter, which those that are entered join.
+        own: of folders to enter where they are, and through no link.
+    """
+    base = Path(os.path.realpath(folder))
+
+    def is_new(path: Path) -> bool:
+        real = os.path.realpath(path)
+        is_known = real in visited or (real in own and Path(real) != base / path.relative_to(folder))
+        visited.update(() if is_known else (real,))
+        return not is_known
+
+    found = []
     for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(names) if _is_image(name))
+        folders[:] = [name for name in folders if not name.startswith(".") and is_new(Path(root, name))]
+        found.append((root, sorted(name for name in names if not name.startswith("."))))
+    images: list[str] = []
+    others: list[str] = []
+    for root, names in sorted(found):
+        for name in names:
+            (images if _is_image(name) else others).append(str(Path(root, name)))
+    return images, others
+
+
+def _warn_of_left_out(folder: Path, others: list[str]) -> None:
+    if others:
+        warn(f"files in {shown(str(folder))} are no images that can be read{_left_out(others)}")
+
+
+def _left_out(others: list[str]) -> str:
+    """What was left out, by suffix and with some names, and how more would be read; nothing for nothing."""
+    if not others:
+        return ""
+    counts = Counter(Path(path).suffix.lower() or "without a suffix" for path in others)
+    kinds = ", ".join(f"{count} {shown(suffix)}" for suffix, count in counts.most_common())
+    return (
+        f", left out: {kinds} ({_some([Path(path).name for path in others])}). Files with a suffix that Pillow knows "
+        "are read, .heic among them after pillow_heif.register_heif_opener()"
+    )
 
 
 def _check_is_folder(folder: Path) -> None:
@@ -166,8 +237,12 @@ def _check_splits(root: Path, names: list[str]) -> None:
 
 
 def _is_image(path: str) -> bool:
-    """Whether a relative path is of an image, with nothing hidden on the way."""
-    return path.lower().endswith(IMG_EXTENSIONS) and not any(part.startswith(".") for part in Path(path).parts)
+    """Whether the suffix of a file is of a format that Pillow reads, with the plugins that are registered by now."""
+    suffix = Path(path).suffix.lower()
+    kind = PIL.Image.registered_extensions().get(suffix)
+    factory, _ = PIL.Image.OPEN.get(kind, (None, None)) if kind else (None, None)
+    is_stub = isinstance(factory, type) and issubclass(factory, PIL.ImageFile.StubImageFile)
+    return factory is not None and not is_stub and kind != "MPEG"  # of these Pillow knows the size alone
 
 
 def _some(names: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,9 +85,12 @@ def read_image_set(
         image_size: side in pixels or ``(height, width)`` to bring images to; None for their common size.
         max_side: without ``image_size``, what the longer side of larger images is brought to, and both sides of images
             of different sizes.
-        channels: to bring images to, those of a fit; None takes those of the image that has most.
+        channels: to bring images to, those of a fit; None takes their own, or those of RGB where they differ.
         num_workers: processes that read; 0 for this one.
         on_error: ``"raise"``, or ``"skip"`` to leave out images that cannot be read.
+
+    Warns:
+        UserWarning: if images of different channels are read as RGB, and if reading one twice gives two images.
 
     Raises:
         TypeError, ValueError: as :func:`check_dataset` and :func:`read_samples`; and for images that cannot be brought
@@ -215,7 +219,8 @@ class _Collector:
         """All images, ``(n, channels, height, width)`` uint8."""
         assert self.size is not None
         height, width = self.size
-        channels = self.channels or max(len(image) for image in self.images)
+        counts = Counter(len(image) for image in self.images)
+        channels = self.channels or values.common_channels(counts)
         stacked = torch.empty(len(self.images), channels, height, width, dtype=torch.uint8)
         for index, image in enumerate(self.images):
             if len(image) != channels and not {len(image), channels} <= set(values.COLOUR_CHANNELS):
@@ -225,4 +230,10 @@ class _Collector:
                 )
             stacked[index] = values.promote_channels(image[None], channels)[0]
             self.images[index] = torch.empty(0)
+        if self.channels is None and len(counts) > 1:
+            kinds = ", ".join(f"{count} with {found}" for found, count in sorted(counts.items()))
+            warn(
+                f"images have different numbers of channels ({kinds}): all are read as RGB, grey as equal channels and "
+                "without transparency. Convert them before, if they are to be something else"
+            )
         return stacked

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import PIL.Image
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from torchvision import tv_tensors
+
+from glico_augment.images import pil, values
 
 LabelsGetter = Callable[[Any], Any]
 Key = str | int
 
+_LEAVES = (Tensor, np.ndarray, PIL.Image.Image, str, bytes, int, float)
 _IMAGE_KEYS = ("image", "img")  # of several images in a mapping, the one under such a key is meant
 
 
@@ -128,9 +132,9 @@ class SampleLayout:
             key = lists[0] if len(lists) == 1 else None
         if key is not None:
             return _item(sample, key, "image_key"), lambda image: _put(sample, key, image)
-        leaves, structure = tree_flatten(sample)
+        leaves, rebuild = flatten(sample)
         position = find_image(leaves, labels)
-        return leaves[position], lambda image: tree_unflatten(_put(leaves, position, image), structure)
+        return leaves[position], lambda image: rebuild(_put(leaves, position, image))
 
     def changed(self, image_key: Key | None, label_key: Key | None, labels_getter: LabelsGetter | None) -> SampleLayout:
         """A copy with what is not None set otherwise."""
@@ -237,9 +241,41 @@ def find_image(leaves: list[Any], labels: Any) -> int:
     return found[0]
 
 
+def flatten(sample: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+    """The leaves of a sample of any structure, and what makes a sample like it of others.
+
+    Mappings, tuples and lists of any type are looked into, and what is registered with torch's pytree.
+    """
+    children: list[Any] = [sample]
+    if isinstance(sample, Mapping):
+        keys = list(sample)
+        children, join = [sample[key] for key in keys], lambda values: dict(zip(keys, values, strict=True))
+    elif isinstance(sample, (tuple, list)):
+        children, join = list(sample), lambda values: dict(enumerate(values))
+    elif not isinstance(sample, _LEAVES):
+        children, structure = tree_flatten(sample, is_leaf=lambda each: each is not sample)
+        join = None
+    if len(children) == 1 and children[0] is sample:
+        return children, lambda leaves: leaves[0]
+    parts = [flatten(child) for child in children]
+
+    def rebuild(leaves: list[Any]) -> Any:
+        left = iter(leaves)
+        made = [make([next(left) for _ in part]) for part, make in parts]
+        return tree_unflatten(made, structure) if join is None else _put_all(sample, join(made))
+
+    return [leaf for part, _ in parts for leaf in part], rebuild
+
+
+def copied(sample: Any) -> Any:
+    """A sample that stays as it is when its dataset fills its containers, arrays and images with the next one."""
+    leaves, rebuild = flatten(sample)
+    return rebuild([_own(leaf) for leaf in leaves])
+
+
 def check_sample(sample: Any) -> None:
     """Raise ValueError for a sample with boxes, masks and the like, which a swap would falsify."""
-    for leaf in tree_leaves(sample):
+    for leaf in flatten(sample)[0]:
         if isinstance(leaf, tv_tensors.TVTensor) and not isinstance(leaf, tv_tensors.Image):
             raise ValueError(
                 f"GLICOAugment does not support {type(leaf).__name__}: a synthetic image has only its class in common "
@@ -274,9 +310,32 @@ def _shown(sample: Any) -> str:
 
 def _put(sample: Any, key: Key, value: Any) -> Any:
     """A copy of a mapping, tuple, named tuple or list with one item replaced."""
+    return _put_all(sample, {key: value})
+
+
+def _put_all(sample: Any, changes: Mapping[Any, Any]) -> Any:
+    """A copy of a mapping, tuple or list of any type with items replaced; a dict of a mapping that cannot be made."""
     if isinstance(sample, tuple):
-        items = _put(list(sample), key, value)
+        if all(value is sample[key] for key, value in changes.items()):
+            return sample
+        items = [changes.get(key, value) for key, value in enumerate(sample)]
         return type(sample)(*items) if hasattr(sample, "_fields") else type(sample)(items)
-    changed: Any = copy.copy(sample) if isinstance(sample, (dict, list)) else dict(sample)
-    changed[key] = value
+    if isinstance(sample, (dict, list)) or hasattr(sample, "__copy__"):
+        changed: Any = copy.copy(sample)
+        for key, value in changes.items():
+            changed[key] = value
+        return changed
+    changed = {**sample, **changes}  # a copy might share what it holds
+    with suppress(Exception):
+        made = type(sample)(changed)
+        changed = made if list(made) == list(changed) else changed
     return changed
+
+
+def _own(leaf: Any) -> Any:
+    """A copy of pixels, or of an array beside them; anything else is itself."""
+    if isinstance(leaf, np.ndarray):
+        return leaf.copy()
+    if isinstance(leaf, Tensor):
+        return values.as_type_of(leaf.as_subclass(Tensor).clone(), leaf)
+    return pil.copied(leaf) if isinstance(leaf, PIL.Image.Image) else leaf

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Collection
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 COLOUR_CHANNELS = (1, 2, 3, 4)
 """Grey, grey and alpha, RGB, RGBA: what can be converted into one another, and what a last dimension is read as."""
@@ -22,9 +25,12 @@ REMEDY = (
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize ``(k, C, H, W)`` images to ``(height, width)``, bilinear with antialiasing; uint8 stays uint8."""
-    if tuple(images.shape[-2:]) == tuple(size):
+    if images.shape[-2:] == size:
         return images
-    if images.dtype == torch.uint8 and images.device.type == "cpu":  # elsewhere torch has no such kernel for bytes
+    if size[1] == 1 < size[0]:  # all rows of a single column come out alike, those of a row do not
+        return resize(images.mT, (1, size[0])).mT
+    # Elsewhere torch has no such kernel for bytes, and it fails at a single pixel.
+    if images.dtype == torch.uint8 and images.device.type == "cpu" and size != (1, 1):
         return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
     resized = F.interpolate(images.float(), size, mode="bilinear", align_corners=False, antialias=True)
     return resized.round_().clamp_(0, 255).to(torch.uint8) if images.dtype == torch.uint8 else resized
@@ -65,6 +71,37 @@ def check_values(tensor: Tensor) -> None:
             f"float images must lie in [0, 1]; got values from {low:.3g} to {high:.3g}, as of a normalised image or "
             f"one in [0, 255]. {REMEDY}"
         )
+
+
+def common_channels(found: Collection[int]) -> int:
+    """The channels in which the images of a set are read.
+
+    Args:
+        found: the channels of its images.
+
+    Returns:
+        Their own where all have as many; else those of RGB: grey is repeated, and transparency left out. The most
+        where some have more than four, which the others cannot be brought to.
+    """
+    return max(found) if len(set(found)) == 1 or max(found) > max(COLOUR_CHANNELS) else 3
+
+
+def as_type_of(tensor: Tensor, template: Tensor) -> Tensor:
+    """A tensor as the subclass of another, ``tv_tensors.Image`` or that of any library, with copies of its attributes.
+
+    Libraries choose what to do by the type; without it they pass a synthetic image over.
+    """
+    if type(template) in (Tensor, nn.Parameter):
+        return tensor
+    made = tensor.as_subclass(type(template))
+    made.__dict__.update(attributes_of(template))
+    return made
+
+
+def attributes_of(image: Any) -> dict[str, Any]:
+    """What an instance of a subclass holds beside its pixels, its lists and mappings copied."""
+    held = vars(image).items()
+    return {name: copy.copy(value) if isinstance(value, (dict, list, set)) else value for name, value in held}
 
 
 def like_shape(unit_images: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -11,12 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
-from torchvision import tv_tensors
 
 from glico_augment import checks
 from glico_augment.data.reading import read_sample
-from glico_augment.data.samples import Key, SampleLayout, find_image, find_labels
+from glico_augment.data.samples import Key, SampleLayout, find_image, find_labels, flatten
 from glico_augment.data.sources import as_images
 from glico_augment.devices import to_device
 from glico_augment.errors import FileFormatError
@@ -66,7 +64,7 @@ class LocalStyle(nn.Module):
     Args:
         dataset: map-style, of samples as :meth:`GLICOAugment.fit` takes them or of images alone; or images, or the path
             of a folder. Each is read once, and its style alone is kept. Sizes may differ, and so may channels among 1
-            to 4: the styles are brought to the most.
+            to 4: the styles are then those of RGB.
         p: probability in ``[0, 1]`` that an image is changed.
         max_ratio: largest share in ``[0, 1]`` of the way from an image's style to the other's.
         grid: cells per side, at least 1; no more than the pixels per side of any image of the set.
@@ -145,12 +143,12 @@ class LocalStyle(nn.Module):
                 looked at), for channels that the styles cannot be brought to, and where not one image is found.
         """
         sample = inputs[0] if len(inputs) == 1 else inputs
-        leaves, structure = tree_flatten(sample)
+        leaves, rebuild = flatten(sample)
         position = find_image(leaves, _labels_of(sample))
         image = leaves[position]
         is_batch = isinstance(image, Tensor) and image.ndim == 4
         leaves[position] = self._style_batch(image) if is_batch else self._style_one(image)
-        return tree_unflatten(leaves, structure)
+        return rebuild(leaves)
 
     def make_params(self, count: int) -> StyleParams:
         """Draw the coins of ``count`` images, and a style and a share for each that is changed."""
@@ -232,8 +230,7 @@ class LocalStyle(nn.Module):
         params = self.make_params(len(images))
         if len(params.rows) == 0:
             return images
-        changed = self.transform(images.as_subclass(Tensor), params)
-        return tv_tensors.wrap(changed, like=images) if isinstance(images, tv_tensors.TVTensor) else changed
+        return values.as_type_of(self.transform(images.as_subclass(Tensor), params), images)
 
     def _styles_for(self, channels: int, chosen: Tensor) -> Tensor:
         """The chosen styles, ``(j, 2, channels, grid, grid)``, for images of so many channels."""
@@ -261,7 +258,7 @@ def _read_styles(dataset: Any, grid: int, layout: SampleLayout) -> Tensor:
         return style_of(pixels[None], grid)
 
     styles = [read_sample(dataset, index, layout, style, with_label=False)[0] for index in range(len(dataset))]
-    most = max(each.shape[2] for each in styles)
+    most = values.common_channels({each.shape[2] for each in styles})
     for index, each in enumerate(styles):
         if each.shape[2] != most and most > max(values.COLOUR_CHANNELS):
             raise ValueError(f"image {index} has {each.shape[2]} channels, another has {most}: make sets of one kind")

@@ -151,7 +151,7 @@ class GLICOAugment(Synthesizer):
 
         Warns:
             UserWarning: if the generator has not learned the images (``augment.quality``), if all images are the same,
-                and of images skipped.
+                if those of different channels are read as RGB, and of images skipped.
 
         Raises:
             TypeError, ValueError: for input that cannot be fitted; the message says what was expected.

@@ -6,7 +6,6 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
@@ -17,7 +16,7 @@ from glico_augment.config import SwapConfig
 from glico_augment.data.class_names import ClassNames, check_class_names, first_difference, names_of_classes
 from glico_augment.data.image_set import check_dataset
 from glico_augment.data.labels import read_label
-from glico_augment.data.samples import SampleLayout, check_sample
+from glico_augment.data.samples import SampleLayout, check_sample, copied
 from glico_augment.images import convert, values
 from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.partners import PartnerReader
@@ -40,8 +39,9 @@ class GLICODataset(Dataset[Any]):
     through, with one warning.
 
     The transform sees real and synthetic images alike, in the same type and size, so it is the place for flips,
-    crops, policies such as ``AutoAugment``, conversion and normalisation. One of albumentations is called as
-    ``transform(image=array)["image"]``.
+    crops, policies such as ``AutoAugment``, conversion and normalisation. It gets what a fit reads: PIL images with a
+    palette, of CMYK and the like as RGB, and all images of a set with different channels as RGB. A transform of
+    albumentations is called as ``transform(image=array)["image"]``.
     Parameters are drawn from torch's global generator, as transforms do: workers differ, and a seeded loader repeats
     itself. Everything runs on the CPU.
 
@@ -112,6 +112,7 @@ class GLICODataset(Dataset[Any]):
             self.layout.append(first, _SWAPPED, False)
         overlap = find_overlap(dataset, self.layout, self._recognizer, augment.codes.n_labeled, whole=False)
         check_overlap(overlap, unfitted=checks.choice(UNFITTED)("unfitted", unfitted))
+        self._channels = overlap.channels
         self._partners = PartnerReader(dataset, self.layout, self._recognizer, overlap, augment.images)
         if augment.carry:  # once for all workers
             augment.photographs_on("cpu")
@@ -120,20 +121,32 @@ class GLICODataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        has_own = cls.__getitem__ is not GLICODataset.__getitem__
+        if has_own and cls.__getitems__ is GLICODataset.__getitems__:
+            cls.__getitems__ = None  # type: ignore[method-assign, assignment]  # so that a loader reads one by one
+
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self._part(range(len(self))[index])
-        return self.__getitems__([operator.index(index)])[0]
+        return self._samples([operator.index(index)])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """The samples of a batch, their synthetic images made in one generator pass."""
-        originals = self._read(indices)
+        return self._samples(indices)
+
+    def _samples(self, indices: Sequence[int]) -> list[Any]:
+        # Read as a fit reads them, whose __getitem__ may have other labels than an inherited __getitems__; copied,
+        # since a dataset may hand out one buffer again and again.
+        originals = [copied(self.dataset[index]) for index in indices]
         pairs = [self.layout.split(sample) for sample in originals]
         synthetic = self._synthetic(indices, [image for image, _ in pairs], [label for _, label in pairs])
         samples = []
         for position, (sample, (image, label)) in enumerate(zip(originals, pairs, strict=True)):
+            image = convert.plain(image, self._channels)
             if position in synthetic:
-                image = synthetic[position]
+                image = convert.like(synthetic[position], image)
             elif self.real_transform is not None:
                 image = _apply(self.real_transform, image)
             if self.transform is not None:
@@ -152,11 +165,7 @@ class GLICODataset(Dataset[Any]):
         part.__dict__ = {**self.__dict__, "dataset": Subset(self.dataset, indices)}
         return part
 
-    def _read(self, indices: Sequence[int]) -> list[Any]:
-        read_batch = getattr(self.dataset, "__getitems__", None)
-        return list(read_batch(indices)) if read_batch else [self.dataset[index] for index in indices]
-
-    def _synthetic(self, indices: Sequence[int], images: list[Any], raw_labels: list[Any]) -> dict[int, Any]:
+    def _synthetic(self, indices: Sequence[int], images: list[Any], raw_labels: list[Any]) -> dict[int, Tensor]:
         """Synthetic images, by their positions in the batch, for those whose coin fell so."""
         labels = torch.tensor([read_label(label) for label in raw_labels], device="cpu")
         is_known = self.augment.find_known(labels)
@@ -174,7 +183,7 @@ class GLICODataset(Dataset[Any]):
             made = list(self.augment.transform(self.augment.make_params(labels[rows], anchors=anchors)))
         else:
             made = list(self.bank.at_fitted_size(self._correction(labels[rows], anchors)))
-        return {row: convert.like(image, real) for row, real, image in zip(rows, reals, made, strict=True)}
+        return dict(zip(rows, made, strict=True))
 
     def _correction(self, labels: Tensor, anchors: Tensor) -> Correction:
         if self.bank is None:
@@ -260,7 +269,5 @@ def _apply(transform: Callable[..., Any], image: Any) -> Any:
     """The transform of an image; those of albumentations take an array by name and return a mapping."""
     if type(transform).__module__.partition(".")[0] != "albumentations":
         return transform(image)
-    if isinstance(image, Tensor):
-        image = image.permute(1, 2, 0).numpy() if image.ndim == 3 else image.numpy()
-    changed: Mapping[str, Any] = transform(image=np.asarray(image))
+    changed: Mapping[str, Any] = transform(image=convert.as_array(image))
     return changed["image"]

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
 
 from glico_augment.data.labels import check_labels, read_label
 from glico_augment.devices import to_device
@@ -77,7 +76,7 @@ def swap_batch(maker: Synthesizer, images: Tensor, labels: Any, *, check: bool) 
         TypeError: for labels that are not integers, or images of another kind.
         ValueError: for normalised images, or labels and images of different numbers.
     """
-    labels = to_device(check_labels(labels, images), images.device)
+    labels = to_device(check_labels(labels, images), images.device).as_subclass(Tensor)
     values.check_dtype(images)
     if check:
         values.check_values(images)
@@ -87,5 +86,4 @@ def swap_batch(maker: Synthesizer, images: Tensor, labels: Any, *, check: bool) 
         return images
     made, is_known = maker.make(labels[rows])
     synthetic = values.from_unit(values.like_shape(made, tuple(images.shape[1:])), images.dtype)
-    swapped = values.replace_rows(images.as_subclass(Tensor), rows, synthetic, is_known)
-    return tv_tensors.wrap(swapped, like=images) if isinstance(images, tv_tensors.TVTensor) else swapped
+    return values.as_type_of(values.replace_rows(images.as_subclass(Tensor), rows, synthetic, is_known), images)

@@ -12,7 +12,9 @@ from glico_augment.data.reading import read_sample
 from glico_augment.data.samples import SampleLayout
 from glico_augment.errors import warn
 from glico_augment.fit.record import FitRecord
+from glico_augment.images.convert import channels_of
 from glico_augment.images.identity import digest
+from glico_augment.images.values import common_channels
 from glico_augment.model.codes import SphereCodes
 
 _LOOK_AT_ALL = 2000  # of a larger dataset some are looked at, which costs no more than a few seconds
@@ -30,6 +32,10 @@ class Recognizer:
         self._codes_by_label: dict[int, dict[int, list[int]]] = {}
         for code, (its_digest, label) in enumerate(zip(self._digests, labels, strict=False)):  # the labelled ones
             self._codes_by_label.setdefault(its_digest, {}).setdefault(label, []).append(code)
+
+    def look_at(self, image: Any) -> tuple[int, int]:
+        """The digest of an image and its channels."""
+        return digest(image, self.channels), channels_of(image)
 
     def codes_of(self, image: Any, label: int) -> list[int]:
         """The codes of an image that was fitted under its label: none for any other, several for identical images."""
@@ -75,6 +81,7 @@ class Overlap:
         places: the labelled codes whose image is among them, and the index of the first such image.
         n_codes: labelled codes of the fit.
         is_whole: whether every image was looked at.
+        channels: in which the images of the dataset are handed on, see :func:`values.common_channels`.
     """
 
     n_looked_at: int
@@ -83,6 +90,7 @@ class Overlap:
     places: dict[int, int]
     n_codes: int
     is_whole: bool
+    channels: int
 
     @property
     def codes(self) -> Tensor:
@@ -106,18 +114,18 @@ def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_c
     is_whole = whole or count <= _LOOK_AT_ALL
     indices = range(count) if is_whole else torch.linspace(0, count - 1, _LOOK_AT_SOME, device="cpu").long().tolist()
     places: dict[int, int] = {}
+    channels = set()
     n_fitted = n_swapped = 0
     for index in indices:
-        its_digest, label = read_sample(
-            dataset, index, layout, lambda image: digest(image, recognizer.channels), with_label=True
-        )
+        (its_digest, found), label = read_sample(dataset, index, layout, recognizer.look_at, with_label=True)
+        channels.add(found)
         recognizer.check_label(its_digest, label, f"image {index} of the dataset")
         codes = recognizer.codes_with(its_digest, label)
         n_fitted += bool(codes)
         n_swapped += label in recognizer.classes
         for code in codes:
             places.setdefault(code, index)
-    return Overlap(len(indices), n_fitted, n_swapped, places, n_codes, is_whole)
+    return Overlap(len(indices), n_fitted, n_swapped, places, n_codes, is_whole, common_channels(channels))
 
 
 def check_overlap(overlap: Overlap, *, unfitted: str) -> None:

@@ -57,6 +57,7 @@ def vgg_weights(path):
 MODES = itertools.cycle(("L", "RGB"))
 
 
+@pytest.mark.filterwarnings("ignore:images have different numbers of channels")
 @pytest.mark.parametrize(
     ("change", "mode"),
     [

@@ -25,7 +25,8 @@ def test_a_folder_is_read_in_the_order_of_torchvision(root):
     (root / "dog" / "more" / "deep").mkdir(parents=True)
     shutil.copy(root / "cat" / "0.jpg", root / "dog" / "more" / "deep" / "A.JPG")
     shutil.copy(root / "cat" / "0.jpg", root / "dog" / "more" / "0.jpg")
-    (root / "dog" / "notes.txt").write_text("no image")
+    (root / "dog" / "more.d").mkdir()  # before more/deep, as torchvision has it
+    shutil.copy(root / "cat" / "0.jpg", root / "dog" / "more.d" / "0.jpg")
     read, expected = ClassFolders(root), ImageFolder(root)
     assert read.samples == expected.samples
     assert (read.classes, read.targets) == (expected.classes, expected.targets)
@@ -79,7 +80,77 @@ def test_class_folders_without_images_are_named(root):
     (root / "bird").mkdir()
     (root / "cow").mkdir()
     (root / "cow" / "photo.heic").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match=r"class folders without images: bird, cow; .*files ending in \.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"class folders without images: bird, cow; .*1 \.heic \(photo\.heic\)"):
+        ClassFolders(root)
+
+
+@pytest.mark.parametrize("reader", [ClassFolders, ImageFiles])
+def test_what_is_left_out_is_counted_and_named(root, reader):
+    for name in ("cat/a.heic", "dog/b.HEIC", "dog/notes.txt", "dog/film.mpg", "cat/README", "cat/.hidden"):
+        (root / name).write_bytes(b"no image")
+    expected = r"left out: 2 \.heic, .*1 \.txt.*(README, a\.heic|a\.heic, ).*pillow_heif\.register_heif_opener"
+    with pytest.warns(UserWarning, match=expected) as caught:
+        assert len(reader(root)) == 8
+    assert len(caught) == 1
+    assert "1 without a suffix" in str(caught[0].message)
+    assert "hidden" not in str(caught[0].message)
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".gif", ".JPE", ".tga", ".jp2", ".ico", ".qoi"])
+def test_every_format_that_pillow_reads_is_an_image(root, suffix):
+    with PIL.Image.open(root / "cat" / "0.jpg") as image:
+        kind = PIL.Image.registered_extensions()[suffix.lower()]
+        image.save(root / "cat" / f"more{suffix}", kind)
+    folder = ClassFolders(root)
+    assert len(folder) == len(ImageFiles(root)) == 9
+    assert all(image.mode == "RGB" or suffix == ".ico" for image, _ in folder)
+
+
+def test_a_format_that_a_plugin_reads_is_an_image(root, monkeypatch):
+    shutil.copy(root / "cat" / "0.jpg", root / "cat" / "0.plugin")
+    monkeypatch.setitem(PIL.Image.EXTENSION, ".plugin", "JPEG")
+    assert len(ClassFolders(root)) == 9
+
+
+def link(path, target):
+    path.symlink_to(target, target_is_directory=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+@pytest.mark.parametrize("target", [".", "..", "../..", "../dog", "../dog/more", "more"])
+@pytest.mark.parametrize("name", ["a", "z"])
+def test_a_link_to_a_folder_that_is_read_adds_nothing(root, target, name):
+    for each in ("cat/more", "dog/more"):
+        (root / each).mkdir()
+        shutil.copy(root / "cat" / "0.jpg", root / each / "0.jpg")
+    expected, files = ClassFolders(root).samples, ImageFiles(root).samples
+    link(root / "cat" / name, target)
+    assert ClassFolders(root).samples == expected
+    assert ImageFiles(root).samples == files
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_links_to_folders_elsewhere_are_followed_once(root, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "deep").mkdir(parents=True)
+    for index, place in enumerate((elsewhere, elsewhere / "deep")):
+        shutil.copy(root / "cat" / "0.jpg", place / f"new{index}.jpg")
+    link(root / "cat" / "all", elsewhere)
+    link(root / "cat" / "part", elsewhere / "deep")
+    link(root / "dog" / "all", elsewhere)
+    link(elsewhere / "back", root)
+    read = ClassFolders(root)
+    assert sorted(path[-8:] for path, _ in read.samples if "new" in path) == ["new0.jpg", "new1.jpg"]
+    assert len(read) == len(ImageFiles(root)) == 10
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_class_folders_may_be_links_but_not_to_one_another(root, tmp_path):
+    (root / "cat").rename(tmp_path / "cats")
+    link(root / "cat", tmp_path / "cats")
+    assert ClassFolders(root).targets == [0] * 4 + [1] * 4
+    link(root / "kitten", tmp_path / "cats")
+    with pytest.raises(ValueError, match="class folder cat is a link to another, or the other to it"):
         ClassFolders(root)
 
 

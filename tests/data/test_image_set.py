@@ -134,7 +134,8 @@ def test_resizing_keeps_the_picture():
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
 def test_grey_among_colour_is_promoted_to_colour(order):
     grey, colour = pixels(1, 9, 7), IMAGES[0]
-    read = read_image_set([(as_pil([grey, colour][index]), index) for index in order])
+    with pytest.warns(UserWarning, match=r"\(1 with 1, 1 with 3\): all are read as RGB"):
+        read = read_image_set([(as_pil([grey, colour][index]), index) for index in order])
     assert torch.equal(read.images[order.index(0)], grey.expand(3, -1, -1))
     assert torch.equal(read.images[order.index(1)], colour)
 
@@ -150,10 +151,27 @@ def test_images_are_brought_to_the_channels_of_a_fit_with_the_digests_they_have_
         read_image_set([(pixels(7, 9, 7), 1), (pixels(3, 9, 7), 0)])
 
 
-def test_opaque_colour_among_images_with_alpha_is_promoted_to_opaque_alpha():
-    read = read_image_set([(as_pil(IMAGES[0]), 0), (as_pil(pixels(4, 9, 7)), 1)])
-    assert torch.equal(read.images[0, :3], IMAGES[0])
-    assert read.images[0, 3].eq(255).all()
+@pytest.mark.parametrize("channels", [(3, 4), (1, 4), (4, 1, 3), (2, 1), (4, 2)])
+def test_images_of_different_channels_are_read_as_rgb_and_that_is_said(channels):
+    images = [pixels(count, 9, 7, seed=count) for count in channels]
+    with pytest.warns(UserWarning, match=r"different numbers of channels .*RGB, .*without transparency") as caught:
+        read = read_image_set(pairs(images, range(len(images))))
+    assert len(caught) == 1
+    assert read.image_shape == (3, 9, 7)
+    for image, its_digest, found in zip(read.images, read.digests.tolist(), images, strict=True):
+        colour = found if len(found) in (1, 3) else found[:-1]
+        assert torch.equal(image, colour.expand(3, -1, -1))
+        assert its_digest == digest(found, 3)
+
+
+def test_images_of_one_number_of_channels_keep_it():
+    for count in (1, 2, 3, 4, 7):
+        assert read_image_set(pairs([pixels(count, 9, 7)] * 2, [0, 1])).image_shape == (count, 9, 7)
+
+
+def test_unlabelled_images_have_a_say_in_the_common_channels():
+    with pytest.warns(UserWarning, match="all are read as RGB"):
+        assert read_image_set(pairs([pixels(4, 9, 7)] * 2, [0, 1]), unlabeled=[IMAGES[0]]).image_shape == (3, 9, 7)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [1, 2, 0], [1, 0, 2]])

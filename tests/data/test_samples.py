@@ -1,4 +1,5 @@
 import collections
+import collections.abc
 import types
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from glico_augment.data.samples import SampleLayout, check_sample, find_image, find_labels
+from glico_augment.data.samples import SampleLayout, check_sample, copied, find_image, find_labels
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -208,3 +209,97 @@ def test_a_list_of_images_is_found_as_one():
     images, _ = SampleLayout().find({"image": [PLAIN, PLAIN], "label": [0, 1], "id": [[1, 2], [3]]}, [0, 1])
     assert len(images) == 2
     assert all(image is PLAIN for image in images)
+
+
+class Row(dict):
+    """A dict as libraries have them."""
+
+
+class Held(collections.abc.MutableMapping):
+    """A mapping whose shallow copy would share its items, and that cannot be made of others."""
+
+    def __init__(self, image, label):
+        self.items_of = {"image": image, "label": label}
+
+    def __getitem__(self, key):
+        return self.items_of[key]
+
+    def __setitem__(self, key, value):
+        self.items_of[key] = value
+
+    def __delitem__(self, key):
+        del self.items_of[key]
+
+    def __iter__(self):
+        return iter(self.items_of)
+
+    def __len__(self):
+        return len(self.items_of)
+
+
+class Items(list):
+    """A list as libraries have them."""
+
+
+@pytest.mark.parametrize(
+    ("sample", "kind"),
+    [
+        (collections.UserDict(image=PLAIN, label=3), collections.UserDict),
+        (types.MappingProxyType({"image": PLAIN, "label": 3}), types.MappingProxyType),
+        (Row(image=PLAIN, label=3), Row),
+        (Held(PLAIN, 3), dict),
+        (collections.defaultdict(int, image=PLAIN, label=3), collections.defaultdict),
+        (Items([PLAIN, 3]), Items),
+        ((collections.UserDict(image=PLAIN), 3), tuple),
+        (Items([Row(image=PLAIN), 3]), Items),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_containers_of_any_type_are_looked_into_and_left_alone(sample, kind):
+    layout = SampleLayout()
+    image, put_back = layout.find(sample, layout.labels(sample))
+    assert image is PLAIN
+    changed = put_back("new")
+    assert type(changed) is kind
+    assert layout.labels(changed) == 3
+    inner = changed if isinstance(changed, collections.abc.Mapping) else changed[0]
+    assert (inner["image"] if isinstance(inner, collections.abc.Mapping) else inner) == "new"
+    assert layout.find(sample, layout.labels(sample))[0] is PLAIN
+
+
+@pytest.mark.parametrize("kind", [collections.UserDict, Row, types.MappingProxyType])
+def test_annotations_in_containers_of_any_type_are_refused(kind):
+    mask = tv_tensors.Mask(torch.zeros(4, 4, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="does not support Mask"):
+        check_sample(kind({"image": PLAIN, "more": [kind({"mask": mask})]}))
+
+
+class Noted(torch.Tensor):
+    """A tensor with notes."""
+
+
+def noted(tensor):
+    tensor = tensor.as_subclass(Noted)
+    tensor.notes = ["a"]
+    return tensor
+
+
+@pytest.mark.parametrize(
+    "image",
+    [PIL.Image.new("RGB", (3, 2)), np.zeros((2, 3, 3), np.uint8), torch.zeros(3, 2, 3), noted(torch.zeros(3, 2, 3))],
+    ids=type,
+)
+def test_a_copy_stays_as_it_is_when_its_containers_and_pixels_are_filled_again(image):
+    label = np.array(3)
+    sample = {"image": image, "label": label, "more": ["path"]}
+    kept = copied(sample)
+    sample["more"][0], sample["id"] = "other", 1
+    label[...] = 4
+    if isinstance(image, PIL.Image.Image):
+        image.putpixel((0, 0), (9, 9, 9))
+    else:
+        image[...] = 9
+    assert type(kept["image"]) is type(image)
+    assert np.asarray(kept["image"]).sum() == 0
+    assert getattr(kept["image"], "notes", None) == getattr(image, "notes", None)
+    assert (kept["label"], kept["more"], list(kept)) == (3, ["path"], ["image", "label", "more"])

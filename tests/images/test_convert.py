@@ -2,12 +2,13 @@ import warnings
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 import torch
 from torchvision import tv_tensors
 
 from glico_augment.images import values
-from glico_augment.images.convert import check_image, like, to_uint8
+from glico_augment.images.convert import as_array, channels_of, check_image, like, plain, to_float, to_uint8
 from glico_augment.images.values import promote_channels, resize, to_unit
 
 # torch warns of a read-only array once a process; one test alone asks about it.
@@ -247,6 +248,12 @@ IMAGE = torch.zeros(3, 4, 5)
         (torch.tensor(0.5), ValueError, r"got \(\)"),
         (IMAGE[None], ValueError, r"got \(1, 3, 4, 5\)"),
         (np.zeros((2, 4, 5, 3)), ValueError, r"got \(2, 4, 5, 3\)"),
+        (
+            np.zeros((16, 16, 5)),
+            ValueError,
+            r"\(16, 16, 5\) may be \(H, W, C\) or .*from_numpy\(image\)\.permute\(2, 0, 1\)",
+        ),
+        (np.zeros((5, 16, 17)), ValueError, r"\(5, 16, 17\) may be \(H, W, C\) or .*torch\.from_numpy\(image\) of the"),
         ("photo.png", TypeError, "PIL image, a tensor or an array; got str"),
         ([[0.0, 1.0]], TypeError, "got list"),
         (None, TypeError, "got NoneType"),
@@ -305,3 +312,158 @@ def test_black_and_white_are_the_ends_of_every_range(dtype):
     assert ends.tolist() == [0, white]
     assert to_unit(ends).tolist() == [0, 1]
     assert to_unit(ends).dtype == torch.float32
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (7, 1), (1, 7)])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_are_resized_to_a_single_row_or_column_as_pil_does(size, channels):
+    images = torch.randint(256, (2, channels, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    planes = [PIL.Image.fromarray(plane.numpy()) for plane in images.float().flatten(0, 1)]
+    expected = [np.array(plane.resize(size[::-1], PIL.Image.Resampling.BILINEAR)) for plane in planes]
+    expected = torch.from_numpy(np.stack(expected)).view(2, channels, *size)
+    for layout in (images, images.contiguous(memory_format=torch.channels_last)):
+        for kind in (layout, layout.float()):
+            assert (resize(kind, size).float() - expected).abs().max() <= 1
+
+
+class Photo(torch.Tensor):
+    """A tensor as libraries have them, that knows its file."""
+
+
+class Plane(np.ndarray):
+    """An array that knows its file."""
+
+    def __array_finalize__(self, other):
+        self.file = getattr(other, "file", None)
+
+
+class Picture(PIL.Image.Image):
+    """A PIL image that knows its file."""
+
+
+def typed(kind, channels=3):
+    pixels = picture(channels)
+    if kind is Photo:
+        image = torch.from_numpy(pixels).as_subclass(Photo)
+    elif kind is Plane:
+        image = np.ascontiguousarray(pixels.transpose(1, 2, 0)).view(Plane)
+    else:
+        image = Picture()
+        image.__dict__ = PIL.Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).__dict__
+    image.file = ["a.png"]
+    return image
+
+
+@pytest.mark.parametrize("kind", [Photo, Plane, Picture])
+def test_a_synthetic_image_has_the_subclass_and_the_attributes_of_its_template(kind):
+    template = typed(kind)
+    returned = like(torch.rand(3, 5, 4), template)
+    assert type(returned) is kind
+    assert returned.file == ["a.png"]
+    assert np.asarray(returned).shape == np.asarray(template).shape
+    assert type(to_uint8(template)) is torch.Tensor
+
+
+@pytest.mark.parametrize("kind", [Photo, Picture])
+def test_what_is_noted_on_a_synthetic_image_is_not_noted_on_the_real_one(kind):
+    template = typed(kind)
+    like(torch.rand(3, 5, 4), template).file.append("swapped")
+    assert template.file == ["a.png"]
+
+
+def test_an_open_file_is_the_template_of_an_image_without_one(tmp_path):
+    PIL.Image.new("RGB", (4, 3)).save(tmp_path / "a.png")
+    with PIL.Image.open(tmp_path / "a.png") as file:
+        assert type(like(torch.rand(3, 3, 4), file)) is PIL.Image.Image
+
+
+def with_exif(mode, tmp_path, suffix=".png"):
+    """A photograph that lies on its side, with a profile, as it is read from a file."""
+    exif = PIL.Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "a camera"
+    path = tmp_path / f"lying{suffix}"
+    pil(mode).save(path, exif=exif, icc_profile=b"a profile")
+    with PIL.Image.open(path) as file:
+        file.load()
+        return file if suffix == ".tif" else file.copy()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA", "I;16"])
+def test_a_synthetic_image_has_the_orientation_and_profile_of_its_template(mode, tmp_path):
+    template = with_exif(mode, tmp_path)
+    returned = like(torch.rand(3, 5, 4), template)
+    assert returned.mode == mode
+    assert dict(returned.getexif()) == dict(template.getexif())
+    assert returned.info["icc_profile"] == b"a profile"
+    turned = PIL.ImageOps.exif_transpose(returned)
+    assert (turned.size, 0x0112 in turned.getexif()) == ((HEIGHT, WIDTH), False)
+    assert template.getexif()[0x0112] == 6
+
+
+@pytest.mark.parametrize("orientation", [None, 3])
+def test_exif_that_was_changed_in_memory_goes_with_the_image_as_it_is_now(orientation, tmp_path):
+    template = with_exif("RGB", tmp_path)
+    del template.getexif()[0x0112]
+    if orientation is not None:
+        template.getexif()[0x0112] = orientation
+    assert like(torch.rand(3, 5, 4), template).getexif().get(0x0112) == orientation
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".jpg", ".png"])
+def test_every_kind_of_file_is_a_template_once_it_is_closed(suffix, tmp_path):
+    template = with_exif("RGB", tmp_path, suffix)
+    assert like(torch.rand(3, 5, 4), template).size == template.size
+
+
+def test_a_transparent_colour_of_a_palette_is_not_one_of_another_palette():
+    template = pil("P")
+    template.info["transparency"] = 0
+    opaque = like(torch.ones(4, 5, 4), template)
+    assert opaque.convert("RGBA").getextrema()[3] == (255, 255)
+
+
+@pytest.mark.parametrize("mode", PIL_MODES)
+def test_what_is_handed_on_has_the_colours_that_are_read(mode):
+    image = pil(mode)
+    handed_on = plain(image, channels_of(image))
+    assert handed_on.mode in ("L", "RGB", "RGBA", "I;16", "F")
+    assert difference(to_uint8(handed_on), to_uint8(image)) == 0
+    largest = {"I;16": 65535, "F": 1}.get(handed_on.mode, 255)
+    shown = torch.from_numpy(as_array(handed_on) / largest).reshape(HEIGHT, WIDTH, -1).permute(2, 0, 1)
+    assert (shown - to_float(image)).abs().max() < 1e-6
+    assert (handed_on is image) == (image.mode == handed_on.mode)
+
+
+@pytest.mark.parametrize("found", [1, 2, 3, 4])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("kind", ["tensor", "CHW", "HWC", "PIL", "deep PIL", Photo, Plane, Picture])
+def test_an_image_is_brought_to_the_channels_of_its_set_in_its_own_type(found, channels, kind):
+    if (
+        (kind in ("PIL", Picture) and found == 2)
+        or (kind is Picture and found == 1)
+        or (kind == "deep PIL" and found != 1)
+    ):
+        pytest.skip("there is no such image")
+    pixels = picture(found)
+    if isinstance(kind, type):
+        image = typed(kind, found)
+    elif "PIL" in kind:
+        image = pil("I;16" if kind == "deep PIL" else {1: "L", 3: "RGB", 4: "RGBA"}[found])
+    else:
+        image = {"tensor": torch.from_numpy(pixels), "CHW": pixels, "HWC": pixels.transpose(1, 2, 0)}[kind]
+    handed_on = plain(image, channels)
+    assert type(handed_on) is type(image)
+    assert channels_of(handed_on) == channels
+    assert difference(to_uint8(handed_on), promote_channels(to_uint8(image)[None], channels)[0]) <= 1
+    assert (handed_on is image) == (found == channels)
+
+
+def test_an_image_of_other_bands_is_handed_on_as_it_is():
+    bands = torch.rand(7, 4, 5)
+    assert plain(bands, 3) is bands
+
+
+@pytest.mark.parametrize("image", [torch.zeros(3, 12, 10), np.zeros((3, 12, 10)), np.zeros((12, 10, 3))])
+def test_an_array_of_an_image_has_its_channels_last(image):
+    assert as_array(image).shape == (12, 10, 3)
+    assert as_array(image[..., 0] if image.shape[-1] == 3 else image[0]).shape == (12, 10)

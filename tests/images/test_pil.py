@@ -3,9 +3,10 @@ import PIL.Image
 import pytest
 import torch
 from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
 
 from glico_augment import load_image
-from glico_augment.images.convert import to_uint8
+from glico_augment.images.convert import to_float, to_uint8
 
 HEIGHT, WIDTH = 6, 4
 GREY = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH)
@@ -27,23 +28,50 @@ def test_sixteen_bits_keep_their_scale(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    ("mode", "suffix", "channels"),
+    ("mode", "suffix", "read_as"),
     [
-        ("L", ".png", 1),
-        ("1", ".png", 1),
-        ("RGB", ".png", 3),
-        ("P", ".png", 3),
-        ("RGBA", ".png", 4),
-        ("LA", ".png", 4),
-        ("CMYK", ".tif", 3),
+        ("L", ".png", "L"),
+        ("1", ".png", "L"),
+        ("RGB", ".png", "RGB"),
+        ("P", ".png", "RGB"),
+        ("P", ".gif", "RGB"),
+        ("RGBA", ".png", "RGBA"),
+        ("LA", ".png", "RGBA"),
+        ("CMYK", ".tif", "RGB"),
+        ("YCbCr", ".tif", "RGB"),
+        ("I", ".tif", "I;16"),
+        ("I;16B", ".tif", "I;16"),
+        ("F", ".tif", "F"),
     ],
 )
-def test_a_file_keeps_its_mode_and_is_read_as_the_picture_itself(tmp_path, mode, suffix, channels):
-    picture = PIL.Image.fromarray((GREY * 10).astype(np.uint8)).convert("RGB" if mode == "P" else mode).convert(mode)
+def test_a_file_is_loaded_in_the_mode_that_its_colours_have_in_a_fit(tmp_path, mode, suffix, read_as):
+    if mode == "I;16B":
+        picture = PIL.Image.frombytes(mode, (WIDTH, HEIGHT), (GREY * 2000).astype(">u2").tobytes())
+    elif mode == "F":
+        picture = PIL.Image.fromarray((GREY / 40).astype(np.float32))
+    else:
+        grey = PIL.Image.fromarray((GREY * 10).astype(np.uint8))
+        picture = grey.convert("RGB" if mode in ("P", "YCbCr") else "L" if mode == "I" else mode).convert(mode)
     read = load_image(save(tmp_path, picture, suffix))
-    assert read.mode == mode
+    assert read.mode == read_as
     assert torch.equal(to_uint8(read), to_uint8(picture))
-    assert to_uint8(read).shape == (channels, HEIGHT, WIDTH)
+    values = v2.functional.to_dtype(v2.functional.to_image(read), torch.float32, scale=True)  # as a pipeline does
+    assert (values - to_float(picture)).abs().max() <= 1 / 255
+
+
+def test_a_transparent_palette_is_loaded_as_rgba(tmp_path):
+    picture = PIL.Image.new("P", (4, 3), 1)
+    picture.putpalette([0, 0, 0, 250, 128, 3])
+    picture.putpixel((2, 1), 0)
+    read = load_image(save(tmp_path, picture, transparency=0))
+    assert (read.mode, read.getpixel((0, 0)), read.getpixel((2, 1))[3]) == ("RGBA", (250, 128, 3, 255), 0)
+
+
+@pytest.mark.parametrize(("mode", "is_kept"), [("P", True), ("CMYK", False)])
+def test_a_colour_profile_goes_with_colours_that_it_is_of(tmp_path, mode, is_kept):
+    picture = PIL.Image.new("RGB", (3, 2), (9, 8, 7)).convert(mode)
+    read = load_image(save(tmp_path, picture, ".png" if mode == "P" else ".tif", icc_profile=b"a profile"))
+    assert ("icc_profile" in read.info) == is_kept
 
 
 @pytest.mark.parametrize("value", [0, 1, 6, 200])

@@ -6,6 +6,7 @@ import textwrap
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 import torch
 from conftest import LABELS, TENSOR_KINDS, mid_grey_images, smooth_images
@@ -113,8 +114,17 @@ def as_deep_pil(image):
     return PIL.Image.fromarray(image[0].numpy().astype(np.uint16) * 257)
 
 
+class Photo(torch.Tensor):
+    """A tensor as libraries have them."""
+
+
+class Plane(np.ndarray):
+    """An array as libraries have them."""
+
+
 TENSORS = {
     **TENSOR_KINDS,
+    "a subclass": lambda image: image.as_subclass(Photo),
     "grey": lambda image: image[:1],
     "grey and alpha": lambda image: image[:2],
     "RGBA": lambda image: torch.cat([image, image[:1]]),
@@ -133,6 +143,7 @@ KINDS = {
     **TENSORS,
     "grey matrix": lambda image: image[0],
     "array HWC": lambda image: image.permute(1, 2, 0).numpy(),
+    "array of a subclass": lambda image: image.permute(1, 2, 0).numpy().view(Plane),
     "array HW1": lambda image: image[:1].permute(1, 2, 0).numpy(),
     "array HW": lambda image: image[0].numpy(),
     "array CHW float64": lambda image: image.numpy() / 255,
@@ -150,13 +161,24 @@ def form(image):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_of_any_kind_is_changed_and_keeps_its_form(kind, images):
     image = KINDS[kind](images[0])
-    before = copy.deepcopy(image)
+    before = convert.to_float(image).clone()
     style = LocalStyle(images[5:6], p=1.0)
     torch.manual_seed(1)  # a share of 0.76
     made = style(image)
     assert form(made) == form(image)
     assert convert.to_uint8(made).float().sub(convert.to_uint8(image).float()).abs().mean() > 4
-    assert torch.equal(convert.to_float(image), convert.to_float(before))  # the input was not written to
+    assert torch.equal(convert.to_float(image), before)  # the input was not written to
+
+
+def test_a_photograph_keeps_its_orientation_and_profile(style, images):
+    photo = PIL.Image.fromarray(images[0].permute(1, 2, 0).numpy())
+    photo.info["icc_profile"] = b"a profile"
+    photo.getexif()[0x0112] = 6
+    made = style(photo)
+    assert made.tobytes() != photo.tobytes()
+    assert dict(made.getexif()) == {0x0112: 6}
+    assert made.info == photo.info
+    assert PIL.ImageOps.exif_transpose(made).size == (12, 10)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"PIL P", "PIL PA", "PIL YCbCr", "PIL HSV"}))
