@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +125,19 @@ class ProgressReport:
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+@contextmanager
+def progress_bar(title: str, total: int, unit: str, *, enabled: bool) -> Iterator[Callable[[], Any]]:
+    """What is to be called after each of so many units; it moves a bar of tqdm, where that is installed."""
+    bar: Any = nullcontext()
+    if enabled:
+        with suppress(ImportError):
+            from tqdm.auto import tqdm
+
+            bar = tqdm(total=total, desc=title, unit=unit, dynamic_ncols=True)
+    with bar as shown:
+        yield (lambda: None) if shown is None else shown.update
 
 
 def duration(seconds: float) -> str:

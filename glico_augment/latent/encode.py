@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -18,6 +17,7 @@ from glico_augment.data.sources import as_images
 from glico_augment.devices import choose_device, cpu_by_default, to_device
 from glico_augment.fit.code_adam import CodeAdam
 from glico_augment.fit.loop import learning_rate_factor
+from glico_augment.fit.progress import progress_bar
 from glico_augment.fit.quality import ROUNDING
 from glico_augment.fit.reconstruction import PixelLoss, Targets
 from glico_augment.fit.record import FitRecord
@@ -191,7 +191,7 @@ def _encode(
     _, height, width = model.generator.image_shape
     batches = torch.arange(len(images)).split(max(1, _PIXELS_PER_PASS // (height * width * starts)))
     codes = []
-    with _bar(len(batches) * steps, progress) as advance:
+    with progress_bar("GLICO encode", len(batches) * steps, "step", enabled=progress) as advance:
         for batch in batches:
             targets = to_unit(to_device(images[batch], device))
             near = model.codes.codes.detach()[_nearest(targets, fitted_images, n_near)]
@@ -256,16 +256,3 @@ def _judge(codes: Tensor, made: Tensor, images: Tensor, mean: Tensor) -> Encodin
     )
     distance = distance.clamp(min=ROUNDING * mean.numel())
     return Encoding(codes.cpu(), made, float(1 - error.sum() / distance.sum()), (1 - error / distance).float())
-
-
-@contextlib.contextmanager
-def _bar(total: int, enabled: bool) -> Iterator[Callable[[], Any]]:
-    """What is to be called after each step; it moves a bar of tqdm, where that is installed."""
-    bar: Any = contextlib.nullcontext()
-    if enabled:
-        with contextlib.suppress(ImportError):
-            from tqdm.auto import tqdm
-
-            bar = tqdm(total=total, desc="GLICO encode", unit="step", dynamic_ncols=True)
-    with bar as shown:
-        yield (lambda: None) if shown is None else shown.update
