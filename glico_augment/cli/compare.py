@@ -19,8 +19,9 @@ from glico_augment.files.atomic import check_writable, write_atomically
 from glico_augment.optional import import_optional
 from glico_augment.swap.augment import GLICOAugment
 
-_DEMO: dict[str, Any] = {"per_class": 2, "steps": 300, "image_size": 8, "fit": {**FIT, "steps": 200}}
-_DEMO_RECIPES = (NONE, "style", "GLICO", "GLICO + style")
+# GLICO gained in the mean of six other draws, seeds 100 to 105.
+_DEMO: dict[str, Any] = {"per_class": 3, "steps": 300, "image_size": 8, "fit": {**FIT, "steps": 80}}
+_DEMO_RECIPES = (NONE, "style", "GLICO")
 _DEMO_DPI = 150
 _INSTALL = "pip install 'glico-augment[demo]'"
 

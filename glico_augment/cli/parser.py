@@ -176,7 +176,7 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(demo: argparse.ArgumentParser) -> None:
-    demo.add_argument("--draws", type=_integer(1), default=5, help="draws of the training images")
+    demo.add_argument("--draws", type=_integer(1), default=10, help="draws of the training images")
     demo.add_argument("--seed", type=_integer(0, _MAX_SEED), default=0, help="of everything random")
     demo.add_argument("--device", help=_DEVICE_HELP)
     demo.add_argument("-o", "--output", type=Path, default=Path("glico_demo.png"), help="picture to write")

@@ -82,7 +82,7 @@ class Experiment:
     def seconds(self, splits: Sequence[Split]) -> float:
         """About how long all runs will take, by a short rehearsal of the first."""
         times = []
-        for share in (0.0, _REHEARSAL):  # what is done first takes longer
+        for share in (0.0, 0.0, _REHEARSAL):  # what is done first takes longer
             start = time.monotonic()
             steps, fit_steps = (max(2, math.ceil(share * count)) for count in (self.steps, self.fit.get("steps", 600)))
             short = replace(self, steps=steps, fit={**self.fit, "steps": fit_steps})
@@ -90,7 +90,8 @@ class Experiment:
             for recipe in self.recipes.values():
                 short.train(splits[0], pools, recipe)
             times.append(time.monotonic() - start)
-        return len(splits) * times[-1] / _REHEARSAL
+        _, fixed, rehearsed = times
+        return len(splits) * (fixed + max(0.0, rehearsed - fixed) / _REHEARSAL)
 
     def pools(self, split: Split, *, share: float = 1.0) -> Pools:
         """The fit of a training set, and the images that the recipes draw from."""
