@@ -19,7 +19,7 @@ from glico_augment.files.atomic import check_writable, write_atomically
 from glico_augment.optional import import_optional
 from glico_augment.swap.augment import GLICOAugment
 
-# GLICO gained in the mean of six other draws, seeds 100 to 105.
+# Chosen on other draws, seeds 100 to 107, where GLICO gained 1.4 points on average, ± 1.4 over the draws.
 _DEMO: dict[str, Any] = {"per_class": 3, "steps": 300, "image_size": 8, "fit": {**FIT, "steps": 80}}
 _DEMO_RECIPES = (NONE, "style", "GLICO")
 _DEMO_DPI = 150
