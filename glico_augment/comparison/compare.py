@@ -6,7 +6,7 @@ are the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -77,19 +77,25 @@ def compare(
         if progress:
             wait = duration(experiment.seconds(splits))
             print(f"{len(splits)} runs of {len(recipes)} recipes take about {wait} on {device.type}", flush=True)
-        hits = {name: torch.zeros(draws, len(many.labels), dtype=torch.bool) for name in recipes}
-        runs = torch.zeros(draws, len(many.labels), dtype=torch.int64)
-        r2: list[float] = []
-        with progress_bar("compare", len(splits) * (1 + len(recipes)), "part", enabled=progress) as advance:
-            for run, each in enumerate(splits):
-                runs[each.draw, each.test] = run
-                pools = experiment.pools(each)
-                r2 += [] if pools.r2 is None else [pools.r2]
+        return _run(experiment, splits, draws, progress)
+
+
+def _run(experiment: Experiment, splits: Sequence[Split], draws: int, progress: bool) -> Comparison:
+    """Fit, train and test at every split."""
+    recipes, count = experiment.recipes, len(experiment.many.labels)
+    hits = {name: torch.zeros(draws, count, dtype=torch.bool) for name in recipes}
+    runs = torch.zeros(draws, count, dtype=torch.int64)
+    r2: list[float] = []
+    with progress_bar("compare", len(splits) * (1 + len(recipes)), "part", enabled=progress) as advance:
+        for run, split in enumerate(splits):
+            runs[split.draw, split.test] = run
+            pools = experiment.pools(split)
+            r2 += [] if pools.r2 is None else [pools.r2]
+            advance()
+            for name, recipe in recipes.items():
+                hits[name][split.draw, split.test] = experiment.train(split, pools, recipe)
                 advance()
-                for name, recipe in recipes.items():
-                    hits[name][each.draw, each.test] = experiment.train(each, pools, recipe)
-                    advance()
-    height, width = few.images.shape[-2:]
+    height, width = experiment.few.images.shape[-2:]
     return Comparison(hits, runs, r2, (height, width))
 
 
