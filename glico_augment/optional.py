@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -17,10 +19,18 @@ def import_optional(module: str, message: str) -> Any:
         raise ModuleNotFoundError(message, name=library) from error
 
 
-def progress_bar(title: str, total: int, **options: Any) -> Any:
-    """A bar of tqdm over steps; None where that is not installed."""
+def progress_bar(title: str, total: int, *, unit: str = "step", **options: Any) -> Any:
+    """A bar of tqdm; None where that is not installed."""
     try:
         from tqdm.auto import tqdm
     except ImportError:
         return None
-    return tqdm(desc=title, total=total, unit="step", dynamic_ncols=True, **options)
+    return tqdm(desc=title, total=total, unit=unit, dynamic_ncols=True, **options)
+
+
+@contextmanager
+def advancing(title: str, total: int, *, unit: str = "step", enabled: bool) -> Iterator[Callable[[], Any]]:
+    """What is to be called after each of ``total`` units, and moves a bar if there is one."""
+    bar = progress_bar(title, total, unit=unit) if enabled else None
+    with bar or nullcontext():
+        yield (lambda: None) if bar is None else bar.update

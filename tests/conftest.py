@@ -159,6 +159,12 @@ def photos_fit(photos, tmp_path_factory):
 
 
 @pytest.fixture
+def few_made(monkeypatch):
+    """Comparisons that make 8 images of each kind and not thousands."""
+    monkeypatch.setattr("glico_augment.comparison.training.N_MADE", 8)
+
+
+@pytest.fixture
 def glico(capsys):
     """A function that runs ``glico``; the exit code, standard output and standard error."""
 

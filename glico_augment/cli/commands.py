@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from glico_augment.checks import shown
-from glico_augment.cli.demo import demo
+from glico_augment.cli.compare import compare, demo
 from glico_augment.cli.outputs import check_fit_outputs, check_grid, is_image_name, make_class_folders
 from glico_augment.config import FitConfig, SwapConfig
 from glico_augment.data.folders import ClassFolders, ImageFiles, folder_as_fitted, random_per_class, read_files
@@ -247,5 +247,5 @@ def _fitted_files(augment: GLICOAugment, folder: Path) -> dict[int, str]:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
-    command.__name__: command for command in (fit, inspect, sample, interpolate, report, demo)
+    command.__name__: command for command in (fit, inspect, sample, interpolate, report, compare, demo)
 }

@@ -48,7 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
         _add_sample: "Draw synthetic images.",
         _add_interpolate: "Draw a grid of paths between two images of each class.",
         _add_report: "Write one HTML page that shows what a file holds and how good it is.",
-        _add_demo: "Fit, then train a small classifier without and with the swap, a style, and both; compare.",
+        _add_compare: "Train a small network with each of six recipes on your images; say which helps.",
+        _add_demo: "Compare recipes on handwritten digits, and draw what they are swapped for.",
     }
     for add_options, text in descriptions.items():
         name = add_options.__name__.removeprefix("_add_")
@@ -145,22 +146,40 @@ def _add_report(report: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_demo(demo: argparse.ArgumentParser) -> None:
-    demo.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="with train/ and test/; scikit-learn's digits if left out"
+def _add_compare(compare: argparse.ArgumentParser) -> None:
+    compare.add_argument("folder", type=Path, metavar="FOLDER", help="images in one folder per class")
+    compare.add_argument(
+        "--test", type=Path, metavar="FOLDER", help="images to test on, alike; cross-validation if left out"
     )
-    demo.add_argument(
+    compare.add_argument("--folds", type=_integer(2), default=5, help="of the cross-validation, each with its own fit")
+    compare.add_argument(
+        "--draws",
+        type=_integer(1),
+        metavar="N",
+        help="repeat with other weights and folds; 1 if left out, 5 with --test",
+    )
+    compare.add_argument("--per-class", type=_integer(1), metavar="N", help="train on N random images of each class")
+    compare.add_argument("--steps", type=_integer(1), default=600, help="optimiser steps of each network")
+    compare.add_argument(
         "--image-size",
         type=_reader(_SETTINGS["image_size"].metadata["check"]),
+        default=32,
         metavar="SIDE|HEIGHTxWIDTH",
-        help="size to bring the images to; theirs if left out",
+        help="size to bring the images to",
     )
-    demo.add_argument("--per-class", type=_integer(1), default=5, help="training images of each class")
-    demo.add_argument("--seeds", type=_integer(1), default=7, help="draws of the training images")
-    demo.add_argument("--steps", type=_integer(1), default=300, help="optimiser steps of a classifier")
-    demo.add_argument("--fit-steps", type=_integer(1), default=300, help="fewest optimiser steps of a fit")
+    compare.add_argument(
+        "--flip", action="store_true", help="mirror at random in every recipe; not for digits, signs or text"
+    )
+    compare.add_argument("--seed", type=_integer(0, _MAX_SEED), default=0, help="of everything random")
+    compare.add_argument("--device", help=_DEVICE_HELP)
+    compare.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="JSON file for the figures")
+
+
+def _add_demo(demo: argparse.ArgumentParser) -> None:
+    demo.add_argument("--draws", type=_integer(1), default=10, help="draws of the training images")
+    demo.add_argument("--seed", type=_integer(0, _MAX_SEED), default=0, help="of everything random")
     demo.add_argument("--device", help=_DEVICE_HELP)
-    demo.add_argument("-o", "--output", type=Path, default=Path("glico_demo.png"), help="interpolation grid to write")
+    demo.add_argument("-o", "--output", type=Path, default=Path("glico_demo.png"), help="picture to write")
 
 
 def _integer(low: int, high: int | None = None) -> Callable[[str], Any]:

@@ -65,7 +65,7 @@ def check_labels(labels: Any, images: Any) -> Tensor:
 def _as_tensor(name: str, values: Any) -> Tensor:
     """A tensor as it is; anything else as a tensor of integers, or of the other numbers that it holds."""
     if isinstance(values, Tensor):
-        return values
+        return values.as_subclass(Tensor)  # of labels, that do not make images a subclass
     if isinstance(values, (list, tuple)):
         values = [_item(each) for each in values]
     try:

@@ -97,12 +97,3 @@ class ProgressReport:
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-def duration(seconds: float) -> str:
-    """A time in words, in the largest unit of which there are two: ``"4 minutes"``."""
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}s"
-    whole = max(1, round(seconds))
-    return f"{whole} second{'s' * (whole > 1)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -26,7 +25,7 @@ from glico_augment.images.values import promote_channels, to_unit
 from glico_augment.losses import FeatureLoss, build_loss
 from glico_augment.model import sphere
 from glico_augment.model.model import GLICOModel
-from glico_augment.optional import progress_bar
+from glico_augment.optional import advancing
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 _PIXELS_PER_PASS = 2**19  # half of what a pass without gradients takes
@@ -168,9 +167,7 @@ def _encode(
     _, height, width = model.generator.image_shape
     batches = torch.arange(len(images)).split(max(1, _PIXELS_PER_PASS // (height * width * starts)))
     codes = []
-    bar = progress_bar("GLICO encode", len(batches) * steps) if progress else None
-    advance = (lambda: None) if bar is None else bar.update
-    with contextlib.nullcontext() if bar is None else bar:
+    with advancing("GLICO encode", len(batches) * steps, enabled=progress) as advance:
         for batch in batches:
             targets = to_unit(to_device(images[batch], device))
             near = model.codes.codes.detach()[_nearest(targets, fitted_images, n_near)]

@@ -135,6 +135,37 @@ def plot_paths(
 
 
 @cpu_by_default()
+def plot_swaps(
+    augment: Synthesizer, indices: Any = None, *, n_swaps: int = 3, generator: torch.Generator | None = None
+) -> Figure:
+    """Training images above synthetic images that a swap may put in their place, at the size of the fit.
+
+    Args:
+        augment: the fit.
+        indices: of labelled images, a sequence or tensor ``(k,)``; None for one of each of the first 8 classes.
+        n_swaps: synthetic images below each, at least 1.
+        generator: CPU source of randomness; the global one of torch if None.
+
+    Raises:
+        ModuleNotFoundError: without matplotlib.
+        IndexError: for the index of no labelled image.
+        TypeError, ValueError: for what are not indices, for none at all, or a number that is not as above.
+    """
+    n_swaps = checks.integer(1)("n_swaps", n_swaps)
+    if indices is None:
+        positions = positions_of(augment, at_most=MAX_ROWS)
+        chosen = augment.codes.sample_anchors(positions, generator=generator)
+    else:
+        chosen = _checked(augment, as_integers("indices", indices))
+    anchors = chosen.repeat(n_swaps)
+    params = augment.make_params(augment.codes.labels[anchors], anchors=anchors, generator=generator)
+    images = torch.cat([to_unit(augment.images[chosen]), augment.transform(params)])
+    figure = _image_figure(images, ["photograph", *["swapped"] * n_swaps], _names_of(augment, chosen))
+    figure.axes[0].set_xlabel(f"class; each image is swapped with probability {augment.p:g}")
+    return figure
+
+
+@cpu_by_default()
 def plot_reconstructions(augment: Synthesizer, indices: Any = None) -> Figure:
     """Training images above what the generator makes of their codes, without noise.
 

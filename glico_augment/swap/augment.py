@@ -390,6 +390,7 @@ class GLICOAugment(Synthesizer):
         return self._with(restricted(self, dataset, self.layout))
 
     plot_paths = plots.plot_paths
+    plot_swaps = plots.plot_swaps
     plot_reconstructions = plots.plot_reconstructions
     plot_samples = plots.plot_samples
     plot_losses = plots.plot_losses

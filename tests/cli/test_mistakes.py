@@ -43,12 +43,15 @@ import pytest
             "does not hold 4 of the 4 images that paths start or end at",
         ),
         ("demo -o {tmp}", "ends in .png"),
-        ("demo --data {photos} -o {test}/cat/grid.png", "would be read as one of its images"),
-        ("demo --data {tmp} -o {tmp}/a.png", "expected .* to hold train/ and test/"),
-        ("demo --data {photos} --per-class 9 -o {tmp}/a.png", "class 'cat' has 4"),
-        ("demo --data {photos} --image-size 10000000 -o {tmp}/a.png", "16 images needs at least .*lower --image-size"),
-        ("demo --steps 10000000000 -o {tmp}/a.png", "--steps must be at most"),
-        ("demo --fit-steps 10000000000 -o {tmp}/a.png", "--fit-steps must be at most"),
+        ("compare {tmp}/nothing", "no such folder"),
+        ("compare {train} --test {tmp}", "expected one folder per class"),
+        ("compare {train} -o {tmp}/a.txt", "ends in .json"),
+        ("compare {train} -o {tmp}/no/a.json", "there is no folder"),
+        ("compare {train} --folds 9", "folds must be .* at most 8"),
+        ("compare {train} --per-class 9", "class 'cat' has 3"),
+        ("compare {train} --image-size 10000000", "8 images needs at least .*lower the image size"),
+        ("compare {train} --steps 10000000000", "steps must be"),
+        ("compare {train} --device abacus", "device must be"),
     ],
 )
 def test_a_mistake_ends_with_one_line_and_exit_code_1(glico, line, message, photos, photos_fit, tmp_path):
@@ -56,7 +59,7 @@ def test_a_mistake_ends_with_one_line_and_exit_code_1(glico, line, message, phot
     places = {"photos": photos, "train": photos / "train", "test": photos / "test", "fit": photos_fit, "tmp": tmp_path}
     code, out, err = glico(*(word.format(**places) for word in line.split()))
     assert code == 1
-    assert "draw 1" not in out
+    assert "recipes take" not in out
     assert err.startswith("glico: error: ")
     assert err.count("\n") == 1
     assert re.search(message, err)

@@ -78,7 +78,7 @@ def test_the_text_of_an_option_becomes_the_value_that_the_setting_takes(name, te
         (["sample", "x", "-n", "0"], "must be an integer of at least 1"),
         (["sample", "x", "--seed", "9" * 30], "and at most 9223372036854775807"),
         (["sample", "x", "--max-ratio", "3"], "--max-ratio: value must be a number in [0, 1]"),
-        (["demo", "--image-size", "0"], "--image-size: value must be an integer of at least 1"),
+        (["compare", "x", "--image-size", "0"], "--image-size: value must be an integer of at least 1"),
     ],
 )
 def test_wrong_usage_ends_with_exit_code_2_and_names_the_option(glico, arguments, message):

@@ -15,7 +15,7 @@ from glico_augment.pictures.plots import moving_average
 
 matplotlib = pytest.importorskip("matplotlib")
 Figure = pytest.importorskip("matplotlib.figure").Figure
-METHODS = ["plot_paths", "plot_reconstructions", "plot_samples", "plot_losses"]
+METHODS = ["plot_paths", "plot_swaps", "plot_reconstructions", "plot_samples", "plot_losses"]
 
 
 def names(figure: Figure) -> tuple[list[str], list[str]]:
@@ -39,7 +39,8 @@ def bytes_of(images: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("method", METHODS)
 def test_figures_draw_and_touch_no_global_state(method, augment):
     before = torch.get_rng_state()
-    options = {"generator": torch.Generator().manual_seed(0)} if method in ("plot_paths", "plot_samples") else {}
+    draws = method in ("plot_paths", "plot_swaps", "plot_samples")
+    options = {"generator": torch.Generator().manual_seed(0)} if draws else {}
     figure = getattr(augment, method)(**options)
     assert isinstance(figure, Figure)
     assert figure._repr_png_().startswith(b"\x89PNG")
@@ -70,6 +71,25 @@ def test_paths_of_classes_stay_within_them(augment):
         of_class = bytes_of(augment.images[label == LABELS])
         for end in (row[0], row[-1]):
             assert (of_class == end).flatten(1).all(1).any()
+
+
+def test_swaps_stand_below_the_photographs_that_they_replace(augment):
+    augment.swap = augment.swap.replace(max_ratio=1.0, carry=True)
+    figure = augment.plot_swaps([6, 0], n_swaps=2, generator=torch.Generator().manual_seed(0))
+    assert names(figure) == (["photograph", "swapped", "swapped"], ["40", "3"])
+    assert "0.5" in figure.axes[0].get_xlabel()
+    shown = tiles(figure, augment)
+    assert torch.equal(shown[0], bytes_of(augment.images[[6, 0]]))
+    anchors = torch.tensor([6, 0, 6, 0])
+    params = augment.make_params(LABELS[anchors], anchors=anchors, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(shown[1:].flatten(0, 1), bytes_of(augment.transform(params)))
+
+
+def test_swaps_of_no_indices_are_of_a_photograph_of_each_class(augment):
+    figure = augment.plot_swaps()
+    assert names(figure)[1] == list(augment.classes)
+    for image, label in zip(tiles(figure, augment)[0], augment.codes.classes, strict=True):
+        assert (bytes_of(augment.images[label == LABELS]) == image).flatten(1).all(1).any()
 
 
 def test_reconstructions_are_the_worst_under_the_real_ones(augment):

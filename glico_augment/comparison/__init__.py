@@ -1,0 +1,1 @@
+"""Which augmentation helps on one's own images."""
