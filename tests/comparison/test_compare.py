@@ -3,7 +3,7 @@ import torch
 from conftest import smooth_images
 from torch.utils.data import TensorDataset
 
-from glico_augment.comparison.compare import _in_folds, _with_few, compare
+from glico_augment.comparison.compare import _in_folds, _with_few, compare, duration
 from glico_augment.comparison.recipes import NONE, RECIPES
 from glico_augment.comparison.training import Labelled
 
@@ -91,3 +91,20 @@ def test_a_wrong_input_is_refused_before_the_work(train, test, options, message,
     monkeypatch.setattr("glico_augment.comparison.training.Experiment.pools", lambda *_, **__: pytest.fail("worked"))
     with pytest.raises(ValueError, match=message):
         compare(train, test, **{**QUICK, **options})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "1 second"),
+        (1.4, "1 second"),
+        (20, "20 seconds"),
+        (119, "119 seconds"),
+        (120, "2 minutes"),
+        (250, "4 minutes"),
+        (7200, "2 hours"),
+        (3 * 86400, "3 days"),
+    ],
+)
+def test_a_time_is_told_in_its_largest_unit(seconds, words):
+    assert duration(seconds) == words

@@ -5,25 +5,6 @@ import torch
 from conftest import quick_fit, smooth_images
 from torch.utils.data import TensorDataset
 
-from glico_augment.fit.progress import duration
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "1 second"),
-        (1.4, "1 second"),
-        (20, "20 seconds"),
-        (119, "119 seconds"),
-        (120, "2 minutes"),
-        (250, "4 minutes"),
-        (7200, "2 hours"),
-        (3 * 86400, "3 days"),
-    ],
-)
-def test_a_time_is_told_in_its_largest_unit(seconds, words):
-    assert duration(seconds) == words
-
 
 def lines_of(caplog):
     return [record.getMessage() for record in caplog.records if record.name == "glico_augment"]
