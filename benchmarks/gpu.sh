@@ -109,7 +109,7 @@ wide() {
 
 # The small network, whose rows are for the processor as well, in a file of their own.
 small() {
-    local methods="none pixel style glico glico+style autoaugment" both="style+autoaugment glico+style+autoaugment"
+    local methods="none pixel style plain plain+style autoaugment" both="style+autoaugment plain+style+autoaugment"
     local main="cifar10-10 cifar10-50 signs-5 signs-10" five="0 1 2 3 4" ten="0 1 2 3 4 5 6 7 8 9"
     share_gpu
     [[ $toy ]] && { train accuracy_gpu 1 "cifar10-2 / none style / 0"; return; }
@@ -123,8 +123,8 @@ small() {
 
 # Seeds and settings in the order of what they tell for their time; the last line is all that is left.
 accuracy() {
-    local main="none glico style pixel autoaugment style+autoaugment glico+style+autoaugment published"
-    local few="none glico+style+autoaugment style+autoaugment" wide="cifar10-50-wrn28-10 cifar10-10-wrn28-10"
+    local main="none plain style pixel autoaugment style+autoaugment plain+style+autoaugment published"
+    local few="none plain+style+autoaugment style+autoaugment" wide="cifar10-50-wrn28-10 cifar10-10-wrn28-10"
     share_gpu
     [[ $toy ]] && { train accuracy 1 "cifar10-2 / none glico:min_steps=2,epochs=1,generator_width=4 autoaugment / 0"; return; }
     train accuracy "$jobs" "cifar10-10-wrn16-8 / $main / 0 1 2"

@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 NAMES = {"mnist": "MNIST", "omniglot": "Omniglot", "signs": "signs", "cifar10": "CIFAR-10"}
 SETTINGS = ("mnist-5", "omniglot-1", "cifar10-10")
 OTHER_CLASS = (
-    ("glico-other-class", "glico"),
+    ("glico-other-class", "plain"),
     ("pixel-other-class", "none"),
     ("glico-other-class", "pixel-other-class"),
     ("glico-other-class+style", "style"),
