@@ -159,7 +159,7 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
         help="repeat with other weights and folds; 1 if left out, 5 with --test",
     )
     compare.add_argument("--per-class", type=_integer(1), metavar="N", help="train on N random images of each class")
-    compare.add_argument("--steps", type=_integer(1), default=600, help="optimiser steps of each network")
+    compare.add_argument("--steps", type=_integer(1), default=2000, help="optimiser steps of each network")
     compare.add_argument(
         "--image-size",
         type=_reader(_SETTINGS["image_size"].metadata["check"]),

@@ -13,7 +13,7 @@ import torch
 
 from glico_augment import checks
 from glico_augment.checks import shown
-from glico_augment.comparison.recipes import FIT, NONE, RECIPES, Recipe
+from glico_augment.comparison.recipes import NONE, RECIPES, Recipe
 from glico_augment.comparison.result import Comparison
 from glico_augment.comparison.training import Experiment, Labelled, Split
 from glico_augment.config import FitConfig
@@ -34,9 +34,9 @@ def compare(
     per_class: int | None = None,
     draws: int | None = None,
     folds: int = 5,
-    steps: int = 600,
+    steps: int = 2000,
     image_size: int | tuple[int, int] = 32,
-    fit: Mapping[str, Any] = FIT,
+    fit: Mapping[str, Any] | None = None,
     flip: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
@@ -51,9 +51,9 @@ def compare(
         per_class: train on so many random images of each class, others at each draw; None for all.
         draws: how often all is repeated with other weights, order and folds; None for 1 with folds, and else 5.
         folds: at least 2.
-        steps: of SGD, with batches of 50 images.
+        steps: of SGD, with batches of 10 images.
         image_size: side or ``(height, width)`` that images are brought to.
-        fit: settings of :class:`FitConfig` and :class:`SwapConfig`.
+        fit: settings of :class:`FitConfig` and :class:`SwapConfig` that differ from their defaults.
         flip: whether images are mirrored at random too, in all recipes: only where a mirror image is of the same class.
         seed: of everything random.
         device: where to work; None picks CUDA, MPS or the CPU.
@@ -73,7 +73,7 @@ def compare(
         folds = checks.integer(2, high=len(few.labels))("folds", folds)
         split = _in_folds(few, folds, draws, seed) if test is None else _in_two(few, many, draws)
         splits = [_with_few(each, few, per_class, seed) for each in split]
-        experiment = Experiment(few, many, recipes, steps, dict(fit), flip, seed, device)
+        experiment = Experiment(few, many, recipes, steps, dict(fit or {}), flip, seed, device)
         if progress:
             wait = duration(experiment.seconds(splits))
             print(f"{len(splits)} runs of {len(recipes)} recipes take about {wait} on {device.type}", flush=True)

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FIT: Mapping[str, Any] = {"steps": 250, "max_ratio": 1.0, "cells": 3, "carry": True}
-"""Settings of the fit and of the swap."""
-
 NONE = "no augmentation"
 """The recipe that the others are compared with: shifts alone, which all recipes have."""
 
 _IMPORTS = ("import torch", "from torchvision.datasets import ImageFolder", "from torchvision.transforms import v2")
+
+
+_DEFAULTS: Mapping[str, Any] = {}
 
 
 def padding_of(size: tuple[int, int]) -> int:
@@ -34,7 +34,9 @@ class Recipe:
     style: bool = False
     policy: float = 0.0
 
-    def code(self, folder: str, size: tuple[int, int], *, fit: Mapping[str, Any] = FIT, flip: bool = False) -> str:
+    def code(
+        self, folder: str, size: tuple[int, int], *, fit: Mapping[str, Any] = _DEFAULTS, flip: bool = False
+    ) -> str:
         """The lines of Python that do the same to the photographs in ``folder/<class>/``, at ``(height, width)``."""
         policy = "v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)"
         policy = policy if self.policy == 1 else f"v2.RandomApply([{policy}], p={self.policy:g})"
