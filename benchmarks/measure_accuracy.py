@@ -28,7 +28,7 @@ from shared.training import accuracy, precision, train
 
 from glico_augment.pictures.grids import save_grid
 
-SAMPLERS = ("glico", "glico-noise", "glico-random-out", "glico-other-class")
+SAMPLERS = ("plain", "glico-noise", "glico-random-out", "glico-other-class")
 
 
 def main() -> None:

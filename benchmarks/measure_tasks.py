@@ -103,7 +103,9 @@ def make_episodes(
     fit.swap = fit.swap.replace(**fields)
     options = {"sampler": SAMPLERS[name.removesuffix(AUGMENTED)], "min_angle": fit.min_angle}
     tasks = SyntheticTasks(fit, *shape, seed=seed, device=args.device, **options)
-    return synthetic(tasks, seed, name.endswith(AUGMENTED)), figures | {"swap": fit.swap.replace(**options).to_json()}
+    swap = fit.swap.replace(**options)
+    figures["swap"] = swap.to_json() | {"max_ratio": swap.largest_ratio}
+    return synthetic(tasks, seed, name.endswith(AUGMENTED)), figures
 
 
 def synthetic(tasks: SyntheticTasks, seed: int, is_augmented: bool) -> Iterator[Episode]:

@@ -80,7 +80,8 @@ def main() -> None:
 
 def training(name: str, width: int, batch_size: int, steps: int, rate: float) -> Setting:
     lr = float(f"{GEM * batch_size * rate:.2g}")
-    return dataclasses.replace(find_setting(name, []), width=width, batch_size=batch_size, steps=steps, lr=lr)
+    changes = {"width": width, "batch_size": batch_size, "steps": steps, "lr": lr, "fit": {}}
+    return dataclasses.replace(find_setting(name, []), **changes)
 
 
 def fit_fields(setting: Setting, fit: str) -> dict[str, Any]:

@@ -35,6 +35,16 @@ def loose_images(augment, folder):
     quick_fit(folder, epochs=1)
 
 
+def other_files(augment, folder):
+    save_photos(folder)
+    (folder / "cat" / "notes.txt").write_text("no image")
+    quick_fit(folder, epochs=1)
+
+
+def mixed_channels(augment, folder):
+    quick_fit([(image[:1] if index else image, int(LABELS[index])) for index, image in enumerate(IMAGES)], epochs=1)
+
+
 def skipped_images(augment, folder):
     save_photos(folder)
     (folder / "cat" / "broken.jpg").write_bytes(b"no image")
@@ -66,7 +76,9 @@ def poor_extension(augment, folder):
 
 
 WARNINGS = {
+    "data.folders._warn_of_left_out": [(other_files, "no images that can be read")],
     "data.folders.find_classes": [(loose_images, "images in no class folder")],
+    "data.image_set.finish": [(mixed_channels, "different numbers of channels")],
     "data.image_set._warn_if_random": [(lambda a, f: quick_fit(Random(IMAGES, LABELS), epochs=1), "read.* twice")],
     "fit.progress.__init__": [(no_bar, "no progress bar")],
     "fit.run.fit_model": [

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import LABELS
 from PIL import Image
+from shared import training
 from shared.data import Split, load_images, load_parts, make_split, pack
 from shared.fits import fitted
 from shared.methods import METHODS, GLICOSwap, PixelAveraging, autoaugment, find_method
@@ -115,9 +116,9 @@ def inverting(images, labels, indices):
 
 @pytest.mark.parametrize("batched", [False, True])
 def test_swaps_and_policies_leave_shifts_and_flips_as_they_were_and_a_policy_spares_swapped_images(split, batched):
-    assert find_method("glico+style+autoaugment:p=0.25").spare
+    assert find_method("plain+style+autoaugment:p=0.25").spare
     made = []
-    for swap, policy in ((None, None), (inverting, None), (inverting, autoaugment())):
+    for swap, policy in ((None, None), (inverting, None), (inverting, autoaugment(1.0, batched=batched))):
         batches = Batches(split, True, swap, policy=policy, spare=True, batched=batched)
         torch.manual_seed(3)
         made.append(torch.cat([batches(torch.arange(10)) for _ in range(5)]))
@@ -126,6 +127,41 @@ def test_swaps_and_policies_leave_shifts_and_flips_as_they_were_and_a_policy_spa
     is_same = (swapped == both).flatten(1).all(dim=1)
     assert is_same[::2].all()
     assert not is_same[1::2].all()
+
+
+def test_images_of_many_steps_are_made_at_once_each_once_per_pass(split, monkeypatch):
+    def order(at_once):
+        seen = []
+
+        def noting(images, labels, indices):
+            seen.append(indices)
+            assert torch.equal(images, split.images[indices])
+            return images
+
+        monkeypatch.setattr(training, "IMAGES_AT_ONCE", at_once)
+        setting = Setting("cifar10", 5, steps=7, batch_size=4, batched=True)
+        train(split, setting, Batches(split, True, noting, batched=True), cross_entropy, 0)
+        return seen
+
+    each, together = order(4), order(12)
+    assert [len(indices) for indices in each] == [4] * 7
+    assert [len(indices) for indices in together] == [12, 12, 4]
+    for made in (each, together):
+        passes = torch.cat(made)[:20].view(2, 10)
+        assert torch.equal(passes.sort(dim=1).values, torch.arange(10).expand(2, -1))
+        assert not torch.equal(*passes)
+
+
+def test_autoaugment_of_a_batch_makes_the_images_of_torchvisions_as_often():
+    image = random_pictures(1, side=8)
+    torch.manual_seed(0)
+    one_by_one = [autoaugment(0.5)(image[0]) for _ in range(4000)]
+    together = autoaugment(0.5, batched=True)(image.expand(20_000, -1, -1, -1))
+    first, second = (Counter(each.numpy().tobytes() for each in made) for made in (one_by_one, together))
+    assert all(made in second for made, count in first.items() if count > 8)
+    for made, count in second.items():
+        share = count / 20_000
+        assert abs(first[made] / 4000 - share) < 5 * (share * (1 - share) / 4000) ** 0.5 + 5 / 4000
 
 
 @pytest.mark.parametrize("other_class", [False, True])
@@ -145,7 +181,7 @@ def test_the_control_averages_with_images_of_the_class_or_of_another(other_class
 def test_a_swap_starts_from_each_images_own_code(augment, images):
     augment.p, augment.max_ratio, augment.noise_std = 1.0, 0.0, 0.0
     order = torch.tensor([3, 1, 1, 6])
-    swapped = GLICOSwap(augment)(images[order], LABELS[order], order)
+    swapped = GLICOSwap(augment, images)(images[order], LABELS[order], order)
     assert (swapped / 255 - augment.reconstruct(order)).abs().max() < 0.01
 
 
@@ -248,7 +284,7 @@ def test_a_training_that_paused_twice_ends_with_the_bits_of_one_that_did_not(spl
 
     def run(pause=None, last=None):
         """Up to ``last`` steps in all."""
-        batches = Batches(split, True, PixelAveraging(split), policy=autoaugment(), batched=True)
+        batches = Batches(split, True, PixelAveraging(split), policy=autoaugment(1.0, batched=True), batched=True)
 
         def objective(*arguments):
             made.append(None)

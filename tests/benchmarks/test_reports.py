@@ -10,6 +10,7 @@ for name in ("matplotlib", "scipy", "sklearn"):
     pytest.importorskip(name)
 
 import measure_reliability
+import measure_tuning
 import report_accuracy
 import report_related
 import report_speed
@@ -17,6 +18,8 @@ from measure_accuracy import identity
 from shared.runner import read_rows
 from shared.settings import find_setting
 from shared.tables import Interval, accuracy, average, average_gain, comparison, difference, fill, gains, scores
+
+from glico_augment import FitConfig
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -113,11 +116,34 @@ def test_a_setting_is_of_the_device_with_more_draws_of_all_methods_and_the_other
     assert report_accuracy.by_draws(both[0], {})[0] == both[0]
 
 
-def test_the_readme_has_settings_and_methods_of_three_seeds():
-    results = scores(NONE + STYLE + rows("signs-5", "glico", {0: 1.0}) + rows("signs-10", "none", {0: 1.0, 1: 2.0}))
-    devices = dict.fromkeys(report_accuracy.MAIN + report_accuracy.OTHERS, "CPU")
-    lines = report_accuracy.readme_table(results, devices).splitlines()
-    assert lines[2:] == ["| Signs, 5 per class, 4 seeds, CPU | 75.0 | – | 79.7, +3.0 [+0.5, +5.5] (3) |" + " – |" * 4]
+def test_the_readme_has_a_line_per_method_with_certain_gains_in_bold():
+    name = "signs-5-wrn16-4"
+    none = rows(name, "none", {0: 60.0, 1: 70.0, 2: 80.0})
+    some = rows(name, "style", {0: 62.0, 1: 73.0, 2: 84.0}) + rows(name, "field", {0: 1.0, 1: 99.0, 2: 80.0})
+    lines = report_accuracy.readme_table(scores(none + some + rows(name, "glico", {0: 1.0}))).splitlines()
+    assert lines[0] == "|  | Signs, 5 per class, 3 draws |"
+    assert lines[2:6] == [
+        "| no augmentation | 70.0 |",
+        "| GLICO | – |",
+        "| the same field on pixels, no fit | 60.0 |",
+        "| `LocalStyle` | **73.0** |",
+    ]
+
+
+def test_the_training_and_the_fit_of_the_main_table_are_those_that_the_rule_chose():
+    chosen = measure_tuning.choose_trainings(ROWS["tuning"])
+    fit = measure_tuning.choose_fit(ROWS["tuning"])
+    defaults = {
+        name: FitConfig().resolved(setting.per_class * (136 if "omniglot" in name else 10), (3, 32, 32))
+        for name, setting in chosen.items()
+    }
+    for name, setting in chosen.items():
+        whole = measure_tuning.with_fit(setting, fit)
+        assert find_setting(name, []) == whole
+        assert (whole.fit["steps"], whole.fit["generator_width"]) == (
+            defaults[name].steps,
+            defaults[name].generator_width,
+        )
 
 
 def test_a_page_is_filled_between_its_markers_twice_to_the_same(tmp_path):
@@ -132,10 +158,8 @@ def test_a_page_is_filled_between_its_markers_twice_to_the_same(tmp_path):
 
 
 def page_blocks():
-    on_cpu, on_gpu = scores(ROWS["accuracy"]), scores(ROWS["accuracy_gpu"])
-    fuller, _, devices = report_accuracy.by_draws(on_cpu, on_gpu)
-    yield BENCHMARKS / "REPORT.md", report_accuracy.blocks(on_cpu, on_gpu) | report_accuracy.fit_blocks(ROWS)
-    yield ROOT / "README.md", {"accuracy": report_accuracy.readme_table(fuller, devices)}
+    yield BENCHMARKS / "REPORT.md", report_accuracy.blocks(ROWS) | report_accuracy.fit_blocks(ROWS)
+    yield ROOT / "README.md", {"accuracy": report_accuracy.readme_table(scores(ROWS["wide"]))}
     yield BENCHMARKS / "SPEED.md", report_speed.blocks(ROWS["speed"], ROWS["growth"], ROWS["roofline"])
     yield BENCHMARKS / "RELATED.md", report_related.blocks(ROWS)
     yield BENCHMARKS / "RELIABILITY.md", {"reliability": measure_reliability.table(ROWS["reliability"])}
@@ -154,7 +178,7 @@ def test_a_page_has_the_figures_of_the_rows_that_are_here(page, blocks, tmp_path
 def test_every_plot_is_shown_and_every_row_is_of_the_test_part():
     shown = {name for page in BENCHMARKS.glob("*.md") for name in re.findall(r"plots/(\S+?\.png)", page.read_text())}
     assert shown == {path.name for path in (BENCHMARKS / "plots").iterdir()}
-    assert {row["part"] for row in ROWS["accuracy"] + ROWS["accuracy_gpu"]} == {"test"}
+    assert {row["part"] for row in ROWS["accuracy"] + ROWS["accuracy_gpu"] + ROWS["wide"]} == {"test"}
 
 
 def test_the_plot_of_gains_is_made_of_what_there_is(tmp_path):

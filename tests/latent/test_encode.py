@@ -127,8 +127,10 @@ def test_the_context_of_the_caller_makes_no_difference(augment, others, context)
 def test_images_come_in_every_form(augment, others, tmp_path):
     expected = augment.encode(others, steps=0, **QUIET).codes
     arrays = others.permute(0, 2, 3, 1).numpy()
+    folder = tmp_path / "others"
+    folder.mkdir()
     for index, array in enumerate(arrays):
-        PIL.Image.fromarray(array).save(tmp_path / f"{index}.png")
+        PIL.Image.fromarray(array).save(folder / f"{index}.png")
     for form in (
         others / 255,
         arrays,
@@ -138,8 +140,8 @@ def test_images_come_in_every_form(augment, others, tmp_path):
         TensorDataset(others),
         TensorDataset(others, torch.zeros(5)),
         [{"image": image, "name": "x"} for image in arrays],
-        tmp_path,
-        str(tmp_path),
+        folder,
+        str(folder),
     ):
         assert torch.equal(augment.encode(form, steps=0, **QUIET).codes, expected)
 
