@@ -40,7 +40,7 @@ def to_unit(tensor: Tensor) -> Tensor:
     """uint8, uint16 or float values to float32 in ``[0, 1]``."""
     if tensor.is_floating_point():
         return tensor.float().clamp(0, 1)
-    return tensor.float() / torch.iinfo(tensor.dtype).max
+    return tensor.float().div_(torch.iinfo(tensor.dtype).max)
 
 
 def from_unit(unit: Tensor, dtype: torch.dtype) -> Tensor:

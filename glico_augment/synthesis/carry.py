@@ -7,6 +7,7 @@ the ratio and the correction are enlarged to the photographs, whose own detail s
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -78,4 +79,12 @@ def _blend(first: Tensor, second: Tensor, ratios: Tensor) -> Tensor:
 def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if maps.shape[-2:] in ((1, 1), size):
         return maps
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
+    down, across = (_linear(*lengths).to(maps) for lengths in zip(maps.shape[-2:], size, strict=True))
+    return down @ maps @ across.T
+
+
+@lru_cache(maxsize=16)
+def _linear(length: int, longer: int) -> Tensor:
+    """The matrix of linear interpolation; two of them are bilinear interpolation, several times as fast on a CPU."""
+    identity = torch.eye(length, device="cpu", dtype=torch.float32)
+    return F.interpolate(identity[None], longer, mode="linear", align_corners=False)[0].T.contiguous()
