@@ -27,7 +27,7 @@ from glico_augment.fit.progress import Callback, ProgressReport, logger
 from glico_augment.fit.quality import MIN_R2, FitQuality
 from glico_augment.fit.record import FitRecord, Fitted
 from glico_augment.model.classifier import Classifier
-from glico_augment.model.generator import Generator
+from glico_augment.model.generator import Generator, check_cells
 from glico_augment.model.model import GLICOModel
 
 MAX_STEPS = 10**8
@@ -36,7 +36,10 @@ MAX_STEPS = 10**8
 
 @dataclasses.dataclass(frozen=True)
 class FitOptions:
-    """The arguments of :meth:`GLICOAugment.fit`, which documents them; ``overrides`` are those of the config alone."""
+    """The arguments of :meth:`GLICOAugment.fit`, which documents them; ``overrides`` are those of the config alone.
+
+    ``cells`` are those of the swap, 1 if none were asked for.
+    """
 
     config: FitConfig | None
     overrides: Mapping[str, Any]
@@ -52,6 +55,7 @@ class FitOptions:
     checkpoint_every: int
     num_workers: int
     on_error: str
+    cells: int
 
     def __post_init__(self) -> None:
         for name, low in (("seed", 0), ("checkpoint_every", 1), ("num_workers", 0)):
@@ -100,6 +104,7 @@ def fit_model(dataset: Any, options: FitOptions, *, finish: Callable[[Fitted], A
             on_error=options.on_error,
         )
         _check_classes(image_set, options.unlabeled)
+        check_cells(options.cells, image_set.image_shape)
         known: dict[str, Any] = {"image_size": image_set.image_shape[1:]}
         if not image_set.is_labeled:
             known |= {"classifier_weight": 0.0, "class_cosine": 0.0}  # there is nothing to classify
@@ -171,6 +176,8 @@ def _check_before_reading(dataset: Any, options: FitOptions, device: torch.devic
     config = options.settled(n_images)
     size = config.image_size or 1  # if none is asked for
     shape = (1, size, size) if isinstance(size, int) else (1, *size)
+    if config.image_size is not None:
+        check_cells(options.cells, shape)
     check_cost(config.resolved(n_images, shape), n_images, shape, 2, device=device, n_processes=n_processes)
     return config
 

@@ -194,6 +194,7 @@ class GLICOAugment(Synthesizer):
             checkpoint_every=checkpoint_every,
             num_workers=num_workers,
             on_error=on_error,
+            cells=swap.cells if has_cells else 1,
         )
         return finish(fit_model(as_dataset(dataset, labels), options, finish=finish))
 
