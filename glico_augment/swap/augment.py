@@ -426,8 +426,9 @@ class GLICOAugment(Synthesizer):
         classes = f"classes={len(self.classes)}" if self.record.is_labeled else "no labels"
         sampler = "" if self.sampler == "same-class" else f"sampler={self.sampler!r}, "
         return (
-            f"{type(self).__name__}(p={self.p:g}, max_ratio={self.max_ratio:g}, interpolation={self.interpolation!r}, "
-            f"{sampler}images={self.codes.n_labeled}, {classes}, size={channels}×{height}×{width}, "
+            f"{type(self).__name__}(p={self.p:g}, max_ratio={self.max_ratio:g}, cells={self.cells}, "
+            f"carry={self.carry}, interpolation={self.interpolation!r}, {sampler}images={self.codes.n_labeled}, "
+            f"{classes}, size={channels}×{height}×{width}, "
             f"latent_dim={self.codes.latent_dim}, R²={self.quality.r2:.3f})"
         )
 
