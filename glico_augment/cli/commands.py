@@ -176,7 +176,7 @@ def sample(args: argparse.Namespace) -> None:
     if is_image_name(args.output):
         check_grid(args.output, images=count, shape=augment.generator.image_shape, scale=args.scale)
         images, _ = augment.synthesize(n_per_class=args.n_per_class, generator=generator)
-        save_grid(images, args.output, columns=args.n_per_class, scale=args.scale)
+        save_grid(images, args.output, columns=args.n_per_class, scale=args.scale, names=augment.classes)
         names = ", ".join(map(shown, augment.classes))
         print(f"{count} images in {shown(str(args.output))}, a row per class: {names}")
         return
@@ -219,7 +219,8 @@ def interpolate(args: argparse.Namespace) -> None:
     rows = paths(augment, first, last, steps=args.steps)
     if args.data is not None:
         rows = with_ends(values.to_unit(augment.images[first]), rows, values.to_unit(augment.images[last]))
-    save_grid(rows, args.output, columns=columns, scale=args.scale)
+    names = [augment.classes[position] for position in positions.tolist()]
+    save_grid(rows, args.output, columns=columns, scale=args.scale, names=names)
     print(f"{len(positions)} paths of {args.steps} images in {shown(str(args.output))}")
 
 

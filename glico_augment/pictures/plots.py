@@ -19,7 +19,7 @@ from glico_augment.data.labels import as_integers
 from glico_augment.devices import cpu_by_default
 from glico_augment.images.values import resize, to_unit
 from glico_augment.optional import import_optional
-from glico_augment.pictures.grids import data_uri, make_pixels, to_png
+from glico_augment.pictures.grids import data_uri, make_pixels, shortened, to_png
 from glico_augment.synthesis.draw import path_params
 from glico_augment.synthesis.synthesizer import Synthesizer
 
@@ -30,7 +30,6 @@ MAX_ROWS = 8
 """Classes that a figure shows unless it is asked for others."""
 _MAX_SIDE = 9.0  # inches, of the images of a figure
 _MAX_TILE = 1.2
-_MAX_NAME = 24
 _NOTEBOOK_DPI = 72
 _HTML_ROWS, _HTML_COLUMNS, _HTML_SIDE = 4, 8, 64
 
@@ -307,16 +306,11 @@ def _image_figure(images: Tensor, rows: Sequence[str], columns: Sequence[str]) -
     # make_pixels leaves one white pixel before and between the images. A "$" in a name must not start a formula.
     x_ticks = [width / 2 + column * (width + 1) for column in range(len(columns))]
     y_ticks = [height / 2 + row * (height + 1) for row in range(len(rows))]
-    axes.set_xticks(x_ticks, list(map(_shortened, columns)), parse_math=False)
-    axes.set_yticks(y_ticks, list(map(_shortened, rows)), parse_math=False)
+    axes.set_xticks(x_ticks, list(map(shortened, columns)), parse_math=False)
+    axes.set_yticks(y_ticks, list(map(shortened, rows)), parse_math=False)
     axes.tick_params(length=0, labelsize="small")
     axes.spines[:].set_visible(False)
     return figure
-
-
-def _shortened(name: str) -> str:
-    name = name.encode(errors="replace").decode()  # names of folders may hold bytes that are not text
-    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
 def _as_pairs(pairs: Any) -> Tensor:
