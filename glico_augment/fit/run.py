@@ -15,7 +15,8 @@ import torch
 from glico_augment import checks
 from glico_augment.config import MAX_SIDE, MAX_SIDE_PUBLISHED, PRESETS, FitConfig
 from glico_augment.data.class_names import ClassNames
-from glico_augment.data.image_set import ON_ERROR, ImageSet, check_dataset, read_image_set
+from glico_augment.data.image_set import ImageSet, check_dataset, read_image_set
+from glico_augment.data.reading import skipped_by, warn_of_skipped
 from glico_augment.data.samples import SampleLayout
 from glico_augment.devices import check_memory, choose_device, cpu_by_default, memory_of
 from glico_augment.errors import warn
@@ -62,7 +63,7 @@ class FitOptions:
             object.__setattr__(self, name, checks.integer(low)(name, getattr(self, name)))
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be a function of a FitProgress, or None; got {self.callback!r}")
-        checks.choice(ON_ERROR)("on_error", self.on_error)
+        skipped_by(self.on_error)
         if self.config is not None and not isinstance(self.config, FitConfig):
             raise TypeError(f"config must be a FitConfig, or None; got {self.config!r}")
         checks.choice(PRESETS)("preset", self.preset)
@@ -132,11 +133,7 @@ def fit_model(dataset: Any, options: FitOptions, *, finish: Callable[[Fitted], A
         quality = _optimise(fit, record, options)
     if group.is_first:
         logger.info("fitted in %d steps: R² %.3f of the reconstructions", fit.steps_done, quality.r2)
-        if skipped := image_set.skipped:
-            total = len(skipped) + len(image_set)
-            lines = "\n  ".join(skipped)
-            message = f"{len(skipped)} of {total} images were skipped:\n  {lines}"
-            warn(message)
+        warn_of_skipped(image_set.skipped, len(image_set.skipped) + len(image_set))
         if quality.is_poor:
             warn(_poor(quality, fit))
     return keep(fit.model.cpu(), quality)

@@ -375,7 +375,7 @@ class GLICOAugment(Synthesizer):
         """
         return self._with(extended(self, dataset, self.layout, **options))
 
-    def restrict(self, dataset: Any) -> Self:
+    def restrict(self, dataset: Any, *, on_error: str = "raise") -> Self:
         """An augmentation that draws anchors and partners among the images of ``dataset`` alone.
 
         For a fit on more images than are trained on. The networks are the same: they have learned the other images as
@@ -383,12 +383,13 @@ class GLICOAugment(Synthesizer):
 
         Args:
             dataset: map-style, of fitted images with their labels; others in it are ignored.
+            on_error: ``"raise"``, or ``"skip"`` for images that cannot be read, which a warning lists.
 
         Raises:
             TypeError: unless it is map-style, with samples of an image and an integer label.
             ValueError: if none of its images was fitted.
         """
-        return self._with(restricted(self, dataset, self.layout))
+        return self._with(restricted(self, dataset, self.layout, on_error=on_error))
 
     plot_paths = plots.plot_paths
     plot_swaps = plots.plot_swaps

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glico_augment.data.reading import read_sample
+from glico_augment.data.reading import Unreadable, read_each
 from glico_augment.data.samples import SampleLayout
 from glico_augment.errors import warn
 from glico_augment.fit.record import FitRecord
@@ -103,8 +103,18 @@ class Overlap:
         return self.n_codes - len(self.places) if self.is_whole else 0
 
 
-def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_codes: int, *, whole: bool) -> Overlap:
+def find_overlap(
+    dataset: Any,
+    layout: SampleLayout,
+    recognizer: Recognizer,
+    n_codes: int,
+    *,
+    whole: bool,
+    unreadable: list[Unreadable] | None = None,
+) -> Overlap:
     """Look at the images of a dataset, at all of them if ``whole`` or if they are at most 2,000, else at 500.
+
+    ``unreadable`` takes those that cannot be read; None raises instead.
 
     Raises:
         TypeError, ValueError: for a sample without an image and an integer label, and for an image that was fitted
@@ -116,8 +126,8 @@ def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_c
     places: dict[int, int] = {}
     channels = set()
     n_fitted = n_swapped = 0
-    for index in indices:
-        (its_digest, found), label = read_sample(dataset, index, layout, recognizer.look_at, with_label=True)
+    read = read_each(dataset, layout, recognizer.look_at, indices=indices, with_labels=True, unreadable=unreadable)
+    for index, (its_digest, found), label in read:
         channels.add(found)
         recognizer.check_label(its_digest, label, f"image {index} of the dataset")
         codes = recognizer.codes_with(its_digest, label)
