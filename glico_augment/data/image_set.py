@@ -34,7 +34,7 @@ class ImageSet:
         images: ``(n, channels, height, width)`` uint8.
         labels: ``(m,)`` int64, labels of the first ``m`` images.
         digests: ``(n,)`` int64, :func:`digest` of each image as its dataset yields it, in the channels of the set.
-        class_names: of each distinct label, in ascending order of the labels; None where nobody gave one.
+        class_names: of each distinct label, in ascending order of the labels; None if it has none.
         is_labeled: whether the images have labels. Those of a set without are 0, as of one class.
         skipped: a line for each image that could not be read and is not among them: which, its file and why.
     """
@@ -191,7 +191,7 @@ def _warn_if_random(dataset: Any, layout: SampleLayout, samples: Sequence[Sample
 
 
 class _Collector:
-    """Gathers images, all of one size; brings them to a square when a second size appears where none was asked for."""
+    """Gathers images at one size: if none was asked for and their sizes differ, all are brought to a square."""
 
     def __init__(self, size: tuple[int, int] | None, max_side: int, channels: int | None) -> None:
         self.size = size

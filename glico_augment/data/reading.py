@@ -64,8 +64,8 @@ def read_sample(
         name: what an image is called in messages.
 
     Raises:
-        TypeError, ValueError: whatever is wrong; the message names the index, and the file where the dataset has
-            ``samples`` as torchvision's folders do.
+        TypeError, ValueError: for a sample that cannot be read; the message names the index, and the file where the
+            dataset has ``samples`` as torchvision's folders do.
     """
     read = _try_to_read(dataset, index, layout, use, with_label=with_label, name=name)
     if isinstance(read, Unreadable):

@@ -24,7 +24,7 @@ class FitRecord:
 
     Attributes:
         config: the hyper-parameters, resolved.
-        class_names: of each label, in ascending order of the labels; None where nobody gave one.
+        class_names: of each label, in ascending order of the labels; None if it has none.
         image_shape: ``(channels, height, width)``.
         digests: ``(n,)`` int64 hashes of the images, by which fitted ones are recognised.
         fingerprint: 32 hexadecimal digits over images, labels and their order.

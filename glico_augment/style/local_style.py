@@ -141,8 +141,8 @@ class LocalStyle(nn.Module):
 
         Raises:
             TypeError: for an image of another kind.
-            ValueError: for normalised images (on an accelerator, which would be waited for, the first batch alone is
-                looked at), for channels that the styles cannot be brought to, and where not one image is found.
+            ValueError: for normalised images (on an accelerator only in the first batch, since a check waits for it),
+                for channels that the styles cannot be brought to, and unless exactly one image is found.
         """
         sample = inputs[0] if len(inputs) == 1 else inputs
         leaves, rebuild = flatten(sample)
@@ -206,7 +206,7 @@ class LocalStyle(nn.Module):
 
     @property
     def grid(self) -> int:
-        """Cells a side."""
+        """Cells per side."""
         return self.styles.shape[-1]
 
     def extra_repr(self) -> str:

@@ -155,7 +155,7 @@ class GLICOAugment(Synthesizer):
 
         Raises:
             TypeError, ValueError: for input that cannot be fitted; the message says what was expected.
-            FileNotFoundError: if pretrained weights are asked for and not to be had.
+            FileNotFoundError: if pretrained weights are not found.
             DivergenceError: if the loss becomes NaN or infinite.
             OSError: if ``checkpoint`` cannot be written or read.
             FileFormatError: if ``checkpoint`` is damaged, or no checkpoint.

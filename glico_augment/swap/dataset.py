@@ -46,7 +46,7 @@ class GLICODataset(Dataset[Any]):
     Parameters are drawn from torch's global generator, as transforms do: workers differ, and a seeded loader repeats
     itself. Everything runs on the CPU.
 
-    The images are looked at once, to say which were fitted: all of them up to 2,000, else 500. ``dataset[10:20]`` is a
+    Images are read once, to say which were fitted: all of them up to 2,000, else 500. ``dataset[10:20]`` is a
     dataset of those images, swapped alike. ``targets``, ``classes``, ``class_to_idx``, ``samples`` and ``features`` are
     those of the wrapped dataset, where it has them.
 
