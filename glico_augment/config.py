@@ -355,13 +355,16 @@ class SwapConfig(_Config):
     @property
     def description(self) -> str:
         """Where a synthetic image lies, in words."""
-        share = f"up to {self.largest_ratio:g} of the path to"
-        return {
+        share = "anywhere on the path to" if self.largest_ratio == 1 else f"up to {self.largest_ratio:g} of the path to"
+        place = {
             "same-class": f"{share} another image of the class",
             "noise": f"at the code of the image with Gaussian noise of {self.sampler_std:g}",
             "random-out": f"{share} a random point at an angle of at least {self.min_angle:g}",
             "other-class": f"{share} an image of another class",
         }[self.sampler]
+        has_field = self.cells > 1 and self.sampler != "noise"  # which has no path
+        field = f", by a field of {self.cells} × {self.cells} ratios" if has_field else ""
+        return f"{place}{field}{', detail carried' if self.carry else ''}"
 
 
 def split_overrides(

@@ -1,15 +1,12 @@
 """One HTML page that shows what was fitted and how well. It is self-contained: no script, no external resources.
 
-Every text in it is escaped: names of classes and files may be anything. The plot of the losses needs the extra
-``plots``.
+Every text in it is escaped: names of classes and files may be anything.
 """
 
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,12 +22,9 @@ from glico_augment.pictures.grids import data_uri, make_pixels, to_png
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 _STEPS = 8  # of a path
-_SAMPLES_PER_CLASS = 3
+_SWAPS = 5  # of each training image shown
 _VISIBLE_CLASSES = 12  # of the table; the others are folded away
 _MAX_IMAGE_SIDE = 128  # pixels, so that the page stays below a few MB
-_DPI = 110
-_TRAINING_SAMPLE = 256
-_CHUNK = 256
 
 
 def write_report(
@@ -77,10 +71,9 @@ def make_report(
     named = [(names or {}).get(index, f"{labels[index]}, image {index}") for index in indices]
     sections = (
         _summary(synthesizer, title),
+        _swaps(synthesizer),
         _reconstructions(synthesizer, named),
         _paths(synthesizer),
-        _samples(synthesizer, named),
-        _losses(synthesizer),
         _settings(synthesizer),
         _usage(title),
     )
@@ -106,14 +99,30 @@ def _summary(synthesizer: Synthesizer, title: str) -> str:
         "fitted at": f"{height} × {width}, {channels} channels",
         "steps": len(synthesizer.record.losses),
     }
-    verdict = (
-        '<p class="warning">The generator has not learned its images: a swap would cost accuracy. Fit longer, at a '
-        "lower rate, or with a larger latent_dim.</p>"
-    )
     return (
-        f"<h1>{_escape(title)}</h1><p>A fit of GLICO. The page shows training images, and the file holds them: share "
-        f"both as you would share those.</p>{_table(facts.items())}"
-    ) + (verdict if synthesizer.quality.is_poor else "")
+        f'<h1>{_escape(title)}</h1><p class="verdict">{_escape(synthesizer.fitted.verdict)}</p>'
+        f"{_table(facts.items())}<p>A fit of GLICO. The page shows training images, and the file holds them: share "
+        "both as you would share those.</p>"
+    )
+
+
+def _swaps(synthesizer: Synthesizer) -> str:
+    positions = plots.positions_of(synthesizer, at_most=plots.MAX_ROWS)
+    generator = torch.Generator().manual_seed(0)
+    indices = synthesizer.codes.sample_anchors(positions, generator=generator)
+    shown = plots.swaps(synthesizer, indices, _SWAPS, generator=generator).unflatten(0, (1 + _SWAPS, -1))
+    names = [synthesizer.classes[position] for position in positions.tolist()]
+    figures = [
+        _figure(images, f"A training image of {name} and {_SWAPS} images it is swapped for", name)
+        for images, name in zip(shown.unbind(1), names, strict=True)
+    ]
+    return (
+        "<h2>What the classifier sees</h2><p>Left a training image, then images that it is swapped for, with "
+        f"probability {synthesizer.p:g}, at the size of the fit. A swapped image lies "
+        f"{_escape(synthesizer.swap.description)}. One that looks like a copy of the training image, or of its "
+        f"partner, has a ratio r near 0, or near 1: that is no fault of the fit.{_left_out(synthesizer)}</p>"
+        f'<div class="swaps">{"".join(figures)}</div>'
+    )
 
 
 def _reconstructions(synthesizer: Synthesizer, named: list[str]) -> str:
@@ -133,11 +142,12 @@ def _reconstructions(synthesizer: Synthesizer, named: list[str]) -> str:
         )
         for *images, index, error in zip(real, rebuilt, worst, errors, strict=True)
     ]
+    carried = " What the generator misses, a swap carries along from the photographs." if synthesizer.carry else ""
     return (
         "<h2>Reconstructions</h2><p>R² is 1 for perfect reconstructions and 0 for a generator that draws the mean "
         f"image whatever the code. The worst class comes first.</p>{table}<h3>The worst reconstructions</h3><p>Left "
         "the training image, right what the generator makes of its code. The number is the root mean squared "
-        f'difference of values between 0 and 1.</p><div class="pairs">{"".join(pairs)}</div>'
+        f'difference of values between 0 and 1.{carried}</p><div class="pairs">{"".join(pairs)}</div>'
     )
 
 
@@ -148,46 +158,8 @@ def _paths(synthesizer: Synthesizer) -> str:
     names = [synthesizer.classes[position] for position in positions.tolist()]
     figures = [_figure(row, f"A path of {name}", name) for row, name in zip(rows, names, strict=True)]
     return (
-        "<h2>Paths</h2><p>Between the codes of two training images of a class, which stand at both ends, without "
-        f"noise. A swapped image lies {_escape(synthesizer.swap.description)}.{_left_out(synthesizer)}</p>"
-        + "".join(figures)
-    )
-
-
-def _samples(synthesizer: Synthesizer, named: list[str]) -> str:
-    positions = plots.positions_of(synthesizer, at_most=plots.MAX_ROWS)
-    samples = plots.samples(synthesizer, positions, _SAMPLES_PER_CLASS, generator=torch.Generator().manual_seed(0))
-    indices, distances = nearest(samples, synthesizer.images)
-    classes = [synthesizer.classes[position] for position in positions.repeat_interleave(_SAMPLES_PER_CLASS).tolist()]
-    pairs = [
-        _figure(
-            torch.stack([sample, to_unit(synthesizer.images[index])]),
-            f"A synthetic image of {name} and the nearest training image, {index}",
-            name,
-            f"nearest: {named[index]}",
-            f"at {distance:.3f}",
-        )
-        for sample, name, index, distance in zip(samples, classes, indices.tolist(), distances.tolist(), strict=True)
-    ]
-    return (
-        "<h2>Samples beside their nearest training images</h2><p>Left a synthetic image as a swap makes it, right the "
-        "training image nearest to it, of any class, and the root mean squared difference of their values; the median "
-        f"is {distances.median():.3f}. Between a training image and the nearest other one the median is "
-        f"{usual_distance(synthesizer.images):.3f}: a sample much nearer than that is a copy with a little noise."
-        f'{_left_out(synthesizer)}</p><div class="pairs">{"".join(pairs)}</div>'
-    )
-
-
-def _losses(synthesizer: Synthesizer) -> str:
-    try:
-        chart = plots.plot_losses(synthesizer)
-    except ModuleNotFoundError as error:
-        return f"<h2>The fit</h2><p>{_escape(error)}</p>"
-    file = io.BytesIO()
-    chart.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})  # the version of matplotlib
-    return (
-        "<h2>The fit</h2><p>The loss and its parts before weighting, with the moving average over a fiftieth of the "
-        f'steps.</p><img src="{data_uri(file.getvalue())}" alt="Loss and its parts over the steps of the fit">'
+        "<h2>Paths</h2><p>Between the codes of two training images of a class, which stand at both ends. A path has "
+        f"one ratio r in all parts of the image, and no noise.{_left_out(synthesizer)}</p>" + "".join(figures)
     )
 
 
@@ -221,25 +193,6 @@ def _usage(title: str) -> str:
     return f"<h2>How to use the file</h2><pre>{_escape(code)}</pre>"
 
 
-def nearest(images: Tensor, training: Tensor, *, excluded: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The index of the training image, uint8, nearest to each of ``images``, in ``[0, 1]``, and its root mean squared
-    difference, ``(k,)`` each. Of ``excluded``, ``(k,)``, each image leaves one training image out.
-    """
-    flat = images.flatten(1)
-    exact = partial(torch.cdist, flat, compute_mode="donot_use_mm_for_euclid_dist")
-    distances = torch.cat([exact(to_unit(chunk).flatten(1)) for chunk in training.split(_CHUNK)], dim=1)
-    if excluded is not None:
-        distances.scatter_(1, excluded[:, None], torch.inf)
-    found = distances.min(dim=1)
-    return found.indices, found.values / flat.shape[1] ** 0.5
-
-
-def usual_distance(training: Tensor) -> float:
-    """The median distance of a training image from the nearest other one, over at most 256 of them."""
-    chosen = torch.arange(0, len(training), -(-len(training) // _TRAINING_SAMPLE))
-    return float(nearest(to_unit(training[chosen]), training, excluded=chosen)[1].median())
-
-
 def _escape(text: object) -> str:
     return html.escape(str(text))
 
@@ -271,8 +224,9 @@ pre { border: 1px solid GrayText; padding: .8rem; white-space: pre-wrap; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td { padding: .2rem 1rem .2rem 0; vertical-align: top; }
 img { display: block; max-width: 100%; }
-.warning { font-weight: bold; color: #d0312d; }
-.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); gap: 1rem; }
+.verdict { font-size: 1.2rem; font-weight: bold; }
+.pairs, .swaps { display: grid; grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); gap: 1rem; }
+.swaps { grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr)); }
 figure { margin: .5rem 0; }
 figure img { width: 100%; image-rendering: pixelated; }
 figcaption { font-size: .85rem; line-height: 1.35; }

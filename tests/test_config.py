@@ -354,3 +354,22 @@ def test_settings_of_fit_and_swap_are_told_apart_and_others_refused():
 def test_importing_the_config_imports_no_torch():
     code = "import sys, glico_augment.config; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "anywhere on the path to another image of the class, by a field of 3 × 3 ratios, detail carried"),
+        ({"cells": 1, "carry": False, "max_ratio": 0.4}, "up to 0.4 of the path to another image of the class"),
+        ({"cells": 1, "max_ratio": 0.3}, "up to 0.3 of the path to another image of the class, detail carried"),
+        (
+            {"sampler": "other-class", "carry": False},
+            "up to 0.4 of the path to an image of another class, by a field of",
+        ),
+        ({"sampler": "noise", "carry": False}, "at the code of the image with Gaussian noise of 0.25"),
+    ],
+)
+def test_where_a_synthetic_image_lies_is_said_in_words(settings, words):
+    said = SwapConfig(**settings).description
+    assert said.startswith(words)
+    assert ("field" in said, "carried" in said) == ("field" in words, "carried" in words)

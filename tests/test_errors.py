@@ -80,10 +80,10 @@ WARNINGS = {
     "data.folders.find_classes": [(loose_images, "images in no class folder")],
     "data.image_set.finish": [(mixed_channels, "different numbers of channels")],
     "data.image_set._warn_if_random": [(lambda a, f: quick_fit(Random(IMAGES, LABELS), epochs=1), "read.* twice")],
+    "data.reading.warn_of_skipped": [(skipped_images, "1 of 9 images were skipped")],
     "fit.progress.__init__": [(no_bar, "no progress bar")],
     "fit.run.fit_model": [
         (lambda a, f: quick_fit(TensorDataset(IMAGES[:1].expand(8, -1, -1, -1), LABELS), epochs=1), "all 8 images are"),
-        (skipped_images, "1 of 9 images were skipped"),
         (lambda a, f: quick_fit(DATASET, epochs=1), "has not learned its images"),
     ],
     "latent.encode.encode": [(poor_codes, "has not learned its images")],

@@ -1,21 +1,19 @@
+import base64
 import dataclasses
+import io
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 
+import numpy as np
 import PIL.Image
 import pytest
 import torch
 from conftest import quick_fit, smooth_images
 from torch.utils.data import TensorDataset
 
-from glico_augment import report
-from glico_augment.images.values import to_unit
 from glico_augment.report import make_report, write_report
-
-pytest.importorskip("matplotlib")
 
 VOID = {"meta", "img", "br"}
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</style></title><b>&amp;")
@@ -64,9 +62,9 @@ def test_a_page_says_how_good_the_fit_is(page, augment):
     described = [attributes["alt"] for tag, attributes in shown.tags if tag == "img"]
     rebuilt = [int(re.search(r"\d+", alt)[0]) for alt in described if alt.startswith("Training image")]
     assert rebuilt == list(augment.quality.worst)
-    assert len([alt for alt in described if alt.startswith("A synthetic image")]) == 3 * 3
+    swaps = [f"A training image of {name} and 5 images it is swapped for" for name in augment.classes]
+    assert [alt for alt in described if "swapped" in alt] == swaps
     assert [alt for alt in described if "path" in alt] == [f"A path of {name}" for name in augment.classes]
-    assert "Loss and its parts over the steps of the fit" in described
 
 
 def test_a_page_has_no_script_and_loads_nothing(page):
@@ -102,7 +100,6 @@ def test_a_page_is_the_same_every_time_and_draws_from_no_global_generator(page, 
     before = torch.get_rng_state()
     assert make_report(augment, title="photos.safetensors") == page
     assert torch.equal(torch.get_rng_state(), before)
-    assert "matplotlib" not in page.lower()
 
 
 def test_files_are_named_where_they_are_known(augment):
@@ -112,11 +109,32 @@ def test_files_are_named_where_they_are_known(augment):
     assert f"image {worst[1]}<br>off by" in named
 
 
-@pytest.mark.parametrize(("r2", "is_poor"), [(0.3, True), (0.9, False)])
-def test_a_fit_that_learned_nothing_is_said_to_be_poor(r2, is_poor, augment):
-    quality = dataclasses.replace(augment.quality, r2=r2)
-    augment.record = dataclasses.replace(augment.record, quality=quality)
-    assert ("has not learned its images" in make_report(augment)) is is_poor
+def test_the_page_begins_with_the_verdict(page, augment):
+    assert Page(page).text.index(augment.fitted.verdict) < Page(page).text.index("R² of the reconstructions")
+
+
+def test_a_training_image_stands_before_what_it_is_swapped_for(augment):
+    augment.p, augment.max_ratio, augment.noise_std, augment.carry = (
+        1.0,
+        0.0,
+        0.0,
+        True,
+    )  # each swap is the image itself
+    figure = re.search(r'src="data:image/png;base64,([^"]+)" alt="A training image of 3 ', make_report(augment))[1]
+    with PIL.Image.open(io.BytesIO(base64.b64decode(figure))) as picture:
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    first, *others = pixels[:, 1:, 1:].unfold(2, 10, 11).permute(2, 0, 1, 3)[:, :, :12]
+    assert any(torch.equal(first, image) for image in augment.images[:3])
+    assert len(others) == 5
+    assert all((other.int() - first.int()).abs().max() <= 1 for other in others)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"cells": 1, "carry": False}, False), ({"cells": 3, "carry": True}, True)]
+)
+def test_the_field_and_the_carried_detail_are_said(settings, said, augment):
+    augment.swap = augment.swap.replace(**settings)
+    assert ("a field of 3 × 3 ratios, detail carried" in make_report(augment)) is said
 
 
 def test_a_page_of_many_classes_shows_some_and_hides_none():
@@ -144,13 +162,6 @@ def test_a_page_is_written_whole_or_not_at_all(augment, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".safetensors"] == ["page.html"]
 
 
-def test_without_matplotlib_the_page_names_the_extra_in_place_of_the_losses(page, augment, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    without = make_report(augment, title="photos.safetensors")
-    assert "figures need matplotlib: pip install 'glico-augment[plots]'" in Page(without).text
-    assert without.count("<img") == page.count("<img") - 1
-
-
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 @pytest.mark.parametrize("width", [400, 1400])
 def test_a_browser_shows_the_page_and_logs_nothing(width, augment, tmp_path):
@@ -162,32 +173,6 @@ def test_a_browser_shows_the_page_and_logs_nothing(width, augment, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert "CONSOLE" not in done.stderr
     assert (tmp_path / "page.png").stat().st_size > 10_000
-
-
-def brute_force(images, training):
-    return (images[:, None] - to_unit(training)[None]).square().flatten(2).mean(dim=2).sqrt()
-
-
-def test_the_nearest_image_is_that_of_smallest_distance(monkeypatch):
-    monkeypatch.setattr(report, "_CHUNK", 3)
-    generator = torch.Generator().manual_seed(0)
-    training = torch.randint(256, (11, 3, 4, 5), generator=generator, dtype=torch.uint8)
-    images = torch.rand(7, 3, 4, 5, generator=generator)
-    expected = brute_force(images, training)
-    indices, distances = report.nearest(images, training)
-    assert torch.equal(indices, expected.argmin(dim=1))
-    torch.testing.assert_close(distances, expected.min(dim=1).values)
-
-
-def test_a_training_image_is_nearest_to_itself_unless_it_is_excluded(images, monkeypatch):
-    monkeypatch.setattr(report, "_CHUNK", 3)
-    indices, distances = report.nearest(to_unit(images), images)
-    assert torch.equal(indices, torch.arange(8))
-    assert (distances == 0).all()
-    indices, _ = report.nearest(to_unit(images), images, excluded=torch.arange(8))
-    expected = brute_force(to_unit(images), images).fill_diagonal_(torch.inf)
-    assert torch.equal(indices, expected.argmin(dim=1))
-    assert report.usual_distance(images) == pytest.approx(expected.min(dim=1).values.median().item())
 
 
 def test_the_command_writes_a_page_with_the_names_of_files(glico, photos, photos_fit, tmp_path):

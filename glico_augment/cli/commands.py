@@ -127,8 +127,10 @@ def facts(augment: GLICOAugment) -> dict[str, Any]:
         "parameters": sum(value.numel() for value in augment.generator.parameters()),
         "r2": quality.r2,
         "is_learned": not quality.is_poor,
+        "verdict": augment.fitted.verdict,
         "worst_images": list(quality.worst),
-        "swap": {**augment.swap.to_json(), "noise_std": augment.noise_std},
+        "swap": {**augment.swap.to_json(), "max_ratio": augment.max_ratio, "noise_std": augment.noise_std},
+        "swap_in_words": augment.swap.description,
         "fingerprint": record.fingerprint,
         "seed": record.seed,
         "steps": len(record.losses),
@@ -145,13 +147,14 @@ def facts(augment: GLICOAugment) -> dict[str, Any]:
 def table(found: dict[str, Any]) -> str:
     """:func:`facts` as lines of a name and a value, with control characters and line breaks escaped."""
     swap, worst = found["swap"], ", ".join(map(str, found["worst_images"][:5]))
-    verdict = "" if found["is_learned"] else " (the images are not learned: fit again, longer or at a lower rate)"
     rows = [
+        ("verdict", found["verdict"]),
         ("images", f"{found['images']} labelled, {found['unlabeled']} unlabelled"),
         ("size", f"{found['height']} × {found['width']}, {found['channels']} channels"),
         ("codes", f"{found['images'] + found['unlabeled']} on the unit sphere in R^{found['latent_dim']}"),
         ("generator", f"{found['parameters']:,} parameters"),
-        ("quality", f"R² {found['r2']:.3f} of the reconstructions{verdict}, worst images {worst}"),
+        ("quality", f"R² {found['r2']:.3f} of the reconstructions, worst images {worst}"),
+        ("a swap lies", found["swap_in_words"]),
         *((f"swap {name}", value) for name, value in swap.items()),
         *((name, found[name]) for name in ("fingerprint", "seed", "steps", "restarts")),
         *((f"final {name}", f"{value:.4f}") for name, value in found["final_losses"].items()),
@@ -173,7 +176,7 @@ def sample(args: argparse.Namespace) -> None:
     if is_image_name(args.output):
         check_grid(args.output, images=count, shape=augment.generator.image_shape, scale=args.scale)
         images, _ = augment.synthesize(n_per_class=args.n_per_class, generator=generator)
-        save_grid(images, args.output, columns=args.n_per_class, scale=args.scale)
+        save_grid(images, args.output, columns=args.n_per_class, scale=args.scale, names=augment.classes)
         names = ", ".join(map(shown, augment.classes))
         print(f"{count} images in {shown(str(args.output))}, a row per class: {names}")
         return
@@ -216,7 +219,8 @@ def interpolate(args: argparse.Namespace) -> None:
     rows = paths(augment, first, last, steps=args.steps)
     if args.data is not None:
         rows = with_ends(values.to_unit(augment.images[first]), rows, values.to_unit(augment.images[last]))
-    save_grid(rows, args.output, columns=columns, scale=args.scale)
+    names = [augment.classes[position] for position in positions.tolist()]
+    save_grid(rows, args.output, columns=columns, scale=args.scale, names=names)
     print(f"{len(positions)} paths of {args.steps} images in {shown(str(args.output))}")
 
 

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from glico_augment import checks
 from glico_augment.checks import shown
 from glico_augment.config import MAX_SIDE
 from glico_augment.data.class_names import ClassNames, check_class_names, names_of_classes
-from glico_augment.data.reading import Sample, Unreadable, read_sample, read_samples
+from glico_augment.data.reading import Sample, Unreadable, read_sample, read_samples, skipped_by
 from glico_augment.data.samples import PLAIN, SampleLayout
 from glico_augment.errors import warn
 from glico_augment.images import values
@@ -24,7 +23,6 @@ from glico_augment.images.identity import digests, fingerprint
 
 ALL_IMAGES = "all images"
 """What the one class of images without labels is called."""
-ON_ERROR = ("raise", "skip")
 _READ_TWICE = 8  # images, spread over the set: a flip with p = 0.5 escapes all of them once in 256 fits
 
 
@@ -36,7 +34,7 @@ class ImageSet:
         images: ``(n, channels, height, width)`` uint8.
         labels: ``(m,)`` int64, labels of the first ``m`` images.
         digests: ``(n,)`` int64, :func:`digest` of each image as its dataset yields it, in the channels of the set.
-        class_names: of each distinct label, in ascending order of the labels; None where nobody gave one.
+        class_names: of each distinct label, in ascending order of the labels; None if it has none.
         is_labeled: whether the images have labels. Those of a set without are 0, as of one class.
         skipped: a line for each image that could not be read and is not among them: which, its file and why.
     """
@@ -97,7 +95,7 @@ def read_image_set(
             to one size and number of channels, and negative labels without a name beside named classes. With
             ``"skip"``, if no image of a class can be read.
     """
-    checks.choice(ON_ERROR)("on_error", on_error)
+    skipped_by(on_error)
     check_dataset(dataset, "dataset")
     is_labeled = _has_labels(dataset, layout)
     names = _names(dataset, class_names, layout, is_labeled=is_labeled)
@@ -106,7 +104,7 @@ def read_image_set(
     skipped: list[Unreadable] = []
 
     def read(source: Any, *, with_labels: bool, name: str) -> list[Sample]:
-        unreadable: list[Unreadable] | None = None if on_error == "raise" else []
+        unreadable = skipped_by(on_error)
         samples = read_samples(
             source, layout, size, num_workers=num_workers, with_labels=with_labels, name=name, unreadable=unreadable
         )
@@ -193,7 +191,7 @@ def _warn_if_random(dataset: Any, layout: SampleLayout, samples: Sequence[Sample
 
 
 class _Collector:
-    """Gathers images, all of one size; brings them to a square when a second size appears where none was asked for."""
+    """Gathers images at one size: if none was asked for and their sizes differ, all are brought to a square."""
 
     def __init__(self, size: tuple[int, int] | None, max_side: int, channels: int | None) -> None:
         self.size = size

@@ -6,7 +6,7 @@ import bisect
 import functools
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,13 +14,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
+from glico_augment import checks
 from glico_augment.checks import shown
 from glico_augment.data.labels import read_label
 from glico_augment.data.samples import SampleLayout, check_sample
+from glico_augment.errors import warn
 from glico_augment.images import convert, values
 from glico_augment.images.identity import digests
 
 T = TypeVar("T")
+ON_ERROR = ("raise", "skip")
 
 
 class Unreadable(NamedTuple):
@@ -61,8 +64,8 @@ def read_sample(
         name: what an image is called in messages.
 
     Raises:
-        TypeError, ValueError: whatever is wrong; the message names the index, and the file where the dataset has
-            ``samples`` as torchvision's folders do.
+        TypeError, ValueError: for a sample that cannot be read; the message names the index, and the file where the
+            dataset has ``samples`` as torchvision's folders do.
     """
     read = _try_to_read(dataset, index, layout, use, with_label=with_label, name=name)
     if isinstance(read, Unreadable):
@@ -96,26 +99,70 @@ def read_samples(
             that cannot be read, where ``unreadable`` is None; and if none can be read.
     """
     use = functools.partial(_canonical, size=size)
+    read = read_each(
+        dataset, layout, use, num_workers=num_workers, with_labels=with_labels, name=name, unreadable=unreadable
+    )
+    for index, (image, its_digests), label in read:
+        # What a worker sends lies in shared memory, with a file descriptor.
+        yield Sample(index, image.clone() if num_workers else image, its_digests, label)
+
+
+def read_each(
+    dataset: Any,
+    layout: SampleLayout,
+    use: Callable[[Any], T],
+    *,
+    indices: Sequence[int] | None = None,
+    num_workers: int = 0,
+    with_labels: bool,
+    name: str = "image",
+    unreadable: list[Unreadable] | None = None,
+) -> Iterator[tuple[int, T, int]]:
+    """The index of each sample, what ``use`` makes of its image, and its label; see :func:`read_samples`.
+
+    ``indices`` are those to read, None for all.
+    """
     read_one = functools.partial(_try_to_read, dataset, layout=layout, use=use, with_label=with_labels, name=name)
     if multiprocessing.current_process().daemon:
         num_workers = 0  # it may start none
-    indices: Any = range(len(dataset))
+    chosen: Any = range(len(dataset)) if indices is None else indices
     # Samples are read where they are collated: in the workers. The generator keeps the loader from drawing its seed
     # from torch's global one.
     loader: DataLoader[Any] = DataLoader(
-        indices, batch_size=None, num_workers=num_workers, collate_fn=read_one, generator=torch.Generator()
+        chosen, batch_size=None, num_workers=num_workers, collate_fn=read_one, generator=torch.Generator()
     )
-    for index, read in enumerate(loader):
+    for index, read in zip(chosen, loader, strict=True):
         if not isinstance(read, Unreadable):
-            (image, its_digests), label = read
-            # What a worker sends lies in shared memory, with a file descriptor.
-            yield Sample(index, image.clone() if num_workers else image, its_digests, label)
+            yield index, *read
         elif unreadable is None or not read.is_skippable:
             raise read.error
         else:
             unreadable.append(read)
-    if unreadable and len(unreadable) == len(dataset):
-        raise ValueError(f"none of the {len(dataset)} images could be read; {unreadable[0].error}")
+    if unreadable and len(unreadable) == len(chosen):
+        raise ValueError(f"none of the {len(chosen)} images could be read; {unreadable[0].error}")
+
+
+def read_raw(dataset: Any, index: int) -> Any:
+    """``dataset[index]`` as it is; what it raises is a ValueError or TypeError that names the index, and the file."""
+    try:
+        return dataset[index]
+    except Exception as error:
+        count = len(dataset)
+        if isinstance(error, IndexError) and not -count <= index < count:
+            raise  # which ends a loop over the dataset
+        raise _in_words(dataset, index % count, "image", error) from error
+
+
+def skipped_by(on_error: str) -> list[Unreadable] | None:
+    """What :func:`read_each` takes as ``unreadable`` for an ``on_error`` of ``"raise"`` or ``"skip"``."""
+    return None if checks.choice(ON_ERROR)("on_error", on_error) == "raise" else []
+
+
+def warn_of_skipped(skipped: Sequence[str], total: int) -> None:
+    """Warn that images of ``total`` were skipped, with a line for each; of none nothing is said."""
+    if skipped:
+        lines = "\n  ".join(skipped)
+        warn(f"{len(skipped)} of {total} images were skipped:\n  {lines}")
 
 
 def _try_to_read(
@@ -136,12 +183,17 @@ def _try_to_read(
         is_skippable = True
         return use(image), label
     except Exception as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        file, its_label = _file_and_label(dataset, index)
-        place = f"{name} {index}" if file is None else f"{name} {index} ({shown(file)})"
-        in_words = kind(f"{place} could not be read: {str(error) or type(error).__name__}")
+        in_words = _in_words(dataset, index, name, error)
         in_words.__cause__ = error
-        return Unreadable(in_words, its_label, is_skippable)
+        return Unreadable(in_words, _file_and_label(dataset, index)[1], is_skippable)
+
+
+def _in_words(dataset: Any, index: int, name: str, error: Exception) -> Exception:
+    """An error that names the image, and its file, as a type that takes a message."""
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    file, _ = _file_and_label(dataset, index)
+    place = f"{name} {index}" if file is None else f"{name} {index} ({shown(file)})"
+    return kind(f"{place} could not be read: {str(error) or type(error).__name__}")
 
 
 def _canonical(image: Any, size: tuple[int, int] | None) -> tuple[Tensor, dict[int, int]]:

@@ -93,7 +93,7 @@ class SampleLayout:
             ValueError: if a getter alone knows where the label is.
         """
         if self.labels_getter is not None:
-            raise ValueError("with a labels_getter nobody knows where to put a label back: give label_key instead")
+            raise ValueError("a labels_getter does not say where a changed label is to be put: give label_key instead")
         if self.label_key is not None:
             return _put(sample, self.label_key, label)
         if isinstance(sample, Mapping):

@@ -16,7 +16,7 @@ from glico_augment import checks
 
 try:
     import fcntl
-except ImportError:  # Windows, where nobody can remove a file that is open
+except ImportError:  # Windows, where an open file cannot be removed
     fcntl = None  # type: ignore[assignment]
 
 _SHOWN_CHARACTERS = 20  # of a file's name in that of its partial file, which must not be longer than a name can be
@@ -108,8 +108,8 @@ def _create(target: Path) -> tuple[Path, BinaryIO]:
 def _locked(partial: Path) -> BinaryIO | None:
     """The emptied file ``partial``, locked until it is closed; None if its writer lives, or files cannot be locked.
 
-    A lock tells, as the system drops it with the process, on whatever machine or in whatever container that ran. A
-    process number in the name, or an age, would not.
+    The system drops a lock with the process that holds it, also in another container or on another machine. A process
+    number in the name, or the age of the file, would not tell whether the writer lives.
     """
     try:
         file = partial.open("ab")

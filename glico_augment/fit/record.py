@@ -12,8 +12,10 @@ from torch import Tensor
 from glico_augment.config import FitConfig
 from glico_augment.data.image_set import ImageSet
 from glico_augment.fit.progress import LOSS_PARTS
-from glico_augment.fit.quality import FitQuality
+from glico_augment.fit.quality import MIN_R2, FitQuality
 from glico_augment.model.model import GLICOModel
+
+_GOOD_R2 = 0.9  # what the default fit reaches on the sets of the benchmarks
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class FitRecord:
 
     Attributes:
         config: the hyper-parameters, resolved.
-        class_names: of each label, in ascending order of the labels; None where nobody gave one.
+        class_names: of each label, in ascending order of the labels; None if it has none.
         image_shape: ``(channels, height, width)``.
         digests: ``(n,)`` int64 hashes of the images, by which fitted ones are recognised.
         fingerprint: 32 hexadecimal digits over images, labels and their order.
@@ -86,3 +88,30 @@ class Fitted(NamedTuple):
     model: GLICOModel
     images: Tensor
     record: FitRecord
+
+    @property
+    def verdict(self) -> str:
+        """Whether the fit is good to swap images with, in one sentence; if not, what to do."""
+        quality, codes = self.record.quality, self.model.codes
+        assert quality is not None
+        if quality.is_poor:
+            return (
+                f"Not to be used yet: the generator has not learned its images (R² {quality.r2:.2f}, and under "
+                f"{MIN_R2:g} a swap costs accuracy); fit longer, with a lower lr or a larger latent_dim."
+            )
+        counts = torch.bincount(codes.class_indices)
+        n_alone = int((counts == 1).sum()) if self.record.is_labeled else 0
+        if n_alone:
+            return (
+                f"Too few images: {n_alone} of {len(counts)} classes have a single image, which has no partner to be "
+                "swapped with; add images to them, or leave them out."
+            )
+        n_repeated = codes.n_labeled - len(self.record.digests[: codes.n_labeled].unique())
+        if n_repeated:
+            return (
+                f"Good to use, but {n_repeated} of {codes.n_labeled} images are duplicates of another, and a swap "
+                "between equal images changes nothing; leave them out."
+            )
+        if quality.r2 < _GOOD_R2:
+            return f"Usable, and better after a longer fit: R² is {quality.r2:.2f}, and {_GOOD_R2:g} is good."
+        return f"Good to use: the generator has learned its images (R² {quality.r2:.2f})."

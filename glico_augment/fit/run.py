@@ -15,7 +15,8 @@ import torch
 from glico_augment import checks
 from glico_augment.config import MAX_SIDE, MAX_SIDE_PUBLISHED, PRESETS, FitConfig
 from glico_augment.data.class_names import ClassNames
-from glico_augment.data.image_set import ON_ERROR, ImageSet, check_dataset, read_image_set
+from glico_augment.data.image_set import ImageSet, check_dataset, read_image_set
+from glico_augment.data.reading import skipped_by, warn_of_skipped
 from glico_augment.data.samples import SampleLayout
 from glico_augment.devices import check_memory, choose_device, cpu_by_default, memory_of
 from glico_augment.errors import warn
@@ -27,7 +28,7 @@ from glico_augment.fit.progress import Callback, ProgressReport, logger
 from glico_augment.fit.quality import MIN_R2, FitQuality
 from glico_augment.fit.record import FitRecord, Fitted
 from glico_augment.model.classifier import Classifier
-from glico_augment.model.generator import Generator
+from glico_augment.model.generator import Generator, check_cells
 from glico_augment.model.model import GLICOModel
 
 MAX_STEPS = 10**8
@@ -36,7 +37,10 @@ MAX_STEPS = 10**8
 
 @dataclasses.dataclass(frozen=True)
 class FitOptions:
-    """The arguments of :meth:`GLICOAugment.fit`, which documents them; ``overrides`` are those of the config alone."""
+    """The arguments of :meth:`GLICOAugment.fit`, which documents them; ``overrides`` are those of the config alone.
+
+    ``cells`` are those of the swap, 1 if none were asked for.
+    """
 
     config: FitConfig | None
     overrides: Mapping[str, Any]
@@ -52,13 +56,14 @@ class FitOptions:
     checkpoint_every: int
     num_workers: int
     on_error: str
+    cells: int
 
     def __post_init__(self) -> None:
         for name, low in (("seed", 0), ("checkpoint_every", 1), ("num_workers", 0)):
             object.__setattr__(self, name, checks.integer(low)(name, getattr(self, name)))
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be a function of a FitProgress, or None; got {self.callback!r}")
-        checks.choice(ON_ERROR)("on_error", self.on_error)
+        skipped_by(self.on_error)
         if self.config is not None and not isinstance(self.config, FitConfig):
             raise TypeError(f"config must be a FitConfig, or None; got {self.config!r}")
         checks.choice(PRESETS)("preset", self.preset)
@@ -100,6 +105,7 @@ def fit_model(dataset: Any, options: FitOptions, *, finish: Callable[[Fitted], A
             on_error=options.on_error,
         )
         _check_classes(image_set, options.unlabeled)
+        check_cells(options.cells, image_set.image_shape)
         known: dict[str, Any] = {"image_size": image_set.image_shape[1:]}
         if not image_set.is_labeled:
             known |= {"classifier_weight": 0.0, "class_cosine": 0.0}  # there is nothing to classify
@@ -127,11 +133,7 @@ def fit_model(dataset: Any, options: FitOptions, *, finish: Callable[[Fitted], A
         quality = _optimise(fit, record, options)
     if group.is_first:
         logger.info("fitted in %d steps: R² %.3f of the reconstructions", fit.steps_done, quality.r2)
-        if skipped := image_set.skipped:
-            total = len(skipped) + len(image_set)
-            lines = "\n  ".join(skipped)
-            message = f"{len(skipped)} of {total} images were skipped:\n  {lines}"
-            warn(message)
+        warn_of_skipped(image_set.skipped, len(image_set.skipped) + len(image_set))
         if quality.is_poor:
             warn(_poor(quality, fit))
     return keep(fit.model.cpu(), quality)
@@ -171,6 +173,8 @@ def _check_before_reading(dataset: Any, options: FitOptions, device: torch.devic
     config = options.settled(n_images)
     size = config.image_size or 1  # if none is asked for
     shape = (1, size, size) if isinstance(size, int) else (1, *size)
+    if config.image_size is not None:
+        check_cells(options.cells, shape)
     check_cost(config.resolved(n_images, shape), n_images, shape, 2, device=device, n_processes=n_processes)
     return config
 

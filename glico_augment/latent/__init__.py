@@ -1,1 +1,1 @@
-"""What the fitted sphere is good for beside the swap: codes of images that were not fitted."""
+"""Uses of the fitted sphere besides the swap: codes of images that were not fitted."""

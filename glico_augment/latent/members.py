@@ -10,6 +10,7 @@ from torch import Tensor
 
 from glico_augment.data.class_names import first_difference, names_of_classes
 from glico_augment.data.image_set import ImageSet, check_dataset, read_image_set
+from glico_augment.data.reading import skipped_by, warn_of_skipped
 from glico_augment.data.samples import SampleLayout
 from glico_augment.data.sources import as_dataset
 from glico_augment.devices import cpu_by_default
@@ -25,7 +26,7 @@ from glico_augment.synthesis.synthesizer import Synthesizer
 
 
 @cpu_by_default()
-def restricted(synthesizer: Synthesizer, dataset: Any, layout: SampleLayout) -> Fitted:
+def restricted(synthesizer: Synthesizer, dataset: Any, layout: SampleLayout, *, on_error: str) -> Fitted:
     """The fit with the labelled images of ``dataset`` alone; see :meth:`GLICOAugment.restrict`.
 
     Unlabelled images go. The networks stay as they are, except that the logits of classes without an image go.
@@ -33,7 +34,11 @@ def restricted(synthesizer: Synthesizer, dataset: Any, layout: SampleLayout) -> 
     model, images, record = synthesizer.fitted
     dataset = as_dataset(dataset)
     check_dataset(dataset, "dataset")
-    overlap = find_overlap(dataset, layout, Recognizer(record, model.codes), model.codes.n_labeled, whole=True)
+    unreadable = skipped_by(on_error)
+    recognizer = Recognizer(record, model.codes)
+    n_labeled = model.codes.n_labeled
+    overlap = find_overlap(dataset, layout, recognizer, n_labeled, whole=True, unreadable=unreadable)
+    warn_of_skipped([str(each.error) for each in unreadable or ()], len(dataset))
     kept = overlap.codes
     if not len(kept):
         raise ValueError(f"none of the {len(dataset)} images was fitted under its label: there is nothing to draw")

@@ -93,6 +93,17 @@ class Generator(nn.Module):
         return f"latent_dim={self.latent_dim}, noise_dim={self.noise_dim}, image_shape={self.image_shape}"
 
 
+def check_cells(cells: int, image_shape: tuple[int, int, int]) -> None:
+    """Raise ValueError if a field of ratios has more cells per side than the first feature map for such images."""
+    _, height, width = image_shape
+    size = _halvings(height, width)[0]
+    if cells > min(size):
+        raise ValueError(
+            f"cells must be at most {min(size)}, the shorter side of the first feature map, {size[0]} × {size[1]}, for "
+            f"images of {height} × {width} pixels; got {cells}"
+        )
+
+
 def double_and_convolve(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Nearest-neighbour upsampling to twice the size and a 3×3 convolution with zero padding, in one.
 

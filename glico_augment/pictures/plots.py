@@ -19,7 +19,7 @@ from glico_augment.data.labels import as_integers
 from glico_augment.devices import cpu_by_default
 from glico_augment.images.values import resize, to_unit
 from glico_augment.optional import import_optional
-from glico_augment.pictures.grids import data_uri, make_pixels, to_png
+from glico_augment.pictures.grids import data_uri, make_pixels, shortened, to_png
 from glico_augment.synthesis.draw import path_params
 from glico_augment.synthesis.synthesizer import Synthesizer
 
@@ -30,7 +30,6 @@ MAX_ROWS = 8
 """Classes that a figure shows unless it is asked for others."""
 _MAX_SIDE = 9.0  # inches, of the images of a figure
 _MAX_TILE = 1.2
-_MAX_NAME = 24
 _NOTEBOOK_DPI = 72
 _HTML_ROWS, _HTML_COLUMNS, _HTML_SIDE = 4, 8, 64
 
@@ -82,6 +81,17 @@ def samples(
     return augment.synthesize(labels, generator=generator)[0]
 
 
+def swaps(augment: Synthesizer, indices: Tensor, count: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """The labelled images at ``indices``, ``(k,)``, then ``count`` times as many that a swap may put in their place.
+
+    Returns:
+        ``((1 + count) · k, channels, height, width)`` in ``[0, 1]``.
+    """
+    anchors = indices.repeat(count)
+    params = augment.make_params(augment.codes.labels[anchors], anchors=anchors, generator=generator)
+    return torch.cat([to_unit(augment.images[indices]), augment.transform(params)])
+
+
 def paths_with_ends(augment: Synthesizer, anchors: Tensor, partners: Tensor, *, steps: int) -> Tensor:
     """:func:`paths` with the training images at both ends, ``(k · (steps + 2), channels, height, width)``."""
     first, last = to_unit(augment.images[anchors]), to_unit(augment.images[partners])
@@ -103,7 +113,10 @@ def plot_paths(
     classes: Sequence[str] | None = None,
     generator: torch.Generator | None = None,
 ) -> Figure:
-    """Paths between the codes of two training images, which stand at both ends; one row per path, without noise.
+    """Paths between the codes of two training images, which stand at both ends; one row per path.
+
+    A swap has noise as well, which is left out, and with ``cells`` above 1 another ``r`` in each part of the image,
+    where a path has one: :func:`plot_swaps` shows that.
 
     Args:
         augment: the fit.
@@ -129,8 +142,12 @@ def plot_paths(
     images = paths_with_ends(augment, anchors, partners, steps=steps)
     ratios = [f"{ratio:.2f}".rstrip("0").rstrip(".") for ratio in torch.linspace(0, 1, steps).tolist()]
     figure = _image_figure(images, _names_of(augment, anchors), ["real", *ratios, "real"])
-    limit = f"; a swap goes up to {augment.max_ratio:g}" if augment.sampler == "same-class" else ""
-    figure.axes[0].set_xlabel(f"r, the share of the path from the left image to the right one{limit}")
+    label = "r, the share of the path from the left image to the right one, without noise"
+    if augment.sampler == "same-class":
+        label += f"; a swap goes up to {augment.max_ratio:g}"
+        if augment.cells > 1:
+            label += f",\nwith a field of {augment.cells} × {augment.cells} ratios r, where a path has one"
+    figure.axes[0].set_xlabel(label)
     return figure
 
 
@@ -157,9 +174,7 @@ def plot_swaps(
         chosen = augment.codes.sample_anchors(positions, generator=generator)
     else:
         chosen = _checked(augment, as_integers("indices", indices))
-    anchors = chosen.repeat(n_swaps)
-    params = augment.make_params(augment.codes.labels[anchors], anchors=anchors, generator=generator)
-    images = torch.cat([to_unit(augment.images[chosen]), augment.transform(params)])
+    images = swaps(augment, chosen, n_swaps, generator=generator)
     figure = _image_figure(images, ["photograph", *["swapped"] * n_swaps], _names_of(augment, chosen))
     figure.axes[0].set_xlabel(f"class; each image is swapped with probability {augment.p:g}")
     return figure
@@ -239,18 +254,17 @@ def plot_losses(augment: Synthesizer) -> Figure:
 
 @cpu_by_default()
 def to_html(augment: Synthesizer) -> str:
-    """The HTML that a notebook shows: the settings, synthetic images of the first 4 classes, and the quality."""
+    """The HTML that a notebook shows: the settings, synthetic images of the first 4 classes, and the verdict."""
     positions = positions_of(augment, at_most=_HTML_ROWS)
     images = shrunk(samples(augment, positions, _HTML_COLUMNS, generator=torch.Generator().manual_seed(0)), _HTML_SIDE)
     scale = max(1, _HTML_SIDE // max(images.shape[-2:]))
     picture = data_uri(to_png(make_pixels(images, columns=_HTML_COLUMNS, scale=scale)))
     names = html.escape(", ".join(augment.classes[position] for position in positions.tolist()))
-    verdict = ": the images are not learned, fit again, longer or at a lower rate" if augment.quality.is_poor else ""
     return (
         f"<div><p><code>{html.escape(repr(augment))}</code></p>"
         f'<img src="{picture}" alt="Synthetic images of {names}">'
         f"<p>Synthetic images, one row per class: {names}. "
-        f"R² of the reconstructions: {augment.quality.r2:.3f}{verdict}.</p></div>"
+        f"{html.escape(augment.fitted.verdict)}</p></div>"
     )
 
 
@@ -292,16 +306,11 @@ def _image_figure(images: Tensor, rows: Sequence[str], columns: Sequence[str]) -
     # make_pixels leaves one white pixel before and between the images. A "$" in a name must not start a formula.
     x_ticks = [width / 2 + column * (width + 1) for column in range(len(columns))]
     y_ticks = [height / 2 + row * (height + 1) for row in range(len(rows))]
-    axes.set_xticks(x_ticks, list(map(_shortened, columns)), parse_math=False)
-    axes.set_yticks(y_ticks, list(map(_shortened, rows)), parse_math=False)
+    axes.set_xticks(x_ticks, list(map(shortened, columns)), parse_math=False)
+    axes.set_yticks(y_ticks, list(map(shortened, rows)), parse_math=False)
     axes.tick_params(length=0, labelsize="small")
     axes.spines[:].set_visible(False)
     return figure
-
-
-def _shortened(name: str) -> str:
-    name = name.encode(errors="replace").decode()  # names of folders may hold bytes that are not text
-    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
 def _as_pairs(pairs: Any) -> Tensor:

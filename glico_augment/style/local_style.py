@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from glico_augment import checks
-from glico_augment.data.reading import read_sample
+from glico_augment.data.reading import read_each, skipped_by, warn_of_skipped
 from glico_augment.data.samples import Key, SampleLayout, find_image, find_labels, flatten
 from glico_augment.data.sources import as_images
 from glico_augment.devices import to_device
@@ -69,6 +69,7 @@ class LocalStyle(nn.Module):
         max_ratio: largest share in ``[0, 1]`` of the way from an image's style to the other's.
         grid: cells per side, at least 1; no more than the pixels per side of any image of the set.
         image_key: see :meth:`GLICOAugment.fit`.
+        on_error: ``"raise"``, or ``"skip"`` for images that cannot be read, which a warning lists.
 
     ``p`` and ``max_ratio`` are attributes that may be set at any time; workers of a ``DataLoader`` see it, those of
     before as well.
@@ -101,12 +102,13 @@ class LocalStyle(nn.Module):
         max_ratio: float = 1.0,
         grid: int = GRID,
         image_key: Key | None = None,
+        on_error: str = "raise",
     ) -> None:
         super().__init__()
         self._numbers = SharedNumbers((0, 0))
         self.p, self.max_ratio = p, max_ratio
         # No buffer: moving or casting the network it is part of leaves the styles as they are.
-        self.styles = _read_styles(dataset, checks.integer(1)("grid", grid), SampleLayout(image_key))
+        self.styles = _read_styles(dataset, checks.integer(1)("grid", grid), SampleLayout(image_key), on_error)
         self._has_checked_values = False
 
     def __getattr__(self, name: str) -> Any:
@@ -139,8 +141,8 @@ class LocalStyle(nn.Module):
 
         Raises:
             TypeError: for an image of another kind.
-            ValueError: for normalised images (on an accelerator, which would be waited for, the first batch alone is
-                looked at), for channels that the styles cannot be brought to, and where not one image is found.
+            ValueError: for normalised images (on an accelerator only in the first batch, since a check waits for it),
+                for channels that the styles cannot be brought to, and unless exactly one image is found.
         """
         sample = inputs[0] if len(inputs) == 1 else inputs
         leaves, rebuild = flatten(sample)
@@ -204,7 +206,7 @@ class LocalStyle(nn.Module):
 
     @property
     def grid(self) -> int:
-        """Cells a side."""
+        """Cells per side."""
         return self.styles.shape[-1]
 
     def extra_repr(self) -> str:
@@ -243,8 +245,9 @@ class LocalStyle(nn.Module):
             ) from None
 
 
-def _read_styles(dataset: Any, grid: int, layout: SampleLayout) -> Tensor:
+def _read_styles(dataset: Any, grid: int, layout: SampleLayout, on_error: str) -> Tensor:
     """The styles of a dataset's images, each read once, ``(n, 2, channels, grid, grid)`` float32 on the CPU."""
+    unreadable = skipped_by(on_error)
     dataset = as_images(dataset)
 
     def style(image: Any) -> Tensor:
@@ -257,9 +260,13 @@ def _read_styles(dataset: Any, grid: int, layout: SampleLayout) -> Tensor:
             )
         return style_of(pixels[None], grid)
 
-    styles = [read_sample(dataset, index, layout, style, with_label=False)[0] for index in range(len(dataset))]
+    read = {
+        index: found for index, found, _ in read_each(dataset, layout, style, with_labels=False, unreadable=unreadable)
+    }
+    warn_of_skipped([str(each.error) for each in unreadable or ()], len(dataset))
+    styles = list(read.values())
     most = values.common_channels({each.shape[2] for each in styles})
-    for index, each in enumerate(styles):
+    for index, each in read.items():
         if each.shape[2] != most and most > max(values.COLOUR_CHANNELS):
             raise ValueError(f"image {index} has {each.shape[2]} channels, another has {most}: make sets of one kind")
     return torch.cat([match_channels(each, most) for each in styles])

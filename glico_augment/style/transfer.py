@@ -9,7 +9,7 @@ from torch import Tensor
 from glico_augment.images.values import with_channels
 
 GRID = 3
-"""Cells a side in which the style of an image is taken, unless another number is asked for."""
+"""Cells per side in which the style of an image is taken, unless another number is asked for."""
 
 _MIN_STD = 0.02  # of an image that is given a style: flat cells would turn their noise into contrast
 

@@ -155,7 +155,7 @@ class GLICOAugment(Synthesizer):
 
         Raises:
             TypeError, ValueError: for input that cannot be fitted; the message says what was expected.
-            FileNotFoundError: if pretrained weights are asked for and not to be had.
+            FileNotFoundError: if pretrained weights are not found.
             DivergenceError: if the loss becomes NaN or infinite.
             OSError: if ``checkpoint`` cannot be written or read.
             FileFormatError: if ``checkpoint`` is damaged, or no checkpoint.
@@ -194,6 +194,7 @@ class GLICOAugment(Synthesizer):
             checkpoint_every=checkpoint_every,
             num_workers=num_workers,
             on_error=on_error,
+            cells=swap.cells if has_cells else 1,
         )
         return finish(fit_model(as_dataset(dataset, labels), options, finish=finish))
 
@@ -374,7 +375,7 @@ class GLICOAugment(Synthesizer):
         """
         return self._with(extended(self, dataset, self.layout, **options))
 
-    def restrict(self, dataset: Any) -> Self:
+    def restrict(self, dataset: Any, *, on_error: str = "raise") -> Self:
         """An augmentation that draws anchors and partners among the images of ``dataset`` alone.
 
         For a fit on more images than are trained on. The networks are the same: they have learned the other images as
@@ -382,12 +383,13 @@ class GLICOAugment(Synthesizer):
 
         Args:
             dataset: map-style, of fitted images with their labels; others in it are ignored.
+            on_error: ``"raise"``, or ``"skip"`` for images that cannot be read, which a warning lists.
 
         Raises:
             TypeError: unless it is map-style, with samples of an image and an integer label.
             ValueError: if none of its images was fitted.
         """
-        return self._with(restricted(self, dataset, self.layout))
+        return self._with(restricted(self, dataset, self.layout, on_error=on_error))
 
     plot_paths = plots.plot_paths
     plot_swaps = plots.plot_swaps
@@ -425,8 +427,9 @@ class GLICOAugment(Synthesizer):
         classes = f"classes={len(self.classes)}" if self.record.is_labeled else "no labels"
         sampler = "" if self.sampler == "same-class" else f"sampler={self.sampler!r}, "
         return (
-            f"{type(self).__name__}(p={self.p:g}, max_ratio={self.max_ratio:g}, interpolation={self.interpolation!r}, "
-            f"{sampler}images={self.codes.n_labeled}, {classes}, size={channels}×{height}×{width}, "
+            f"{type(self).__name__}(p={self.p:g}, max_ratio={self.max_ratio:g}, cells={self.cells}, "
+            f"carry={self.carry}, interpolation={self.interpolation!r}, {sampler}images={self.codes.n_labeled}, "
+            f"{classes}, size={channels}×{height}×{width}, "
             f"latent_dim={self.codes.latent_dim}, R²={self.quality.r2:.3f})"
         )
 

@@ -16,6 +16,7 @@ from glico_augment.config import SwapConfig
 from glico_augment.data.class_names import ClassNames, check_class_names, first_difference, names_of_classes
 from glico_augment.data.image_set import check_dataset
 from glico_augment.data.labels import read_label
+from glico_augment.data.reading import read_raw
 from glico_augment.data.samples import SampleLayout, check_sample, copied
 from glico_augment.images import convert, values
 from glico_augment.swap.bank import SyntheticBank
@@ -45,7 +46,7 @@ class GLICODataset(Dataset[Any]):
     Parameters are drawn from torch's global generator, as transforms do: workers differ, and a seeded loader repeats
     itself. Everything runs on the CPU.
 
-    The images are looked at once, to say which were fitted: all of them up to 2,000, else 500. ``dataset[10:20]`` is a
+    Images are read once, to say which were fitted: all of them up to 2,000, else 500. ``dataset[10:20]`` is a
     dataset of those images, swapped alike. ``targets``, ``classes``, ``class_to_idx``, ``samples`` and ``features`` are
     those of the wrapped dataset, where it has them.
 
@@ -102,7 +103,7 @@ class GLICODataset(Dataset[Any]):
         augment.check_sampler()
         self._recognizer = Recognizer(augment.record, augment.codes)
         self._check_names(class_names)
-        first = dataset[0]
+        first = read_raw(dataset, 0)
         check_sample(first)
         image, label = self.layout.split(first)
         convert.to_uint8(image)
@@ -139,7 +140,7 @@ class GLICODataset(Dataset[Any]):
     def _samples(self, indices: Sequence[int]) -> list[Any]:
         # Read as a fit reads them, whose __getitem__ may have other labels than an inherited __getitems__; copied,
         # since a dataset may hand out one buffer again and again.
-        originals = [copied(self.dataset[index]) for index in indices]
+        originals = [copied(read_raw(self.dataset, index)) for index in indices]
         pairs = [self.layout.split(sample) for sample in originals]
         synthetic = self._synthetic(indices, [image for image, _ in pairs], [label for _, label in pairs])
         samples = []

@@ -49,7 +49,7 @@ def path_params(anchors: Tensor, partners: Tensor, ratios: Tensor) -> SwapParams
 def draw_rows(count: int, p: float) -> Tensor:
     """Which of ``count`` images are swapped, each with probability ``p``: ``(k,)`` int64 rows, ascending, on the CPU.
 
-    They are drawn from torch's global CPU generator whatever the device of the images, which need not be waited for.
+    They are drawn from torch's global CPU generator on every device, so that none is waited for.
     """
     return (torch.rand(count, device="cpu", dtype=torch.float32) < p).nonzero().flatten()
 

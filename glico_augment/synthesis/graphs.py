@@ -21,9 +21,9 @@ class SwapGraphs:
     """Graphs of what draws and makes the images of a batch, one for each number of them.
 
     The draw and the generator are some 200 kernels, which take several times as long to launch as to run. How many
-    images are swapped differs from batch to batch, so numbers are rounded up by at most a quarter, and what is made
-    beyond is left. A number is made without a graph the first time, with the same random numbers as with it. A thread,
-    and a stream, has graphs of its own; where there are too many, all are forgotten.
+    images are swapped differs from batch to batch, so numbers are rounded up by at most a quarter, and surplus
+    images are dropped. The first batch of each number runs without a graph, with the same random numbers as with it.
+    Each thread and stream has its own graphs; where there are too many, all are deleted.
     """
 
     def __init__(self) -> None:

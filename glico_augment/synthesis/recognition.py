@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glico_augment.data.reading import read_sample
+from glico_augment.data.reading import Unreadable, read_each
 from glico_augment.data.samples import SampleLayout
 from glico_augment.errors import warn
 from glico_augment.fit.record import FitRecord
@@ -17,7 +17,7 @@ from glico_augment.images.identity import digest
 from glico_augment.images.values import common_channels
 from glico_augment.model.codes import SphereCodes
 
-_LOOK_AT_ALL = 2000  # of a larger dataset some are looked at, which costs no more than a few seconds
+_LOOK_AT_ALL = 2000  # of a larger dataset some are read, which takes a few seconds at most
 _LOOK_AT_SOME = 500
 
 
@@ -75,12 +75,12 @@ class Overlap:
     """What a fit and a dataset have in common.
 
     Attributes:
-        n_looked_at: images of the dataset that were looked at.
+        n_looked_at: images of the dataset that were read.
         n_fitted: how many of them were fitted.
         n_swapped: how many of them a swap would change, as their label was fitted.
         places: the labelled codes whose image is among them, and the index of the first such image.
         n_codes: labelled codes of the fit.
-        is_whole: whether every image was looked at.
+        is_whole: whether every image was read.
         channels: in which the images of the dataset are handed on, see :func:`values.common_channels`.
     """
 
@@ -103,8 +103,18 @@ class Overlap:
         return self.n_codes - len(self.places) if self.is_whole else 0
 
 
-def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_codes: int, *, whole: bool) -> Overlap:
+def find_overlap(
+    dataset: Any,
+    layout: SampleLayout,
+    recognizer: Recognizer,
+    n_codes: int,
+    *,
+    whole: bool,
+    unreadable: list[Unreadable] | None = None,
+) -> Overlap:
     """Look at the images of a dataset, at all of them if ``whole`` or if they are at most 2,000, else at 500.
+
+    ``unreadable`` takes those that cannot be read; None raises instead.
 
     Raises:
         TypeError, ValueError: for a sample without an image and an integer label, and for an image that was fitted
@@ -116,8 +126,8 @@ def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_c
     places: dict[int, int] = {}
     channels = set()
     n_fitted = n_swapped = 0
-    for index in indices:
-        (its_digest, found), label = read_sample(dataset, index, layout, recognizer.look_at, with_label=True)
+    read = read_each(dataset, layout, recognizer.look_at, indices=indices, with_labels=True, unreadable=unreadable)
+    for index, (its_digest, found), label in read:
         channels.add(found)
         recognizer.check_label(its_digest, label, f"image {index} of the dataset")
         codes = recognizer.codes_with(its_digest, label)
@@ -129,7 +139,7 @@ def find_overlap(dataset: Any, layout: SampleLayout, recognizer: Recognizer, n_c
 
 
 def check_overlap(overlap: Overlap, *, unfitted: str) -> None:
-    """Raise ValueError or warn where images would be swapped that were not fitted, and warn of fitted ones that lack.
+    """Refuse images that were not fitted, or warn of them; warn of fitted images that are missing.
 
     Args:
         overlap: of the fit and the dataset to be swapped.
@@ -141,14 +151,14 @@ def check_overlap(overlap: Overlap, *, unfitted: str) -> None:
     looked_at, fitted = overlap.n_looked_at, overlap.n_fitted
     if unfitted == "raise" and not fitted:
         raise ValueError(
-            f"none of the {looked_at} images looked at was fitted. {_READS_THE_LABEL} Give a test set to its "
+            f"none of the {looked_at} images that were checked was fitted. {_READS_THE_LABEL} Give a test set to its "
             "DataLoader as it is. If these are the training images, fit on them, and give their transforms to wrap(). "
             "unfitted='swap' swaps them nevertheless"
         )
     if unfitted == "raise" and fitted < overlap.n_swapped:
         warn(
-            f"of {looked_at} images looked at, {fitted} were fitted. {_READS_THE_LABEL} Wrap the images that were "
-            "fitted, and give their transforms to wrap(); unfitted='swap' swaps the others without this warning"
+            f"of {looked_at} images that were checked, {fitted} were fitted. {_READS_THE_LABEL} Wrap the images that "
+            "were fitted, and give their transforms to wrap(); unfitted='swap' swaps the others without this warning"
         )
     if overlap.n_absent and 2 * fitted >= looked_at:
         warn(

@@ -18,7 +18,7 @@ from glico_augment.fit.quality import FitQuality
 from glico_augment.fit.record import FitRecord, Fitted
 from glico_augment.model.classifier import Classifier
 from glico_augment.model.codes import SphereCodes
-from glico_augment.model.generator import Generator
+from glico_augment.model.generator import Generator, check_cells
 from glico_augment.model.model import GLICOModel
 from glico_augment.shared import SharedNumbers
 from glico_augment.synthesis.carry import Correction, Photographs
@@ -56,6 +56,7 @@ class Synthesizer(nn.Module):
     def __init__(self, fitted: Fitted, swap: SwapConfig) -> None:
         super().__init__()
         model, self.images, self.record = fitted
+        check_cells(swap.cells, self.record.image_shape)
         self._numbers = SharedNumbers(swap.to_numbers())
         self._last_swap = self._numbers.read(), swap
         # In a dict the models are no submodules: there are no parameters, and moving or casting the network that this
@@ -97,6 +98,7 @@ class Synthesizer(nn.Module):
 
     @swap.setter
     def swap(self, swap: SwapConfig) -> None:
+        check_cells(swap.cells, self.record.image_shape)
         self._numbers.write(swap.to_numbers())
 
     @property
@@ -189,14 +191,7 @@ class Synthesizer(nn.Module):
         return draw_params(model, labels, self.swap, self.noise_std, anchors=anchors, generator=generator)
 
     def check_sampler(self, sampler: str | None = None) -> None:
-        """Raise ValueError if a sampler, None for that of the swap, needs classes and the fit has none, and if the swap
-        has more cells than the first feature map.
-        """
-        side = min(self.generator.sizes[0])
-        if self.cells > side:
-            raise ValueError(
-                f"cells must be at most {side}, the shorter side of the first feature map of this fit; got {self.cells}"
-            )
+        """Raise ValueError if a sampler, None for that of the swap, needs classes and the fit has none."""
         sampler = self.sampler if sampler is None else sampler
         if not self.record.is_labeled and sampler in ("same-class", "other-class"):
             raise ValueError(

@@ -27,6 +27,15 @@ def renamed(fitted, path, *names):
     return path
 
 
+def unlabelled(grid, *, columns, side=17, border=1):
+    """A grid without the names on its left, which is white between them."""
+    width = columns * side + border
+    names = np.asarray(grid)[:, : grid.width - width]
+    assert names.shape[1] > 0
+    assert (names < 128).any()
+    return grid.crop((grid.width - width, 0, grid.width, grid.height))
+
+
 def test_inspect_says_what_a_file_holds_in_words_and_as_json(glico, photos_fit):
     _, out, _ = glico("inspect", photos_fit)
     for fact in (
@@ -37,6 +46,8 @@ def test_inspect_says_what_a_file_holds_in_words_and_as_json(glico, photos_fit):
         "setting epochs",
         "swap p",
         "fingerprint",
+        "by a field of 3 × 3 ratios, detail carried",
+        GLICOAugment.load(photos_fit).fitted.verdict,
     ):
         assert fact in out
     found, augment = json.loads(glico("inspect", photos_fit, "--json")[1]), GLICOAugment.load(photos_fit)
@@ -80,7 +91,7 @@ def test_names_from_a_file_neither_steer_the_terminal_nor_forge_a_row(glico, pho
 def test_sample_writes_a_grid_or_a_folder(glico, photos_fit, tmp_path):
     assert glico("sample", photos_fit, "-o", tmp_path / "grid.png", "-n", 5, "--scale", 2)[0] == 0
     with PIL.Image.open(tmp_path / "grid.png") as grid:
-        assert grid.size == (5 * 34 + 2, 2 * 34 + 2)
+        assert unlabelled(grid, columns=5, side=34, border=2).size == (5 * 34 + 2, 2 * 34 + 2)
     assert glico("sample", photos_fit, "-o", tmp_path / "made", "-n", 3, "--max-ratio", 1)[0] == 0
     files = sorted(path.relative_to(tmp_path / "made").as_posix() for path in (tmp_path / "made").rglob("*.*"))
     assert files == [f"{name}/0000{index}.png" for name in ("cat", "dog") for index in range(3)]
@@ -97,7 +108,8 @@ def test_a_sample_grid_shows_the_classes_in_rows(glico, photos_fit, tmp_path):
     glico("sample", photos_fit, "-o", tmp_path / "grid.png", "-n", 4, "--max-ratio", 0)
     augment = GLICOAugment.load(photos_fit)
     photographs = augment.images.permute(0, 2, 3, 1).numpy().astype(float)
-    with PIL.Image.open(tmp_path / "grid.png") as grid:
+    with PIL.Image.open(tmp_path / "grid.png") as labelled:
+        grid = unlabelled(labelled, columns=4)
         for row in range(2):
             cell = np.array(grid.crop((1, 1 + 17 * row, 17, 17 + 17 * row)))
             nearest = np.abs(photographs - cell).mean(axis=(1, 2, 3)).argmin()  # the draw has noise
@@ -136,7 +148,7 @@ def test_sample_does_not_write_outside_its_folder(glico, name, photos_fit, tmp_p
 def test_interpolate_writes_a_grid(glico, photos_fit, tmp_path):
     assert glico("interpolate", photos_fit, "-o", tmp_path / "grid.png", "--steps", 4, "--pairs", 2)[0] == 0
     with PIL.Image.open(tmp_path / "grid.png") as grid:
-        assert grid.size == (4 * 17 + 1, 4 * 17 + 1)
+        assert unlabelled(grid, columns=4).size == (4 * 17 + 1, 4 * 17 + 1)
 
 
 def test_interpolate_puts_the_real_images_at_the_ends_where_the_path_carries_their_detail(
@@ -145,7 +157,8 @@ def test_interpolate_puts_the_real_images_at_the_ends_where_the_path_carries_the
     grid = tmp_path / "grid.png"
     options = ["--data", photos / "train", "--classes", "dog", "--steps", 3]
     assert glico("interpolate", photos_fit, "-o", grid, *options)[0] == 0
-    with PIL.Image.open(grid) as image:
+    with PIL.Image.open(grid) as labelled:
+        image = unlabelled(labelled, columns=5)
         assert image.size == (5 * 17 + 1, 17 + 1)
         tiles = [np.array(image.crop((1 + 17 * k, 1, 17 + 17 * k, 17))).transpose(2, 0, 1) for k in range(5)]
     augment = GLICOAugment.load(photos_fit)

@@ -239,6 +239,22 @@ def test_a_file_of_version_4_gives_the_images_it_gave_and_recognises_them(tmp_pa
     assert torch.equal(SphereCodes.load(OLD / "fitted-4.safetensors").codes, augment.codes.codes)
 
 
+def test_the_plain_swap_with_one_ratio_is_that_of_version_0_2_0():
+    augment = GLICOAugment.load(OLD / "fitted-4.safetensors")
+    assert (augment.cells, augment.carry) == (1, False)
+    images, expected = smooth_images(8), load((OLD / "fitted-4-images.safetensors").read_bytes())  # made by 0.2.0
+    torch.manual_seed(0)
+    swapped, _ = augment(images, LABELS)
+    torch.manual_seed(2)
+    wrapped = augment.wrap(TensorDataset(images, LABELS))
+    for name, made in [("swapped", swapped), ("wrapped", torch.stack([wrapped[index][0] for index in range(8)]))]:
+        is_real = [torch.equal(image, real) for image, real in zip(made, images, strict=True)]
+        assert is_real == [torch.equal(image, real) for image, real in zip(expected[name], images, strict=True)]
+        assert 0 < sum(is_real) < 8
+        # Bit for bit on the processor that made them; one level apart where processors round differently.
+        assert (made.int() - expected[name].int()).abs().max() <= 1
+
+
 def test_a_style_of_version_4_is_read_and_a_checkpoint_of_it_is_refused(tmp_path):
     style = LocalStyle.load(OLD / "style-4.safetensors")
     assert (style.p, style.max_ratio, style.grid) == (0.8, 0.7, 2)

@@ -94,3 +94,13 @@ def test_images_that_the_generator_does_not_draw_are_warned_of(images):
 def test_what_is_no_labelled_dataset_is_refused(augment, bad):
     with pytest.raises((TypeError, ValueError), match=r"labels|map-style"):
         augment.extend(bad, **QUIET)
+
+
+def test_an_image_that_cannot_be_read_is_left_out_of_a_restriction_on_demand(fitted, dataset):
+    samples = [*list(dataset)[:4], ("no image", torch.tensor(3))]
+    with pytest.raises(TypeError, match=r"^image 4 could not be read"):
+        fitted.restrict(samples)
+    with pytest.warns(UserWarning, match="1 of 5 images were skipped:\n  image 4 could not be read"):
+        assert fitted.restrict(samples, on_error="skip").codes.n_labeled == 4
+    with pytest.raises(ValueError, match="on_error must be one of 'raise', 'skip'; got 'ignore'"):
+        fitted.restrict(samples, on_error="ignore")

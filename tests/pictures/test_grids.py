@@ -1,6 +1,7 @@
 import base64
 import io
 
+import numpy as np
 import PIL.Image
 import pytest
 import torch
@@ -48,6 +49,22 @@ def test_a_data_uri_is_the_png(images):
     assert start == "data:image/png;base64"
     with PIL.Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
         assert image.size == (pixels.shape[2], pixels.shape[1])
+
+
+def test_each_row_has_its_name_on_its_left_and_the_images_stay_as_they_are(images, tmp_path):
+    plain = make_pixels(images[:6], columns=2, scale=2)
+    written = []
+    for names in (("cat", "", ""), ("", "", "cat"), ("x" * 200, "\x1b[2J\n", "caf\udce9")):
+        save_grid(images[:6], tmp_path / "grid.png", columns=2, scale=2, names=names)
+        with PIL.Image.open(tmp_path / "grid.png") as picture:
+            written.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
+    for grid in written:
+        assert torch.equal(grid[:, :, -plain.shape[2] :], plain)
+    height = plain.shape[1] // 3
+    for grid, named in zip(written, ([0], [2], [0, 1, 2]), strict=False):
+        names = grid[:, :, : -plain.shape[2]]
+        assert [row for row in range(3) if (names[:, row * height : (row + 1) * height] < 128).any()] == named
+    assert written[2].shape[2] - plain.shape[2] < 200  # cut short
 
 
 def test_a_grid_is_written_whole_or_not_at_all(images, tmp_path):

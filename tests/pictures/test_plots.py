@@ -73,6 +73,13 @@ def test_paths_of_classes_stay_within_them(augment):
             assert (of_class == end).flatten(1).all(1).any()
 
 
+def test_paths_say_what_of_a_swap_they_leave_out(augment):
+    assert "without noise; a swap goes up to 0.4" in augment.plot_paths().axes[0].get_xlabel()
+    assert "field" not in augment.plot_paths().axes[0].get_xlabel()
+    augment.cells = 3
+    assert "with a field of 3 × 3 ratios r, where a path has one" in augment.plot_paths().axes[0].get_xlabel()
+
+
 def test_swaps_stand_below_the_photographs_that_they_replace(augment):
     augment.swap = augment.swap.replace(max_ratio=1.0, carry=True)
     figure = augment.plot_swaps([6, 0], n_swaps=2, generator=torch.Generator().manual_seed(0))

@@ -461,3 +461,15 @@ def test_on_cuda_a_batch_stays_on_the_device_and_is_not_waited_for(style, images
     assert made.device == on_device.device
     torch.testing.assert_close(made.cpu().double(), expected.double(), atol=tolerance, rtol=0)
     assert style(on_device[0]).device == on_device.device
+
+
+def test_images_that_cannot_be_read_are_left_out_on_demand_and_listed():
+    images = list(torch.rand(4, 3, 8, 8))
+    expected = LocalStyle(images).styles
+    with pytest.warns(UserWarning, match=r"2 of 6 images were skipped:\n  image 1 .*\n  image 5 "):
+        style = LocalStyle([images[0], images[0] - 2, *images[1:], "no image"], on_error="skip")
+    assert torch.equal(style.styles, expected)
+    with pytest.raises(ValueError, match="none of the 2 images could be read; image 0"):
+        LocalStyle(["no image"] * 2, on_error="skip")
+    with pytest.raises(ValueError, match="on_error must be one of"):
+        LocalStyle(images, on_error="ignore")

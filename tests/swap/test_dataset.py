@@ -1,11 +1,12 @@
 import copy
+import json
 import pickle
 
 import numpy as np
 import PIL.Image
 import pytest
 import torch
-from conftest import LABELS, quick_fit, smooth_images
+from conftest import LABELS, quick_fit, save_photos, smooth_images
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset, TensorDataset
 from torchvision import transforms as v1
 from torchvision.datasets import ImageFolder
@@ -294,3 +295,38 @@ def test_repr_and_length(augment, dataset):
     wrapped = augment.wrap(dataset)
     assert len(wrapped) == 8
     assert repr(wrapped).startswith("GLICODataset(8 images, augment=GLICOAugment(")
+
+
+def test_a_file_that_breaks_after_it_was_wrapped_is_named_with_its_index(tmp_path):
+    root = save_photos(tmp_path, suffix="png")
+    wrapped = quick_fit(ImageFolder(root), epochs=1).wrap(ImageFolder(root))
+    (root / "cat" / "4.png").write_bytes(b"no image")  # image 2
+    message = r"^image {} \(.*4\.png\) could not be read: cannot identify"
+    for read, index in [(lambda: wrapped[2], 2), (lambda: wrapped[-6], 2), (lambda: wrapped[1:4][1], 1)]:
+        with pytest.raises(ValueError, match=message.format(index)):
+            read()
+    with pytest.raises(ValueError, match=message.format(2).removeprefix("^")):
+        list(DataLoader(wrapped, batch_size=8, num_workers=1))
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_any_error_of_a_dataset_is_told_with_the_index(first, augment, dataset):
+    class Breaking(list):
+        is_broken = False
+
+        def __getitem__(self, index):
+            return json.loads("") if self.is_broken and index == first else super().__getitem__(index)
+
+    samples = Breaking(dataset)
+    wrapped = augment.wrap(samples)
+    samples.is_broken = True
+    for act in (lambda: wrapped[first], lambda: augment.wrap(samples), lambda: augment.restrict(samples)):
+        with pytest.raises(ValueError, match=f"^image {first} could not be read: Expecting value") as caught:
+            act()
+        assert isinstance(caught.value.__cause__, json.JSONDecodeError)
+
+
+def test_a_loop_over_a_wrapped_dataset_ends(augment, dataset):
+    assert len(list(iter(augment.wrap(dataset)))) == len(dataset)
+    with pytest.raises(IndexError):
+        augment.wrap(dataset)[len(dataset)]

@@ -40,13 +40,14 @@ WORTHLESS = "gives the label away: a validation or test score of such images is 
 def test_of_images_that_were_not_fitted_it_is_said_what_a_score_is_worth(augment, images, count):
     strangers = smooth_images(3, seed=9)
     data = TensorDataset(torch.cat([strangers, images[:count]]), torch.cat([LABELS[:3], LABELS[:count]]))
-    with pytest.warns(UserWarning, match=f"of {3 + count} images looked at, {count} were fitted.*{WORTHLESS}"):
+    with pytest.warns(UserWarning, match=f"of {3 + count} images that were checked, {count} were fitted.*{WORTHLESS}"):
         augment.wrap(data)
 
 
 def test_a_set_of_which_no_image_was_fitted_is_refused_and_what_to_give_is_said(augment, images):
     test_set = TensorDataset(smooth_images(8, seed=9), LABELS)
-    message = rf"none of the 8 images looked at was fitted.*{WORTHLESS}.*test set to its DataLoader as it is.*unfitted="
+    refused = f"none of the 8 images that were checked was fitted.*{WORTHLESS}"
+    message = rf"{refused}.*test set to its DataLoader as it is.*unfitted="
     with pytest.raises(ValueError, match=message):
         augment.wrap(test_set)
     with pytest.raises(ValueError, match=message):
