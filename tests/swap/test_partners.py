@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from glico_augment import GLICOAugment, SyntheticBank
+from glico_augment import GLICOAugment, SwapConfig, SyntheticBank
 from glico_augment.images.values import to_unit
 from glico_augment.synthesis import recognition
 
@@ -155,3 +155,13 @@ def test_the_transform_sees_one_size_whatever_was_swapped(photographs):
     batch, _ = next(iter(DataLoader(wrapped, batch_size=8)))
     assert batch.shape == (8, 3, 40, 30)
     assert 0 <= batch.min() <= batch.max() <= 1
+
+
+def test_photographs_at_their_own_size_cost_one_row_of_the_generator_for_each_swapped_image(photographs):
+    augment = quick_fit(photographs, image_size=(12, 10), swap=SwapConfig())
+    wrapped = augment.wrap(photographs, return_swapped=True)
+    rows = []
+    augment.generator.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+    n_swapped = sum(is_swapped for _, _, is_swapped in wrapped.__getitems__(list(range(8)) * 3))
+    assert 0 < n_swapped < 24
+    assert sum(rows) == n_swapped
