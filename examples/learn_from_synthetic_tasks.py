@@ -60,6 +60,6 @@ def backbone(channels: int, width: int = 32) -> nn.Sequential:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
-    parser.add_argument("test", type=Path, help="one folder a class")
+    parser.add_argument("test", type=Path, help="one folder per class")
     arguments = parser.parse_args()
     main(arguments.file, arguments.test)

@@ -1,7 +1,6 @@
 """The examples run, at a size that takes seconds."""
 
 import importlib.util
-import math
 from pathlib import Path
 
 import PIL.Image
@@ -36,15 +35,17 @@ def fitted(folder):
     return folder / "fitted.safetensors"
 
 
-@pytest.mark.parametrize("with_style", [False, True])
-def test_train_with_autoaugment(folder, with_style):
+@pytest.mark.parametrize("flip", [False, True])
+def test_train_with_autoaugment(folder, flip):
     options = {"side": 32, "epochs": 2, "fit_steps": 2, "workers": 0}
-    accuracy = main_of("train_with_autoaugment")(folder, with_style=with_style, **options)
-    assert 0 <= accuracy <= 100
+    scores = main_of("train_with_autoaugment")(folder, flip=flip, **options)
+    assert list(scores) == ["no augmentation", "GLICO + style + AutoAugment"]
+    assert all(0 <= score <= 100 for score in scores.values())
 
 
-def test_swap_batches_on_the_gpu(fitted, folder):
-    assert math.isfinite(main_of("swap_batches_on_the_gpu")(fitted, folder / "train", epochs=1, workers=0))
+@pytest.mark.parametrize("plain", [False, True])
+def test_swap_batches_on_the_gpu(fitted, folder, plain):
+    assert 0 <= main_of("swap_batches_on_the_gpu")(fitted, folder, plain=plain, epochs=1, workers=0) <= 100
 
 
 def test_learn_from_synthetic_tasks(fitted, folder, monkeypatch):
