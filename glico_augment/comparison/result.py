@@ -82,11 +82,11 @@ class Comparison:
         """What to use, in words."""
         if self.best is None:
             is_one = any(math.isinf(self.gain(name)[1]) for name in self.hits)
-            advice = "one run says nothing about the noise: ask for more draws" if is_one else "use none"
+            advice = "one run says nothing about the noise: ask for more draws" if is_one else "use shifts alone"
             return f"None of them is better than no augmentation beyond the noise: {advice}."
         gain, half = self.gain(self.best)
-        text = f"{self.best} is the most accurate, {gain:+.1f} ± {half:.1f} points on no augmentation."
-        return f"{text} Within the noise of it: {', '.join(self.level)}." if self.level else text
+        text = f"{self.best} is ahead of no augmentation beyond the noise, by {gain:.1f} ± {half:.1f} points."
+        return f"{text} Level with it, within the noise: {', '.join(self.level)}." if self.level else text
 
     def to_json(self) -> dict[str, Any]:
         """Accuracies, gains and intervals as JSON values."""

@@ -52,8 +52,8 @@ def test_the_best_is_ahead_beyond_the_noise_and_what_is_level_with_it_is_named()
     found = comparison(up=60, near=58, little=1, down=-40)
     assert found.best == "up"
     assert found.level == ["near"]
-    assert "up is the most accurate, +15." in found.verdict()
-    assert found.verdict().endswith("Within the noise of it: near.")
+    assert "up is ahead of no augmentation beyond the noise, by 15." in found.verdict()
+    assert found.verdict().endswith("Level with it, within the noise: near.")
     rows = found.table().splitlines()
     assert [row.split()[0] for row in rows[1:]] == ["no", "up", "near", "little", "down"]
     assert "-9.9  [-" in rows[-1]
@@ -63,7 +63,7 @@ def test_without_a_gain_beyond_the_noise_nothing_is_recommended():
     found = comparison(little=1, down=-40)
     assert found.best is None
     assert found.level == []
-    assert found.verdict() == "None of them is better than no augmentation beyond the noise: use none."
+    assert found.verdict() == "None of them is better than no augmentation beyond the noise: use shifts alone."
     assert found.to_json()["best"] is None
 
 
