@@ -102,7 +102,7 @@ def data_module():
     """The class of the recipe."""
     section = RECIPES.read_text(encoding="utf-8").partition("## A data module of Lightning")[2]
     code = re.search(r"```python\n(.*?)\n```", section, re.DOTALL)[1].partition("\n\n\naugment.save")[0]
-    names = {"GLICOAugment": GLICOAugment, "ImageFolder": ImageFolder, "DataLoader": DataLoader, "to_tensor": TO_TENSOR}
+    names = {"GLICOAugment": GLICOAugment, "ImageFolder": ImageFolder, "DataLoader": DataLoader, "moved": TO_TENSOR}
     exec(code, names)
     return names["SwappedPhotos"]
 

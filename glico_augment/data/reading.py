@@ -18,6 +18,7 @@ from glico_augment import checks
 from glico_augment.checks import shown
 from glico_augment.data.labels import read_label
 from glico_augment.data.samples import SampleLayout, check_sample
+from glico_augment.devices import cpu_by_default
 from glico_augment.errors import warn
 from glico_augment.images import convert, values
 from glico_augment.images.identity import digests
@@ -128,10 +129,12 @@ def read_each(
     chosen: Any = range(len(dataset)) if indices is None else indices
     # Samples are read where they are collated: in the workers. The generator keeps the loader from drawing its seed
     # from torch's global one.
-    loader: DataLoader[Any] = DataLoader(
-        chosen, batch_size=None, num_workers=num_workers, collate_fn=read_one, generator=torch.Generator()
-    )
-    for index, read in zip(chosen, loader, strict=True):
+    with cpu_by_default():  # torch's loader draws a number
+        loader: DataLoader[Any] = DataLoader(
+            chosen, batch_size=None, num_workers=num_workers, collate_fn=read_one, generator=torch.Generator()
+        )
+        all_read = iter(loader)
+    for index, read in zip(chosen, all_read, strict=True):
         if not isinstance(read, Unreadable):
             yield index, *read
         elif unreadable is None or not read.is_skippable:
