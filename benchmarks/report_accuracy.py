@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 from measure_fit import COUNTS, KINDS, REAL, SHARES
 from measure_tuning import FITS, choose_trainings, fit_name
 from shared import tables
-from shared.runner import UNSAID, Row, read_rows
+from shared.runner import Row, read_rows
 from shared.tables import ABSENT, METHOD_NAMES, MIN_SEEDS, Interval, Scores, comparison, gains, markdown, scores, title
 
 mpl.use("Agg")
@@ -245,8 +245,7 @@ def fit_blocks(rows: dict[str, list[Row]]) -> dict[str, str]:
     return {
         "fits": markdown(["", "plain", "published"], lines),
         "real fits": real_table(rows["fits"]),
-        "extreme fits, CPU": extreme_table(rows["fits"], "cpu"),
-        "extreme fits, GPU": extreme_table(rows["fits"], "cuda"),
+        "extreme fits": extreme_table(rows["fits"]),
         "style": markdown(heads, styles),
         "forms": forms_table(rows["forms"]),
     }
@@ -255,18 +254,14 @@ def fit_blocks(rows: dict[str, list[Row]]) -> dict[str, str]:
 def real_table(rows: list[Row]) -> str:
     lines = []
     for name in REAL:
-        for device in ("cpu", "cuda"):
-            found = [row for row in rows if (row["set"], row.get("device", UNSAID["device"])) == (name, device)]
-            if found:
-                values, restarts = [row["r2"] for row in found], sum(row["restarts"] for row in found)
-                figures = f"{min(values):.3f}", f"{statistics.mean(values):.3f}", str(restarts)
-                lines.append([name, {"cpu": "CPU", "cuda": "GPU"}[device], str(len(found)), *figures])
-    return markdown(["set", "device", "seeds", "lowest R²", "mean R²", "starts again"], lines)
+        if found := [row for row in rows if row["set"] == name]:
+            values, steps = [row["r2"] for row in found], str(found[0]["steps"])
+            lines.append([name, str(len(found)), steps, f"{min(values):.3f}", f"{statistics.mean(values):.3f}"])
+    return markdown(["set", "seeds", "steps", "lowest R²", "mean R²"], lines)
 
 
-def extreme_table(rows: list[Row], device: str) -> str:
-    found = {(row["set"], row["count"]): row for row in rows if row.get("device", UNSAID["device"]) == device}
-    lines = []
+def extreme_table(rows: list[Row]) -> str:
+    found, lines = {(row["set"], row["count"]): row for row in rows}, []
     for kind in KINDS:
         made = [found.get((kind, count)) for count in COUNTS]
         again = [f" ({row['restarts']} starts again)" if row and row["restarts"] else "" for row in made]
