@@ -102,7 +102,7 @@ wide() {
     share_gpu
     [[ $toy ]] && { train wide 1 "cifar10-2 / none style+autoaugment / 0"; return; }
     limited "$python" benchmarks/measure_tuning.py --data "$out/data" --out "$results/tuning.jsonl" --fits "$out/fits" \
-        --device "$device" --jobs "$many" --seeds 100 101 102 --chosen "$chosen"
+        --device "$device" --jobs "$many" --seeds 100 101 --chosen "$chosen"
     train wide "$many" "$main / $all / 0 1 2" "cifar10-10-wrn16-4 signs-5-wrn16-4 mnist-5-wrn16-4 / published / 0 1 2" \
         "$main / glico+style+autoaugment-spared / 0 1 2" "$main / $all / 3 4" "$main / $all / 5 6 7 8 9"
 }

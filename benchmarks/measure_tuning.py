@@ -1,6 +1,6 @@
 """The training of the main table, tuned for no augmentation, and then the cheapest fit that keeps the accuracy.
 
-    python benchmarks/measure_tuning.py --data DATA --out benchmarks/results/tuning.jsonl --chosen chosen.txt
+    python benchmarks/measure_tuning.py --data DATA --out benchmarks/results/tuning.jsonl --chosen chosen.json
 
 Both are chosen on images of the training part that were not drawn, at draws that no table uses, by one rule: of the
 candidates whose mean accuracy is within half a point of the reference, the one that computes least. The reference of a

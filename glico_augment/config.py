@@ -367,6 +367,12 @@ class SwapConfig(_Config):
         return f"{place}{field}{', detail carried' if self.carry else ''}"
 
 
+def fitted_size(size: tuple[int, int], max_side: int = MAX_SIDE) -> tuple[int, int]:
+    """``(height, width)`` at which images of one size are fitted where no ``image_size`` is set."""
+    scale = min(1, max_side / max(size))
+    return max(1, round(scale * size[0])), max(1, round(scale * size[1]))
+
+
 def split_overrides(
     overrides: Mapping[str, Any], arguments: Sequence[str] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:

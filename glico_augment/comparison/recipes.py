@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from glico_augment.config import fitted_size
+
 NONE = "no augmentation"
 """The recipe that the others are compared with: shifts alone, which all recipes have."""
 
@@ -52,7 +54,7 @@ class Recipe:
         lines += ["pipeline = v2.Compose([*steps, v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])"]
         if not self.swap:
             return "\n".join([*lines, "train.transform = pipeline"])
-        settings = ", ".join(f"{name}={value!r}" for name, value in {"image_size": size, **fit}.items())
+        settings = ", ".join(f"{name}={value!r}" for name, value in {"image_size": fitted_size(size), **fit}.items())
         spared = f", real_transform={policy}" if self.policy else ""
         lines += [f"augment = GLICOAugment.fit(train, {settings})"]
         return "\n".join([*lines, f"train = augment.wrap(train, transform=pipeline{spared})"])

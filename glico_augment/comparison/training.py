@@ -18,12 +18,12 @@ from torchvision.transforms import v2
 
 from glico_augment.comparison.recipes import Recipe, padding_of
 from glico_augment.config import FitConfig, SwapConfig
-from glico_augment.images.values import from_unit, to_unit
+from glico_augment.images.values import from_unit, resize, to_unit
 from glico_augment.style.local_style import LocalStyle
 from glico_augment.swap.augment import GLICOAugment
 from glico_augment.synthesis.carry import carried
 
-_BATCH_SIZE = 10  # in which no augmentation is 9 points better on signs, 5 per class, than in batches of 50
+_BATCH_SIZE = 10  # in which no augmentation is much better than in batches of 50 (benchmarks/REPORT.md)
 _CHUNK = 1000  # images made at a time
 N_MADE = 4096  # synthetic images of a training set, and as many of AutoAugment, which every step draws from
 _LR, _WEIGHT_DECAY = 0.05, 5e-3
@@ -166,7 +166,7 @@ def _synthetic(augment: GLICOAugment, images: Tensor, versions: int) -> Tensor:
             first, second = (to_unit(images[each]) for each in (rows, partners))
             made.append(from_unit(carried(first, second, ratios, delta), torch.uint8))
         else:
-            made.append(from_unit(augment.transform(params), torch.uint8))
+            made.append(from_unit(resize(augment.transform(params), (images.shape[-2], images.shape[-1])), torch.uint8))
     return torch.cat(made).unflatten(0, (versions, -1))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from glico_augment.checks import shown
-from glico_augment.config import MAX_SIDE
+from glico_augment.config import MAX_SIDE, fitted_size
 from glico_augment.data.class_names import ClassNames, check_class_names, names_of_classes
 from glico_augment.data.reading import Sample, Unreadable, read_sample, read_samples, skipped_by
 from glico_augment.data.samples import PLAIN, SampleLayout
@@ -205,8 +205,7 @@ class _Collector:
         height, width = sample.image.shape[1:]
         if self.size is None:
             self.common = (height, width)
-            scale = min(1, self.max_side / max(height, width))
-            self.size = (max(1, round(scale * height)), max(1, round(scale * width)))
+            self.size = fitted_size((height, width), self.max_side)
         elif self.common not in (None, (height, width)):
             self.common, self.size = None, (self.max_side, self.max_side)
             self.images = [values.resize(kept[None], self.size)[0] for kept in self.images]

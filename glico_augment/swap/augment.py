@@ -63,7 +63,7 @@ class GLICOAugment(Synthesizer):
     Args:
         fitted: codes and networks, the labelled images, and how they were made.
         swap: how images are swapped; None for the defaults. Its fields, ``p``, ``max_ratio`` and the others, are
-            attributes that may be set at any time; workers of a ``DataLoader`` see it, those of before as well.
+            attributes that may be set at any time; a change reaches the workers of a ``DataLoader`` that run already.
         layout: where a sample has its image and its label; None looks where ``v2.CutMix`` looks.
         settings: fields of ``swap`` to change.
 

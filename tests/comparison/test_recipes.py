@@ -31,3 +31,8 @@ def test_the_first_recipe_is_no_augmentation():
     assert next(iter(RECIPES)) == NONE
     assert recipe == Recipe(swap=False, style=False, policy=0.0)
     assert "glico_augment" not in recipe.code("photos", (32, 32))
+
+
+def test_the_lines_to_paste_fit_at_the_size_that_was_compared():
+    assert "image_size=(32, 24)" in RECIPES["GLICO"].code("photos", (64, 48))
+    assert "image_size=(16, 12)" in RECIPES["GLICO"].code("photos", (16, 12))
