@@ -16,7 +16,6 @@ from torch.utils.data import TensorDataset
 from torchvision.transforms import v2
 
 from glico_augment import GLICOAugment, LocalStyle, SwapConfig
-from glico_augment.synthesis.carry import carried
 from shared.batched_autoaugment import BatchedAutoAugment
 from shared.data import Split, make_split
 from shared.fits import fitted, to_bytes
@@ -100,16 +99,13 @@ class GLICOSwap:
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         rows = (torch.rand(len(images)) < self.augment.p).nonzero().flatten().to(images.device)
-        if self.augment.carry and images.shape[1:] != self.augment.record.image_shape:
-            params = self.augment.make_params(labels[rows], anchors=indices[rows])
-            anchors, partners, ratios, delta = self.augment.correct(params)
-            made = carried(self.images[anchors] / 255, self.images[partners] / 255, ratios, delta)
+        if images.shape[1:] == self.augment.record.image_shape:
+            made = to_bytes(self.augment.make(labels[rows], anchors=indices[rows])[0])
         else:
-            made, _ = self.augment.make(labels[rows], anchors=indices[rows])
-            if made.shape[1:] != images.shape[1:]:
-                made = F.interpolate(made, images.shape[2:], mode="bilinear", align_corners=False)
+            params = self.augment.make_params(labels[rows], anchors=indices[rows])
+            made = self.augment.transform_photographs(params, self.images)
         images = images.clone()
-        images[rows] = to_bytes(made)
+        images[rows] = made
         return images
 
 

@@ -18,10 +18,9 @@ from torchvision.transforms import v2
 
 from glico_augment.comparison.recipes import Recipe, padding_of
 from glico_augment.config import FitConfig, SwapConfig
-from glico_augment.images.values import from_unit, resize, to_unit
+from glico_augment.images.values import to_unit
 from glico_augment.style.local_style import LocalStyle
 from glico_augment.swap.augment import GLICOAugment
-from glico_augment.synthesis.carry import carried
 
 _BATCH_SIZE = 10  # in which no augmentation is much better than in batches of 50 (benchmarks/REPORT.md)
 _CHUNK = 1000  # images made at a time
@@ -161,12 +160,7 @@ def _synthetic(augment: GLICOAugment, images: Tensor, versions: int) -> Tensor:
     labels = augment.codes.labels.to(images.device)
     for rows in anchors.split(_CHUNK):
         params = augment.make_params(labels[rows], anchors=rows)
-        if augment.carry:
-            _, partners, ratios, delta = augment.correct(params)
-            first, second = (to_unit(images[each]) for each in (rows, partners))
-            made.append(from_unit(carried(first, second, ratios, delta), torch.uint8))
-        else:
-            made.append(from_unit(resize(augment.transform(params), (images.shape[-2], images.shape[-1])), torch.uint8))
+        made.append(augment.transform_photographs(params, images))
     return torch.cat(made).unflatten(0, (versions, -1))
 
 

@@ -48,7 +48,12 @@ def to_float(image: Any) -> Tensor:
 
     Takes what :func:`to_uint8` takes, and raises its errors; 16-bit images keep their 16 bits.
     """
-    return pil.to_float(image) if isinstance(image, PIL.Image.Image) else to_unit(_check_tensor(image))
+    return to_unit(to_tensor(image))
+
+
+def to_tensor(image: Any) -> Tensor:
+    """As :func:`to_float`, in the image's own dtype: uint8, uint16 or floating point; it may share its memory."""
+    return pil.to_tensor(image) if isinstance(image, PIL.Image.Image) else _check_tensor(image)
 
 
 def plain(image: Any, channels: int) -> Any:

@@ -110,9 +110,9 @@ def to_uint8(image: PIL.Image.Image) -> Tensor:
     return torch.from_numpy(array.transpose(2, 0, 1).copy())
 
 
-def to_float(image: PIL.Image.Image) -> Tensor:
-    """float32 ``(channels, height, width)`` in ``[0, 1]``, with the errors of :func:`to_uint8`, which loses 16 bits."""
-    return _deep_grey(image) if _is_deep(image) and 0 not in image.size else to_unit(to_uint8(image))
+def to_tensor(image: PIL.Image.Image) -> Tensor:
+    """As :func:`to_uint8`, but float32 in ``[0, 1]`` of grey of more than 8 bits."""
+    return _deep_grey(image) if _is_deep(image) and 0 not in image.size else to_uint8(image)
 
 
 def _is_deep(image: PIL.Image.Image) -> bool:
@@ -165,9 +165,7 @@ def _in_mode_of(template: PIL.Image.Image, image: Tensor) -> PIL.Image.Image:
     mode = _byte_mode(template)
     channels = PIL.Image.getmodebands(mode)
     pixels = bring(image, (channels, *size), torch.uint8).cpu()
-    pixels = pixels[0] if channels == 1 else pixels.permute(1, 2, 0)
-    made = PIL.Image.fromarray(pixels.contiguous().numpy())
-    made = made.copy() if made.readonly else made  # of the tensor's memory
+    made = PIL.Image.merge(mode, [PIL.Image.fromarray(band) for band in pixels.contiguous().numpy()])
     if made.mode == template.mode:
         return made
     if template.mode == "P":

@@ -47,10 +47,13 @@ def from_unit(unit: Tensor, dtype: torch.dtype) -> Tensor:
     """Float values in ``[0, 1]`` to ``dtype``: its whole range for uint8 and uint16, ``[0, 1]`` for floats."""
     if dtype.is_floating_point:
         return unit.to(dtype)
-    largest = torch.iinfo(dtype).max
-    scaled = (unit.float() * largest).round_().clamp_(0, largest)
-    # uint16 has few kernels, so it is reached through int32.
-    return scaled.to(torch.uint8) if dtype == torch.uint8 else scaled.to(torch.int32).to(dtype)
+    return round_to(unit.float() * torch.iinfo(dtype).max, dtype)
+
+
+def round_to(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Floats, which are changed, to the nearest integers of uint8 or uint16."""
+    values.round_().clamp_(0, torch.iinfo(dtype).max)
+    return values.to(torch.int32).to(dtype)  # uint16 has few kernels, and uint8 a slow one
 
 
 def check_dtype(tensor: Tensor) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from glico_augment import checks
 from glico_augment.devices import choose_device
 from glico_augment.images.values import from_unit
-from glico_augment.synthesis.carry import Correction
+from glico_augment.synthesis.carry import Swapped
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 _PIXELS_PER_CHUNK = 2**21  # moved to shared memory at a time; as floats with their styles some 150 MB
@@ -56,7 +56,7 @@ class SyntheticBank:
         try:
             self._reserve(shape)
         except RuntimeError as error:
-            size = torch.Size(shape).numel() * (2 if self.is_carried else 1) / 2**20
+            size = torch.Size(shape).numel() / 2**20
             raise OSError(f"a bank of {size:.0f} MiB does not fit into shared memory; lower per_image") from error
         self._make(*torch.ones(shape[:2], dtype=torch.bool, device="cpu").nonzero(as_tuple=True))
 
@@ -65,7 +65,7 @@ class SyntheticBank:
         def shared(*shape: int, dtype: torch.dtype) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device="cpu").share_memory_()
 
-        self._made = shared(*shape, dtype=torch.float16 if self.is_carried else torch.uint8)
+        self._made = shared(*shape, dtype=torch.uint8)
         self._ratios = shared(*shape[:2], 1, *self.augment.generator.sizes[0], dtype=torch.float16)
         self._partners = shared(*shape[:2], dtype=torch.int64)
         self._n_taken = shared(shape[0], dtype=torch.int64)
@@ -73,11 +73,7 @@ class SyntheticBank:
     @property
     def images(self) -> Tensor:
         """``(m, per_image, channels, height, width)`` uint8, at the size of the fit."""
-        anchors = torch.arange(len(self._made), device="cpu").repeat_interleave(self.per_image)
-        slots = torch.arange(self.per_image, device="cpu").repeat(len(self._made))
-        images = self.at_fitted_size(self._held(anchors, slots))
-        images = from_unit(images, torch.uint8) if self.is_carried else images
-        return images.unflatten(0, (-1, self.per_image))
+        return self._made.permute(0, 1, 4, 2, 3).clone()
 
     @property
     def per_image(self) -> int:
@@ -89,25 +85,17 @@ class SyntheticBank:
         """How many images were taken since the last refresh, ``(m,)`` int64, over all workers."""
         return self._n_taken.clone()
 
-    def take(self, anchors: Tensor) -> Correction:
-        """The next of each fitted image in ``anchors``, ``(k,)``, copied.
-
-        Returns:
-            What makes the ``k`` images of photographs; of a swap that does not carry their detail, the images
-            themselves, uint8, as ``delta``.
-        """
+    def take(self, anchors: Tensor) -> Swapped:
+        """The next of each fitted image in ``anchors``, ``(k,)``, copied: uint8, at the size of the fit."""
         n_taken = self._n_taken.numpy()
         slots = []
         for anchor in anchors.tolist():
             slots.append(int(n_taken[anchor]) % self.per_image)
             n_taken[anchor] += 1
-        return self._held(anchors, torch.tensor(slots, dtype=torch.int64, device="cpu"))
-
-    def at_fitted_size(self, taken: Correction) -> Tensor:
-        """The images of what was taken, ``(k, channels, height, width)`` at the size of the fit: float32 if the detail
-        of photographs is carried, else uint8.
-        """
-        return taken.at_fitted_size(self.augment.photographs_on("cpu")) if self.is_carried else taken.delta
+        place = (anchors, torch.tensor(slots, dtype=torch.int64, device="cpu"))
+        return Swapped(
+            self._made[place].permute(0, 3, 1, 2), anchors, self._partners[place], self._ratios[place].float()
+        )
 
     def refresh(self) -> None:
         """Make new images in place of those taken. Call it while no worker reads: between epochs.
@@ -122,13 +110,6 @@ class SyntheticBank:
         self._make(anchors, slots)
         self._n_taken.zero_()
 
-    def _held(self, anchors: Tensor, slots: Tensor) -> Correction:
-        place = (anchors, slots)
-        made = self._made[place].permute(0, 3, 1, 2)
-        return Correction(
-            anchors, self._partners[place], self._ratios[place].float(), made.float() if self.is_carried else made
-        )
-
     def _make(self, anchors: Tensor, slots: Tensor) -> None:
         augment = self.augment
         labels = augment.codes.labels[anchors]
@@ -136,12 +117,9 @@ class SyntheticBank:
         for rows in torch.arange(len(anchors), device="cpu").split(max(1, _PIXELS_PER_CHUNK // (height * width))):
             place = (anchors[rows], slots[rows])
             params = augment.make_params(labels[rows].to(self.device), anchors=anchors[rows].to(self.device))
-            if self.is_carried:
-                _, partners, ratios, made = augment.correct(params)
-                self._partners[place], self._ratios[place] = partners.cpu(), ratios.cpu().half()
-            else:
-                made = augment.transform(params, carry=False)
-            self._made[place] = from_unit(made, self._made.dtype).cpu().permute(0, 2, 3, 1)
+            images, _, partners, ratios = augment.make_swapped(params)
+            self._made[place] = from_unit(images, torch.uint8).cpu().permute(0, 2, 3, 1)
+            self._partners[place], self._ratios[place] = partners.cpu(), ratios.cpu().half()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self._made)} × {self.per_image} images)"

@@ -18,10 +18,11 @@ from glico_augment.data.image_set import check_dataset
 from glico_augment.data.labels import read_label
 from glico_augment.data.reading import read_raw
 from glico_augment.data.samples import SampleLayout, check_sample, copied
-from glico_augment.images import convert, values
+from glico_augment.images import convert
+from glico_augment.images.values import bring
 from glico_augment.swap.bank import SyntheticBank
 from glico_augment.swap.partners import PartnerReader
-from glico_augment.synthesis.carry import Correction, carried
+from glico_augment.synthesis.carry import Swapped, at_own_size
 from glico_augment.synthesis.draw import draw_anchors, draw_rows
 from glico_augment.synthesis.recognition import Recognizer, check_overlap, find_overlap
 from glico_augment.synthesis.synthesizer import Synthesizer
@@ -116,7 +117,7 @@ class GLICODataset(Dataset[Any]):
         self._channels = overlap.channels
         self._partners = PartnerReader(dataset, self.layout, self._recognizer, overlap, augment.images)
         if augment.carry:  # once for all workers
-            augment.photographs_on("cpu")
+            augment.residuals_on("cpu")
             _ = self._partners.places
 
     def __len__(self) -> int:
@@ -176,32 +177,34 @@ class GLICODataset(Dataset[Any]):
         anchors = torch.tensor(
             [self._recognizer.code_of(indices[row], images[row], int(labels[row])) for row in rows], device="cpu"
         )
-        is_carried = self.augment.carry if self.bank is None else self.bank.is_carried
-        reals = [images[row] for row in rows]
-        if is_carried and any(convert.size_of(real) != self.augment.record.image_shape[1:] for real in reals):
-            made = self._carried(self._correction(labels[rows], anchors), anchors, reals)
-        elif self.bank is None:
-            made = list(self.augment.transform(self.augment.make_params(labels[rows], anchors=anchors)))
-        else:
-            made = list(self.bank.at_fitted_size(self._correction(labels[rows], anchors)))
-        return dict(zip(rows, made, strict=True))
-
-    def _correction(self, labels: Tensor, anchors: Tensor) -> Correction:
         if self.bank is None:
-            return self.augment.correct(self.augment.make_params(labels, anchors=anchors))
-        return self.bank.take(draw_anchors(self.augment.model, labels, anchors)[0])
-
-    def _carried(self, correction: Correction, own: Tensor, reals: list[Any]) -> list[Tensor]:
-        """The images of photographs at their own sizes; those that were not fitted start from that of their anchor."""
-        made = []
-        for row, real in enumerate(reals):
-            anchor, partner = int(correction.anchors[row]), int(correction.partners[row])
-            first = convert.to_float(real) if int(own[row]) == anchor else self._partners.read(anchor)
-            second = first if partner == anchor else self._partners.read(partner)
-            shape = (self.augment.record.image_shape[0], *convert.size_of(real))
-            first, second = (values.like_shape(each[None], shape) for each in (first, second))
-            made.append(carried(first, second, correction.ratios[row, None], correction.delta[row, None])[0])
+            swapped = self.augment.make_swapped(self.augment.make_params(labels[rows], anchors=anchors))
+            is_carried = self.augment.carry
+        else:
+            swapped = self.bank.take(draw_anchors(self.augment.model, labels[rows], anchors)[0])
+            is_carried = self.bank.is_carried
+        made = dict(zip(rows, swapped.images, strict=True))
+        if is_carried:
+            size = self.augment.record.image_shape[1:]
+            others = [place for place, row in enumerate(rows) if convert.size_of(images[row]) != size]
+            deltas = swapped.deltas(self.augment.images) if others else swapped.images
+            for place in others:
+                row = rows[place]
+                is_own = int(swapped.anchors[place]) == int(anchors[place])  # those that were not fitted have none
+                photographs = self._photographs(images[row], swapped, place, is_own=is_own)
+                made[row] = at_own_size(*photographs, swapped.ratios[place, None], deltas[place, None])[0]
         return made
+
+    def _photographs(self, image: Any, swapped: Swapped, place: int, *, is_own: bool) -> tuple[Tensor, Tensor]:
+        """Those of anchor and partner, ``(1, channels, height, width)`` at the size of the image that is swapped: uint8
+        if both have 8 bits, else float32.
+        """
+        shape = (self.augment.record.image_shape[0], *convert.size_of(image))
+        anchor, partner = int(swapped.anchors[place]), int(swapped.partners[place])
+        first = convert.to_tensor(image) if is_own else self._partners.read(anchor)
+        second = first if partner == anchor else self._partners.read(partner)
+        dtype = torch.uint8 if first.dtype == second.dtype == torch.uint8 else torch.float32
+        return bring(first, shape, dtype)[None], bring(second, shape, dtype)[None]
 
     def _check_names(self, class_names: ClassNames | None) -> None:
         """Raise ValueError if a label means one class here and another in the fit."""

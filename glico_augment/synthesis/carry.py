@@ -1,8 +1,8 @@
 """The detail of photographs in synthetic images: what the generator misses of both is carried along the path.
 
-``x̂ = G(z_r) + (1 − r)·e_i + r·e_j`` with ``e = x − G([z, 0])`` is the blend of the two photographs and a correction,
-``x̂ = (1 − r)·x_i + r·x_j + Δ`` with ``Δ = G(z_r) − (1 − r)·G(z_i) − r·G(z_j)``. At another size than that of the fit
-the ratio and the correction are enlarged to the photographs, whose own detail stays.
+At the size of the fit ``x̂ = G(z_r) + (1 − r)·e_i + r·e_j`` with ``e = x − G([z, 0])``. At another size it is the
+blend of both photographs, whose own detail stays, and the difference of ``x̂`` from that blend at the size of the fit,
+enlarged.
 """
 
 from __future__ import annotations
@@ -14,62 +14,70 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glico_augment.images.values import to_unit
+from glico_augment.images.values import round_to, to_unit
 from glico_augment.model.model import GLICOModel
 from glico_augment.synthesis.draw import SwapParams
 
 _CHUNK = 1024
 
 
-class Photographs(NamedTuple):
-    """The labelled images of a fit, uint8, and what the generator makes of them, ``G([z_i, 0])``, float16."""
-
-    images: Tensor
-    reconstructions: Tensor
-
-    @classmethod
-    def of(cls, model: GLICOModel, images: Tensor) -> Photographs:
-        """Those of a model, on its device."""
-        indices = torch.arange(len(images), device=model.device)
-        made = [model.reconstruct(chunk).half() for chunk in indices.split(_CHUNK)]
-        return cls(images.to(model.device), torch.cat(made))
+def residuals(model: GLICOModel, images: Tensor) -> Tensor:
+    """What a model misses of its images, ``e = x − G([z, 0])``: float16 on its device, of uint8 images on any."""
+    rows = torch.arange(len(images), device=model.device).split(_CHUNK)
+    chunks = images.to(model.device).split(_CHUNK)
+    missed = [to_unit(chunk) - model.reconstruct(indices) for indices, chunk in zip(rows, chunks, strict=True)]
+    return torch.cat([each.half() for each in missed])
 
 
-class Correction(NamedTuple):
-    """What makes a synthetic image of two photographs, for ``k`` images, by the code indices of both.
+def carry(made: Tensor, params: SwapParams, missed: Tensor) -> Tensor:
+    """Generated images ``G([z_r, ε])``, ``(k, channels, height, width)``, with what is missed of both photographs."""
+    first, second = (missed[each].float() for each in (params.anchors, params.partners))
+    return (made + _blend(first, second, share_of_partner(params))).clamp_(0, 1)
+
+
+def share_of_partner(params: SwapParams) -> Tensor:
+    """``(k, 1, h, w)``, the ratios; 0 where a path leads to no photograph (``"noise"``, ``"random-out"``)."""
+    ratios = params.ratios[:, None] if params.ratios.ndim == 3 else params.ratios.view(-1, 1, 1, 1)
+    return ratios if params.ends is None else torch.zeros_like(ratios)
+
+
+class Swapped(NamedTuple):
+    """``k`` synthetic images at the size of the fit, and what makes them at another size.
 
     Attributes:
-        ratios: ``(k, 1, h, w)`` the share of the partner's photograph; 0 where there is none (``"noise"``,
-            ``"random-out"``).
-        delta: ``(k, channels, height, width)`` the correction ``Δ`` at the fitted size; 0 at both ends of a path
-            without noise.
+        images: ``(k, channels, height, width)`` float32 in ``[0, 1]``, or uint8.
+        anchors: ``(k,)`` the code indices of both photographs.
+        partners: alike.
+        ratios: of :func:`share_of_partner`.
     """
 
+    images: Tensor
     anchors: Tensor
     partners: Tensor
     ratios: Tensor
-    delta: Tensor
 
-    @classmethod
-    def of(cls, made: Tensor, params: SwapParams, photographs: Photographs) -> Correction:
-        """That of generated images ``G([z_r, ε])``, ``(k, channels, height, width)``."""
-        ratios = params.ratios[:, None] if params.ratios.ndim == 3 else params.ratios.view(-1, 1, 1, 1)
-        ratios = ratios if params.ends is None else torch.zeros_like(ratios)
-        first, second = (photographs.reconstructions[each].float() for each in (params.anchors, params.partners))
-        return cls(params.anchors, params.partners, ratios, made - _blend(first, second, ratios))
-
-    def at_fitted_size(self, photographs: Photographs) -> Tensor:
-        """The synthetic images of the photographs of the fit, float32 ``(k, channels, height, width)``."""
-        first, second = (to_unit(photographs.images[each]) for each in (self.anchors, self.partners))
-        return carried(first, second, self.ratios, self.delta)
+    def deltas(self, fitted_images: Tensor) -> Tensor:
+        """What differs from the blend of both photographs, of ``(m, channels, height, width)`` uint8 of the fit."""
+        first, second = (to_unit(fitted_images[each]) for each in (self.anchors, self.partners))
+        return to_unit(self.images) - _blend(first, second, self.ratios)
 
 
-def carried(first: Tensor, second: Tensor, ratios: Tensor, delta: Tensor) -> Tensor:
-    """``(1 − r)·x_i + r·x_j + Δ``, clamped to ``[0, 1]``, of photographs ``(k, channels, height, width)`` of any size,
-    with ratios and delta of a :class:`Correction`.
+def at_own_size(first: Tensor, second: Tensor, ratios: Tensor, deltas: Tensor) -> Tensor:
+    """``(1 − r)·x_i + r·x_j`` and the deltas of :class:`Swapped`: the carried images of photographs of any size.
+
+    Args:
+        first: ``(k, channels, height, width)`` uint8, or float32 in ``[0, 1]``.
+        second: alike.
+        ratios: of :class:`Swapped`.
+        deltas: alike.
+
+    Returns:
+        Images in the shape and dtype of the photographs.
     """
-    size = (first.shape[-2], first.shape[-1])
-    return (_blend(first, second, ratios) + _enlarged(delta, size)).clamp_(0, 1)
+    white = 255 if first.dtype == torch.uint8 else 1
+    made = _blend(first.float(), second.float(), ratios)
+    made.add_(_enlarged(white * deltas, (first.shape[-2], first.shape[-1]))).clamp_(0, white)
+    return made if white == 1 else round_to(made, torch.uint8)
 
 
 def _blend(first: Tensor, second: Tensor, ratios: Tensor) -> Tensor:

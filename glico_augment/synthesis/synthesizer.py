@@ -16,12 +16,13 @@ from glico_augment.data.labels import as_integers
 from glico_augment.errors import warn
 from glico_augment.fit.quality import FitQuality
 from glico_augment.fit.record import FitRecord, Fitted
+from glico_augment.images.values import from_unit, resize
 from glico_augment.model.classifier import Classifier
 from glico_augment.model.codes import SphereCodes
 from glico_augment.model.generator import Generator, check_cells
 from glico_augment.model.model import GLICOModel
 from glico_augment.shared import SharedNumbers
-from glico_augment.synthesis.carry import Correction, Photographs
+from glico_augment.synthesis.carry import Swapped, at_own_size, carry, residuals, share_of_partner
 from glico_augment.synthesis.draw import SwapParams, draw_params, path_params
 from glico_augment.synthesis.graphs import SwapGraphs
 
@@ -62,7 +63,7 @@ class Synthesizer(nn.Module):
         # In a dict the models are no submodules: there are no parameters, and moving or casting the network that this
         # is part of leaves them as they are.
         self._models = {_CPU: model.to(_CPU).requires_grad_(False).eval()}
-        self._photographs: dict[torch.device, Photographs] = {}
+        self._residuals: dict[torch.device, Tensor] = {}
         self._graphs = SwapGraphs()
         self._has_warned_unknown = False
 
@@ -84,9 +85,9 @@ class Synthesizer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # A pickle goes to worker processes and other machines, where another device may not exist.
-        on_cpu = {device: held for device, held in self._photographs.items() if device == _CPU}
+        on_cpu = {device: held for device, held in self._residuals.items() if device == _CPU}
         settings = copy.copy(self._numbers)  # a copy has its own, a worker process shares them
-        return {**self.__dict__, "_models": {_CPU: self.model}, "_photographs": on_cpu, "_numbers": settings}
+        return {**self.__dict__, "_models": {_CPU: self.model}, "_residuals": on_cpu, "_numbers": settings}
 
     @property
     def swap(self) -> SwapConfig:
@@ -174,13 +175,13 @@ class Synthesizer(nn.Module):
                 self._models[device] = copy.deepcopy(self.model).to(device)
         return self._models[device]
 
-    def photographs_on(self, device: torch.device | str) -> Photographs:
-        """The labelled images and their reconstructions on ``device``, made there the first time."""
+    def residuals_on(self, device: torch.device | str) -> Tensor:
+        """What the generator misses of the labelled images, float16 on ``device``, made there the first time."""
         device = _with_index(device)
-        if device not in self._photographs:
+        if device not in self._residuals:
             with torch.inference_mode(False):
-                self._photographs[device] = Photographs.of(self.model_on(device), self.images)
-        return self._photographs[device]
+                self._residuals[device] = residuals(self.model_on(device), self.images)
+        return self._residuals[device]
 
     def make_params(
         self, labels: Tensor, *, anchors: Tensor | None = None, generator: torch.Generator | None = None
@@ -205,14 +206,23 @@ class Synthesizer(nn.Module):
         ``carry`` is in place of the setting of this name, if not None.
         """
         device = params.anchors.device
-        photographs = self.photographs_on(device) if (self.carry if carry is None else carry) else None
-        return _transform(self.model_on(device), photographs, params, self.interpolation)
+        missed = self.residuals_on(device) if (self.carry if carry is None else carry) else None
+        return _transform(self.model_on(device), missed, params, self.interpolation)
 
-    def correct(self, params: SwapParams) -> Correction:
-        """What makes the carried images of ``params`` of two photographs, at any size."""
-        device = params.anchors.device
-        made = _walk(self.model_on(device), params, self.interpolation)
-        return Correction.of(made, params, self.photographs_on(device))
+    def make_swapped(self, params: SwapParams) -> Swapped:
+        """The synthetic images of ``params``, and what makes them at the size of any photographs."""
+        return Swapped(self.transform(params), params.anchors, params.partners, share_of_partner(params))
+
+    def transform_photographs(self, params: SwapParams, photographs: Tensor) -> Tensor:
+        """The synthetic images of ``params`` at the size of the photographs that they are made of, uint8.
+
+        ``photographs`` are the labelled ones, ``(m, channels, height, width)`` uint8 on the device of the parameters.
+        """
+        swapped = self.make_swapped(params)
+        if not self.carry:
+            return resize(from_unit(swapped.images, torch.uint8), (photographs.shape[-2], photographs.shape[-1]))
+        first, second = (photographs[each] for each in (params.anchors, params.partners))
+        return at_own_size(first, second, swapped.ratios, swapped.deltas(self.images.to(photographs.device)))
 
     def make(self, labels: Tensor, *, anchors: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw and make one image per label: :meth:`make_params` and :meth:`transform`, on CUDA as one graph.
@@ -222,8 +232,8 @@ class Synthesizer(nn.Module):
             bool; the image means nothing where it was not.
         """
         self.check_sampler()
-        photographs = self.photographs_on(labels.device) if self.carry else None
-        make = partial(_make, self.model_on(labels.device), photographs, self.swap, self.noise_std)
+        missed = self.residuals_on(labels.device) if self.carry else None
+        make = partial(_make, self.model_on(labels.device), missed, self.swap, self.noise_std)
         is_capturable = self.sampler != "random-out"  # whose angles are made on the CPU
         if not (len(labels) and is_capturable and can_capture(labels.device)):
             return make(labels, anchors)
@@ -350,21 +360,17 @@ def _with_index(device: torch.device | str) -> torch.device:
 
 def _make(
     model: GLICOModel,
-    photographs: Photographs | None,
+    missed: Tensor | None,
     swap: SwapConfig,
     noise_std: float,
     labels: Tensor,
     anchors: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     params = draw_params(model, labels, swap, noise_std, anchors=anchors)
-    return _transform(model, photographs, params, swap.interpolation), params.is_known
+    return _transform(model, missed, params, swap.interpolation), params.is_known
 
 
-def _transform(model: GLICOModel, photographs: Photographs | None, params: SwapParams, interpolation: str) -> Tensor:
-    made = _walk(model, params, interpolation)
-    return made if photographs is None else Correction.of(made, params, photographs).at_fitted_size(photographs)
-
-
-def _walk(model: GLICOModel, params: SwapParams, interpolation: str) -> Tensor:
+def _transform(model: GLICOModel, missed: Tensor | None, params: SwapParams, interpolation: str) -> Tensor:
     ends = model.codes(params.partners) if params.ends is None else params.ends
-    return model.walk(model.codes(params.anchors), ends, params.ratios, params.noise, interpolation)
+    made = model.walk(model.codes(params.anchors), ends, params.ratios, params.noise, interpolation)
+    return made if missed is None else carry(made, params, missed)

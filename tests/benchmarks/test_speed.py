@@ -65,7 +65,7 @@ def test_what_is_timed_in_a_loader_is_what_its_row_says(way, monkeypatch):
         monkeypatch.setattr(owner, method, lambda *args, **options: found.add(name) or plain(*args, **options))
 
     changed, unchanged = measure_speed.loader_pair(unit, CPU)
-    for method in ("transform", "correct"):
+    for method in ("transform", "make_swapped"):
         watch("generator", measure_speed.GLICOAugment, method)
     watch("bank", measure_speed.SyntheticBank, "take")
     watch("refresh", measure_speed.SyntheticBank, "refresh")

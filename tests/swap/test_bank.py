@@ -24,7 +24,7 @@ def key(image):
 
 
 def test_the_images_of_an_anchor_are_taken_in_turn_and_come_again_when_used_up(bank):
-    taken = bank.at_fitted_size(bank.take(torch.tensor([5, 5, 2, 5, 5])))
+    taken = bank.take(torch.tensor([5, 5, 2, 5, 5])).images
     assert torch.equal(taken[[0, 1, 3]], bank.images[5])
     assert torch.equal(taken[4], bank.images[5, 0])
     assert torch.equal(taken[2], bank.images[2, 0])
@@ -70,7 +70,7 @@ def test_carried_images_are_those_that_are_made_afresh_in_distribution(augment):
     torch.testing.assert_close(held.std(dim=1).mean(), fresh.std(dim=1).mean(), rtol=0.05, atol=0)
 
 
-def test_a_bank_of_corrections_is_not_refreshed_once_no_detail_is_carried(augment):
+def test_a_bank_of_carried_images_is_not_refreshed_once_no_detail_is_carried(augment):
     augment.swap = SwapConfig(p=1.0, max_ratio=1.0, cells=3, carry=True)
     bank = SyntheticBank(augment, per_image=2, device="cpu")
     augment.carry = False
