@@ -165,7 +165,11 @@ def _in_mode_of(template: PIL.Image.Image, image: Tensor) -> PIL.Image.Image:
     mode = _byte_mode(template)
     channels = PIL.Image.getmodebands(mode)
     pixels = bring(image, (channels, *size), torch.uint8).cpu()
-    made = PIL.Image.merge(mode, [PIL.Image.fromarray(band) for band in pixels.contiguous().numpy()])
+    interleaved = pixels.permute(1, 2, 0)
+    if interleaved.is_contiguous():
+        made = PIL.Image.frombytes(mode, template.size, interleaved.numpy())
+    else:  # PIL is faster than torch at this
+        made = PIL.Image.merge(mode, [PIL.Image.fromarray(band) for band in pixels.contiguous().numpy()])
     if made.mode == template.mode:
         return made
     if template.mode == "P":

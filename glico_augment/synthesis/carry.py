@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from glico_augment.images.values import round_to, to_unit
@@ -75,8 +74,9 @@ def at_own_size(first: Tensor, second: Tensor, ratios: Tensor, deltas: Tensor) -
         Images in the shape and dtype of the photographs.
     """
     white = 255 if first.dtype == torch.uint8 else 1
-    made = _blend(first.float(), second.float(), ratios)
-    made.add_(_enlarged(white * deltas, (first.shape[-2], first.shape[-1]))).clamp_(0, white)
+    size = (first.shape[-2], first.shape[-1])
+    made = first.to(torch.float32, copy=True).lerp_(second.float(), _enlarged(ratios, size))
+    made.add_(_enlarged(white * deltas, size)).clamp_(0, white)
     return made if white == 1 else round_to(made, torch.uint8)
 
 
@@ -85,14 +85,27 @@ def _blend(first: Tensor, second: Tensor, ratios: Tensor) -> Tensor:
 
 
 def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear interpolation, several times as fast on a CPU as torch's."""
     if maps.shape[-2:] in ((1, 1), size):
         return maps
-    down, across = (_linear(*lengths).to(maps) for lengths in zip(maps.shape[-2:], size, strict=True))
-    return down @ maps @ across.T
+    above, below, share = _neighbours(maps.shape[-2], size[0], maps.device)
+    with torch.autocast(maps.device.type, enabled=False):
+        rows = maps @ _linear(maps.shape[-1], size[1], maps.device)
+    return torch.lerp(rows.index_select(-2, above), rows.index_select(-2, below), share[:, None])
 
 
-@lru_cache(maxsize=16)
-def _linear(length: int, longer: int) -> Tensor:
-    """The matrix of linear interpolation; two of them are bilinear interpolation, several times as fast on a CPU."""
-    identity = torch.eye(length, device="cpu", dtype=torch.float32)
-    return F.interpolate(identity[None], longer, mode="linear", align_corners=False)[0].T.contiguous()
+@lru_cache(maxsize=64)  # what a CUDA graph captures is made when it warms up
+def _linear(length: int, longer: int, device: torch.device) -> Tensor:
+    """The matrix ``(length, longer)`` of linear interpolation."""
+    above, below, share = _neighbours(length, longer, device)
+    identity = torch.eye(length, device=device, dtype=torch.float32)
+    return torch.lerp(identity[:, above], identity[:, below], share)
+
+
+@lru_cache(maxsize=64)
+def _neighbours(length: int, longer: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Between which two of ``length`` places each of ``longer`` lies, int64, and the share of the second of them."""
+    places = (torch.arange(longer, device=device, dtype=torch.float32) + 0.5) * (length / longer) - 0.5
+    places.clamp_(0, length - 1)
+    above = places.long()
+    return above, (above + 1).clamp_(max=length - 1), places - above
