@@ -88,7 +88,7 @@ WARNINGS = {
     ],
     "latent.encode.encode": [(poor_codes, "has not learned its images")],
     "latent.members.extended": [(poor_extension, "does not draw the new images")],
-    "swap.partners.read": [(changed_photograph, "no longer the one that was fitted")],
+    "swap.partners._read": [(changed_photograph, "no longer the one that was fitted")],
     "synthesis.recognition.check_overlap": [
         (
             lambda a, f: a.wrap(TensorDataset(torch.cat([IMAGES, smooth_images(1, seed=9)]), LABELS[[*range(8), 0]])),

@@ -66,7 +66,8 @@ def paths(augment: Synthesizer, anchors: Tensor, partners: Tensor, *, steps: int
     Returns:
         ``(k · steps, channels, height, width)`` in ``[0, 1]``.
     """
-    return augment.transform(path_params(anchors, partners, torch.linspace(0, 1, steps)))
+    ratios = torch.linspace(0, 1, steps, device="cpu", dtype=torch.float32)
+    return augment.transform(path_params(anchors, partners, ratios))
 
 
 def samples(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import numpy as np
 import torch
 from conftest import LABELS, quick_fit
 from mutants import bits
@@ -56,10 +57,12 @@ def swap(dataset, augment, path):
     augment.p = 1.0
     torch.manual_seed(0)
     images = dataset.tensors[0]
+    larger = np.tile(images[0].numpy(), (1, 2, 2)).transpose(1, 2, 0)
     return {
         "batch": augment(images, LABELS)[0],
         "one": augment(images[0], 3)[0],
         "wrapped": torch.stack([image for image, _ in augment.wrap(dataset).__getitems__([0, 3, 7])]),
+        "larger": torch.from_numpy(augment.wrap([(larger, 3)], unfitted="swap")[0][0]),
     }
 
 

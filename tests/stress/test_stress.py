@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch.distributed as dist
-from conftest import LABELS
+from conftest import LABELS, PLAIN
 from contexts import CONTEXTS, USES, outcome
 from disks import full_at_every_write
 from kills import killed_fits
@@ -13,7 +13,7 @@ from loaders import growth
 from mutants import damage, forge, tally
 from readers import checkpoint_reader, read_codes, read_fitted, read_style, write_checkpoint
 
-from glico_augment import DivergenceError, FileFormatError, LocalStyle
+from glico_augment import DivergenceError, FileFormatError, LocalStyle, SwapConfig
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork") or not dist.is_available(), reason="needs forked processes")
 
@@ -93,8 +93,10 @@ def test_a_loader_with_a_bank_does_not_grow(augment, images, count, start):
 
 
 @pytest.mark.parametrize("use", USES)
-def test_no_context_of_the_caller_changes_a_bit(dataset, augment, tmp_path, use):
+@pytest.mark.parametrize("swap", [SwapConfig(), SwapConfig(**PLAIN)], ids=["default", "plain"])
+def test_no_context_of_the_caller_changes_a_bit(dataset, augment, tmp_path, use, swap):
     outcomes = {}
+    augment.swap = swap
     for name in CONTEXTS:
         folder = tmp_path / name
         folder.mkdir()

@@ -5,7 +5,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from conftest import LABELS, QUICK, TENSOR_KINDS, quick_fit, smooth_images
+from conftest import LABELS, PLAIN, QUICK, TENSOR_KINDS, quick_fit, smooth_images
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -16,9 +16,9 @@ from glico_augment.images import convert
 from glico_augment.model import model as model_module
 
 
-@pytest.fixture
-def always(augment):
-    augment.p = 1.0
+@pytest.fixture(params=[SwapConfig(), SwapConfig(**PLAIN)], ids=["default", "plain"])
+def always(augment, request):
+    augment.swap = request.param.replace(p=1.0)
     return augment
 
 
@@ -99,8 +99,8 @@ def test_each_image_has_its_own_partner_and_ratio(augment):
     assert (params.partners != params.anchors).all()
 
 
-def test_a_swapped_image_is_an_interpolation_within_its_class(always, images):
-    always.max_ratio = always.noise_std = 0.0
+def test_a_plain_image_is_an_interpolation_within_its_class(always, images):
+    always.swap = always.swap.replace(max_ratio=0.0, noise_std=0.0, carry=False)
     swapped = always(images / 255, LABELS)[0]
     reconstructions = always.reconstruct()
     for image, label in zip(swapped, LABELS, strict=True):
@@ -163,13 +163,13 @@ def test_in_a_collate_function(always, dataset):
     assert [batch.shape for batch, _ in loader] == [(4, 3, 12, 10)] * 2
 
 
-def test_a_seed_repeats_the_swap(augment, images):
+def test_a_seed_repeats_the_swap(always, images):
     results = []
     for _ in range(2):
         torch.manual_seed(3)
-        results.append(augment(images, LABELS)[0])
+        results.append(always(images, LABELS)[0])
     assert torch.equal(*results)
-    assert not torch.equal(results[0], augment(images, LABELS)[0])
+    assert not torch.equal(results[0], always(images, LABELS)[0])
 
 
 def test_a_label_never_fitted_passes_through_with_one_warning(always, images):
@@ -290,12 +290,12 @@ def test_attributes_say_what_was_fitted(augment):
     assert "images=8, classes=3" in repr(augment)
 
 
-def test_moving_or_casting_the_network_it_is_part_of_leaves_it_alone(augment, images):
+def test_moving_or_casting_the_network_it_is_part_of_leaves_it_alone(always, images):
     results = []
-    for network in (torch.nn.Sequential(augment), torch.nn.Sequential(augment).half().to("meta").double()):
+    for network in (torch.nn.Sequential(always), torch.nn.Sequential(always).half().to("meta").double()):
         assert network.state_dict() == {}
         torch.manual_seed(0)
-        results.append(augment(images, LABELS)[0])
+        results.append(always(images, LABELS)[0])
     assert torch.equal(*results)
 
 
@@ -317,12 +317,12 @@ def test_torchs_default_device_does_not_matter(always, images):
     assert made.device.type == "cpu"
 
 
-def test_autocast_around_the_swap_does_not_matter(augment, images):
+def test_autocast_around_the_swap_does_not_matter(always, images):
     torch.manual_seed(0)
-    plain = augment(images, LABELS)[0]
+    plain = always(images, LABELS)[0]
     torch.manual_seed(0)
     with torch.autocast("cpu", torch.bfloat16):
-        made = augment(images, LABELS)[0]
+        made = always(images, LABELS)[0]
     assert torch.equal(made, plain)
 
 
@@ -349,24 +349,24 @@ def test_a_large_request_is_made_in_several_passes(always, monkeypatch):
     torch.testing.assert_close(made, expected)
 
 
-def test_pickles_and_deep_copies_give_the_same_images(augment, images):
-    augment.max_ratio = 0.9
-    for twin in (pickle.loads(pickle.dumps(augment)), copy.deepcopy(augment)):
+def test_pickles_and_deep_copies_give_the_same_images(always, images):
+    always.max_ratio = 0.9
+    for twin in (pickle.loads(pickle.dumps(always)), copy.deepcopy(always)):
         assert twin.max_ratio == 0.9
         torch.manual_seed(0)
-        expected = augment(images, LABELS)[0]
+        expected = always(images, LABELS)[0]
         torch.manual_seed(0)
         assert torch.equal(twin(images, LABELS)[0], expected)
 
 
-def test_networks_are_frozen_and_do_not_depend_on_the_mode(augment, images):
-    assert list(augment.parameters()) == []
-    assert not any(parameter.requires_grad for parameter in augment.model.parameters())
+def test_networks_are_frozen_and_do_not_depend_on_the_mode(always, images):
+    assert list(always.parameters()) == []
+    assert not any(parameter.requires_grad for parameter in always.model.parameters())
     results = []
     for mode in (True, False):
-        augment.train(mode)
+        always.train(mode)
         torch.manual_seed(0)
-        results.append(augment(images, LABELS)[0])
+        results.append(always(images, LABELS)[0])
     assert torch.equal(*results)
 
 
