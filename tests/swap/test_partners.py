@@ -1,18 +1,21 @@
 """Photographs larger than the fit: swapped at their own size, with partners read from the dataset."""
 
+import collections
 import logging
+import pickle
 
 import numpy as np
 import PIL.Image
 import pytest
 import torch
 from conftest import LABELS, QUICK, quick_fit, smooth_images
-from torch.utils.data import DataLoader, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from glico_augment import GLICOAugment, SwapConfig, SyntheticBank
 from glico_augment.images.values import to_unit
+from glico_augment.swap import partners
 from glico_augment.synthesis import recognition
 
 CARRIED = {"cells": 3, "carry": True, "max_ratio": 1.0}
@@ -90,6 +93,36 @@ def test_a_partner_that_is_not_in_the_dataset_is_taken_from_the_fit(augment, pho
     with pytest.warns(UserWarning, match="are not in this dataset"):
         wrapped = augment.wrap(Subset(photographs, [0, 3]))
     assert wrapped[0][0].shape == (3, 40, 30)
+
+
+class Counted(Dataset):
+    """A dataset that counts how often each image is read."""
+
+    def __init__(self, data):
+        self.data, self.reads = data, collections.Counter()
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        self.reads[index] += 1
+        return self.data[index]
+
+
+@pytest.mark.parametrize("room", [8, 2])
+def test_partners_are_read_once_as_far_as_there_is_room(augment, photographs, room, monkeypatch):
+    monkeypatch.setattr(partners, "CACHED_BYTES", room * photographs.tensors[0][0].nbytes)
+    counted = Counted(photographs)
+    wrapped = augment.wrap(counted)
+    counted.reads.clear()
+    sizes = []
+    for _ in range(20):
+        wrapped.__getitems__(range(8))
+        sizes.append(sum(each.nbytes for each in wrapped._partners._cached.values()))
+    assert max(sizes) == partners.CACHED_BYTES
+    n_partner_reads = sum(counted.reads.values()) - 20 * 8
+    assert n_partner_reads == 8 if room == 8 else n_partner_reads > 20
+    assert not pickle.loads(pickle.dumps(wrapped))._partners._cached
 
 
 def test_an_image_that_has_changed_since_is_said_once(augment, photographs):
