@@ -96,8 +96,8 @@ def measure(args: argparse.Namespace, unit: Row) -> Row:
     else:
         subject, reference = loader_pair(unit, device)
         rounds = 7 if unit["side"] <= 32 else 5
-    # A GPU has a graph for each number of swapped images, so it takes some calls to have all.
-    warm_up = 100 if part == "batch" and device.type == "cuda" else 1
+    # A GPU has a graph, and a CPU convolutions, for each number of swapped images: it takes some calls to have all.
+    warm_up = 100 if part == "batch" else 1
     is_rate = part in ("loader", "fit")
     return ratio(subject, reference, args.rounds or rounds, is_rate=is_rate, warm_up=warm_up) | figures
 
