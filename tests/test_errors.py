@@ -66,6 +66,10 @@ def changed_photograph(augment, folder):
     [wrapped[0] for _ in range(8)]
 
 
+def a_mask(augment, folder):
+    augment.wrap([(image, int(label), image[0].numpy() > 99) for image, label in zip(IMAGES, LABELS, strict=True)])
+
+
 def poor_codes(augment, folder):
     augment.encode(IMAGES[:1], **QUIET)
 
@@ -88,6 +92,7 @@ WARNINGS = {
     ],
     "latent.encode.encode": [(poor_codes, "has not learned its images")],
     "latent.members.extended": [(poor_extension, "does not draw the new images")],
+    "swap.dataset._warn_of_others": [(a_mask, "another array of the size of the image")],
     "swap.partners._read": [(changed_photograph, "no longer the one that was fitted")],
     "synthesis.recognition.check_overlap": [
         (

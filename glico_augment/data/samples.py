@@ -146,7 +146,7 @@ class SampleLayout:
         """Whether a sample is more than an image or a tuple of one: it then has a label, or lacks it by mistake."""
         if isinstance(sample, (tuple, list)) and len(sample) == 1:
             sample = sample[0]
-        return self.label_key is not None or self.labels_getter is not None or not _is_image(sample)
+        return self.label_key is not None or self.labels_getter is not None or not is_image(sample)
 
     def _image_key(self, sample: Any) -> Key | None:
         if self.image_key is not None or not isinstance(sample, (Mapping, tuple, list)):
@@ -154,7 +154,7 @@ class SampleLayout:
         if not isinstance(sample, Mapping):
             return 0
         named = [key for key in sample if isinstance(key, str) and key.lower() in _IMAGE_KEYS]
-        found = named or [key for key, value in sample.items() if _is_image(value)]
+        found = named or [key for key, value in sample.items() if is_image(value)]
         if len(found) != 1:
             raise ValueError(
                 f"expected one image in the sample, found {len(found)} among the keys {list(sample)}; pass image_key="
@@ -233,7 +233,7 @@ def find_image(leaves: list[Any], labels: Any) -> int:
     """
     found = [index for index, leaf in enumerate(leaves) if isinstance(leaf, (PIL.Image.Image, tv_tensors.Image))]
     if not found:
-        found = [index for index, leaf in enumerate(leaves) if _is_image(leaf) and leaf is not labels][:1]
+        found = [index for index, leaf in enumerate(leaves) if is_image(leaf) and leaf is not labels][:1]
     if not found:
         raise ValueError("expected an image or a batch of images in the sample, found 0")
     if len(found) > 1:
@@ -283,7 +283,7 @@ def check_sample(sample: Any) -> None:
             )
 
 
-def _is_image(value: Any) -> bool:
+def is_image(value: Any) -> bool:
     """Whether a value of a mapping may be an image, and is no annotation of one."""
     if isinstance(value, tv_tensors.TVTensor):
         return isinstance(value, tv_tensors.Image)
@@ -291,7 +291,7 @@ def _is_image(value: Any) -> bool:
 
 
 def _is_list_of_images(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) > 0 and all(map(_is_image, value))
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(map(is_image, value))
 
 
 def _item(sample: Any, key: Key, name: str) -> Any:

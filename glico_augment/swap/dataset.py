@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import PIL.Image
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
@@ -17,7 +18,8 @@ from glico_augment.data.class_names import ClassNames, check_class_names, first_
 from glico_augment.data.image_set import check_dataset
 from glico_augment.data.labels import read_label
 from glico_augment.data.reading import read_raw
-from glico_augment.data.samples import SampleLayout, check_sample, copied
+from glico_augment.data.samples import SampleLayout, check_sample, copied, flatten, is_image
+from glico_augment.errors import warn
 from glico_augment.images import convert
 from glico_augment.images.values import bring
 from glico_augment.swap.bank import SyntheticBank
@@ -108,6 +110,7 @@ class GLICODataset(Dataset[Any]):
         check_sample(first)
         image, label = self.layout.split(first)
         convert.to_uint8(image)
+        _warn_of_others(first, image, label)
         if target_transform is not None:
             self.layout.replace_label(first, label)
         if return_swapped:
@@ -232,6 +235,21 @@ class GLICODataset(Dataset[Any]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} images, augment={self.augment!r}, transform={self.transform!r})"
+
+
+def _warn_of_others(sample: Any, image: Any, label: Any) -> None:
+    """Warn of arrays beside an image that are as large, masks say, which a swap leaves as they are."""
+    size = convert.size_of(image)
+    for leaf in flatten(sample)[0]:
+        if leaf is image or leaf is label or not is_image(leaf):
+            continue
+        sizes = [leaf.size[::-1]] if isinstance(leaf, PIL.Image.Image) else [leaf.shape[-2:], leaf.shape[:2]]
+        if size in sizes:
+            warn(
+                "the samples have another array of the size of the image, as a mask has: beside a swapped image it is "
+                "still that of the real one, which the synthetic image has only the class in common with. Leave it out"
+            )
+            return
 
 
 def _check_transform(name: str, transform: Any) -> Any:

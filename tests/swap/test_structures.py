@@ -1,6 +1,7 @@
 """Samples as users have them: mappings, longer tuples, lists of a batch, arrays."""
 
 import collections
+import warnings
 
 import numpy as np
 import PIL.Image
@@ -138,6 +139,16 @@ def test_masks_and_boxes_in_a_dataset_are_refused(augment, images):
         augment.wrap(rows)
     with pytest.raises(ValueError, match=r"image 0 could not be read.*does not support Mask"):
         quick_fit(rows)
+
+
+@pytest.mark.parametrize("mask", [np.zeros((12, 10)), torch.zeros(1, 12, 10), PIL.Image.new("1", (10, 12))], ids=type)
+def test_a_mask_of_no_type_of_its_own_is_warned_of(augment, images, mask):
+    beside = [{"image": image, "label": int(label), "of": [mask]} for image, label in zip(images, LABELS, strict=True)]
+    with pytest.warns(UserWarning, match="another array of the size of the image"):
+        augment.wrap(beside)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        augment.wrap([(image, int(label), torch.zeros(10, 12)) for image, label in zip(images, LABELS, strict=True)])
 
 
 def test_the_wrapper_has_what_the_dataset_has(augment, images):
