@@ -246,8 +246,8 @@ def _warn_of_others(sample: Any, image: Any, label: Any) -> None:
         sizes = [leaf.size[::-1]] if isinstance(leaf, PIL.Image.Image) else [leaf.shape[-2:], leaf.shape[:2]]
         if size in sizes:
             warn(
-                "the samples have another array of the size of the image, a mask perhaps. A swap leaves it as it is, and "
-                "a synthetic image has only its class in common with the real one: leave the array out of the samples"
+                "the samples have another array of the size of the image, a mask perhaps. A swap leaves it as it is, "
+                "and a synthetic image has only its class in common with the real one: leave the array out of the samples"
             )
             return
 
