@@ -247,7 +247,7 @@ def _warn_of_others(sample: Any, image: Any, label: Any) -> None:
         if size in sizes:
             warn(
                 "the samples have another array of the size of the image, a mask perhaps. A swap leaves it as it is, "
-                "and a synthetic image has only its class in common with the real one: leave the array out of the samples"
+                "and a synthetic image has only its class in common with the real one: leave the array out"
             )
             return
 
