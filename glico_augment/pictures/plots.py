@@ -20,7 +20,7 @@ from glico_augment.devices import cpu_by_default
 from glico_augment.images.values import resize, to_unit
 from glico_augment.optional import import_optional
 from glico_augment.pictures.grids import data_uri, make_pixels, shortened, to_png
-from glico_augment.synthesis.draw import path_params
+from glico_augment.synthesis.draw import path_params, path_ratios
 from glico_augment.synthesis.synthesizer import Synthesizer
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ def paths(augment: Synthesizer, anchors: Tensor, partners: Tensor, *, steps: int
     Returns:
         ``(k · steps, channels, height, width)`` in ``[0, 1]``.
     """
-    ratios = torch.linspace(0, 1, steps, device="cpu", dtype=torch.float32)
-    return augment.transform(path_params(anchors, partners, ratios))
+    return augment.transform(path_params(anchors, partners, steps))
 
 
 def samples(
@@ -141,7 +140,7 @@ def plot_paths(
     else:
         anchors, partners = _checked(augment, _as_pairs(pairs)).unflatten(0, (-1, 2)).unbind(1)
     images = paths_with_ends(augment, anchors, partners, steps=steps)
-    ratios = [f"{ratio:.2f}".rstrip("0").rstrip(".") for ratio in torch.linspace(0, 1, steps).tolist()]
+    ratios = [f"{ratio:.2f}".rstrip("0").rstrip(".") for ratio in path_ratios(steps).tolist()]
     figure = _image_figure(images, _names_of(augment, anchors), ["real", *ratios, "real"])
     label = "r, the share of the path from the left image to the right one, without noise"
     if augment.sampler == "same-class":

@@ -186,28 +186,26 @@ class GLICODataset(Dataset[Any]):
         else:
             swapped = self.bank.take(draw_anchors(self.augment.model, labels[rows], anchors)[0])
             is_carried = self.bank.is_carried
-        made = dict(zip(rows, swapped.images, strict=True))
-        if is_carried:
-            size = self.augment.record.image_shape[1:]
-            others = [place for place, row in enumerate(rows) if convert.size_of(images[row]) != size]
-            deltas = swapped.deltas(self.augment.images) if others else swapped.images
-            for place in others:
-                row = rows[place]
-                is_own = int(swapped.anchors[place]) == int(anchors[place])  # those that were not fitted have none
-                photographs = self._photographs(images[row], swapped, place, is_own=is_own)
-                made[row] = at_own_size(*photographs, swapped.ratios[place, None], deltas[place, None])[0]
-        return made
+        reals = [images[row] for row in rows]
+        made = self._at_own_sizes(swapped, anchors, reals) if is_carried else list(swapped.images)
+        return dict(zip(rows, made, strict=True))
 
-    def _photographs(self, image: Any, swapped: Swapped, place: int, *, is_own: bool) -> tuple[Tensor, Tensor]:
-        """Those of anchor and partner, ``(1, channels, height, width)`` at the size of the image that is swapped: uint8
-        if both have 8 bits, else float32.
-        """
-        shape = (self.augment.record.image_shape[0], *convert.size_of(image))
-        anchor, partner = int(swapped.anchors[place]), int(swapped.partners[place])
-        first = convert.to_tensor(image) if is_own else self._partners.read(anchor)
-        second = first if partner == anchor else self._partners.read(partner)
-        dtype = torch.uint8 if first.dtype == second.dtype == torch.uint8 else torch.float32
-        return bring(first, shape, dtype)[None], bring(second, shape, dtype)[None]
+    def _at_own_sizes(self, swapped: Swapped, own: Tensor, reals: list[Any]) -> list[Tensor]:
+        """The images of photographs at their own sizes; those that were not fitted start from that of their anchor."""
+        channels, *size = self.augment.record.image_shape
+        made = list(swapped.images)
+        others = [place for place, real in enumerate(reals) if convert.size_of(real) != tuple(size)]
+        if not others:
+            return made
+        deltas = swapped.deltas(self.augment.images)
+        for place in others:
+            real, anchor, partner = reals[place], int(swapped.anchors[place]), int(swapped.partners[place])
+            first = convert.to_tensor(real) if int(own[place]) == anchor else self._partners.read(anchor)
+            second = first if partner == anchor else self._partners.read(partner)
+            dtype = torch.uint8 if first.dtype == second.dtype == torch.uint8 else torch.float32
+            first, second = (bring(each, (channels, *convert.size_of(real)), dtype)[None] for each in (first, second))
+            made[place] = at_own_size(first, second, swapped.ratios[place, None], deltas[place, None])[0]
+        return made
 
     def _check_names(self, class_names: ClassNames | None) -> None:
         """Raise ValueError if a label means one class here and another in the fit."""

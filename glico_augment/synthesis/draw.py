@@ -38,12 +38,17 @@ class SwapParams:
     ends: Tensor | None = None
 
 
-def path_params(anchors: Tensor, partners: Tensor, ratios: Tensor) -> SwapParams:
-    """The parameters of images along paths between codes ``(k,)``, without noise, at ``ratios`` of every path."""
-    steps, count = len(ratios), len(anchors)
+def path_ratios(steps: int) -> Tensor:
+    """``(steps,)`` ratios from 0 to 1, on the CPU in float32 whatever torch's defaults are."""
+    return torch.linspace(0, 1, steps, device="cpu", dtype=torch.float32)
+
+
+def path_params(anchors: Tensor, partners: Tensor, steps: int) -> SwapParams:
+    """The parameters of ``steps`` images along each path between codes ``(k,)``, ends included, without noise."""
+    count = len(anchors)
     is_known = torch.ones(count * steps, dtype=torch.bool, device=anchors.device)
     starts, ends = (each.repeat_interleave(steps) for each in (anchors, partners))
-    return SwapParams(is_known, starts, ends, ratios.repeat(count), None)
+    return SwapParams(is_known, starts, ends, path_ratios(steps).repeat(count), None)
 
 
 def draw_rows(count: int, p: float) -> Tensor:

@@ -23,7 +23,7 @@ from glico_augment.model.generator import Generator, check_cells
 from glico_augment.model.model import GLICOModel
 from glico_augment.shared import SharedNumbers
 from glico_augment.synthesis.carry import Swapped, at_own_size, carry, residuals, share_of_partner
-from glico_augment.synthesis.draw import SwapParams, draw_params, path_params
+from glico_augment.synthesis.draw import SwapParams, draw_params, path_params, path_ratios
 from glico_augment.synthesis.graphs import SwapGraphs
 
 _CPU = torch.device("cpu")
@@ -317,13 +317,12 @@ class Synthesizer(nn.Module):
             TypeError, ValueError: for what is neither an index nor a point of the sphere, or too few steps.
         """
         steps = checks.integer(2, ", for the two ends")("steps", steps)
-        ratios = torch.linspace(0, 1, steps, device=_CPU, dtype=torch.float32)
         if self.carry and not (_is_code(i) or _is_code(j)):
             ends = self._indices([i, j])
             if bool((ends < self.codes.n_labeled).all()):  # the images of the others are not kept
-                return self.transform(path_params(ends[:1], ends[1:], ratios))
+                return self.transform(path_params(ends[:1], ends[1:], steps))
         start, end = (self._code(each).expand(steps, -1) for each in (i, j))
-        return self.model.walk(start, end, ratios, None, self.interpolation)
+        return self.model.walk(start, end, path_ratios(steps), None, self.interpolation)
 
     def _code(self, which: Any) -> Tensor:
         """The code ``(latent_dim,)`` of an index, or the one given."""

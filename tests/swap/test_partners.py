@@ -121,7 +121,7 @@ def test_partners_are_read_once_as_far_as_there_is_room(augment, photographs, ro
         sizes.append(sum(each.nbytes for each in wrapped._partners._cached.values()))
     assert max(sizes) == partners.CACHED_BYTES
     n_partner_reads = sum(counted.reads.values()) - 20 * 8
-    assert n_partner_reads == 8 if room == 8 else n_partner_reads > 20
+    assert n_partner_reads == 8 or (room < 8 and n_partner_reads > 20)
     assert not pickle.loads(pickle.dumps(wrapped))._partners._cached
 
 

@@ -10,6 +10,7 @@ from torch.utils.data import TensorDataset
 
 from glico_augment import GLICOAugment, SwapConfig
 from glico_augment.images.values import to_unit
+from glico_augment.synthesis.carry import at_own_size
 
 CARRIED = SwapConfig(max_ratio=1.0, cells=3, carry=True)
 
@@ -75,8 +76,14 @@ def test_both_ends_are_the_photographs_at_any_size(augment, size):
     params = augment.make_params(LABELS)
     photographs = torch.randint(256, (len(LABELS), 3, *size), dtype=torch.uint8)
     for ratio, ends in ((0.0, params.anchors), (1.0, params.partners)):
-        made = augment.transform_photographs(with_ratio(params, ratio), photographs)
-        assert torch.equal(made, photographs[ends])
+        end = with_ratio(params, ratio)
+        assert torch.equal(augment.transform_photographs(end, photographs), photographs[ends])
+        swapped, floats = augment.make_swapped(end), photographs / 255
+        first, second = floats[params.anchors], floats[params.partners]
+        before = first.clone()
+        made = at_own_size(first, second, swapped.ratios, swapped.deltas(augment.images))
+        torch.testing.assert_close(made, floats[ends], atol=1e-3, rtol=0)
+        assert torch.equal(first, before)  # it may be of the dataset
 
 
 def test_the_carried_image_is_that_of_the_formula(augment):
